@@ -1,0 +1,120 @@
+"""`headwater apply`: definitions from YAML files into PostgreSQL and the topic `config`, the difference shown first."""
+
+import difflib
+import getpass
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+from pydantic import ValidationError
+
+from deploy.feed import Published
+from deploy.kafka import KafkaAdmin
+from deploy.settings import Settings
+from processors.runner.publisher import Publisher
+from processors.storage.database import Connection
+from processors.storage.definitions import DefinitionStore
+from schemas.codecs import Message
+from schemas.definitions import DEFINITION, AnyDefinition
+from schemas.topics import CONFIG, destination_topic
+from workflows.actions.builtin import load_actions
+from workflows.definitions import DefinitionError, Definitions, dangling
+
+Change = dict[str, dict[str, Any] | None]
+
+
+def read_folder(folder: Path) -> dict[str, AnyDefinition]:
+    """The definitions in all YAML files below the folder, by key. Raises DefinitionError, naming file and field."""
+    if not folder.is_dir():
+        raise DefinitionError(f"{folder} is not a folder")
+    found: dict[str, AnyDefinition] = {}
+    for path in sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")]):
+        for document in _documents(path):
+            definition = _definition(document, path)
+            if definition.key in found:
+                raise DefinitionError(f"{path}: {definition.key} is defined twice")
+            found[definition.key] = definition
+    Definitions(found.values(), load_actions())
+    if missing := dangling(found):
+        raise DefinitionError(missing[0])
+    return found
+
+
+def _documents(path: Path) -> list[Any]:
+    try:
+        return [document for document in yaml.safe_load_all(path.read_text()) if document is not None]
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DefinitionError(f"{path}: not YAML: {str(error).splitlines()[0]}") from error
+
+
+def _definition(document: Any, path: Path) -> AnyDefinition:
+    try:
+        return DEFINITION.validate_python(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = document.get("id", "?") if isinstance(document, dict) else "?"
+        where = ".".join(map(str, first["loc"][1:] or first["loc"]))
+        raise DefinitionError(f"{path}: {name}: {where}: {first['msg']}") from error
+
+
+def difference(current: Mapping[str, dict[str, Any]], wanted: Mapping[str, AnyDefinition], prune: bool) -> Change:
+    """What would change; definitions that are in no file stay, unless they are to be pruned."""
+    bodies = {key: plain(definition) for key, definition in wanted.items()}
+    changes: Change = {key: body for key, body in bodies.items() if current.get(key) != body}
+    if prune:
+        changes |= {key: None for key in current if key not in bodies}
+    return changes
+
+
+def plain(definition: AnyDefinition) -> dict[str, Any]:
+    """A definition as it is stored and published: defaults left out."""
+    body: dict[str, Any] = definition.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return {"kind": definition.kind, **body}
+
+
+def show(current: Mapping[str, dict[str, Any]], changes: Change) -> list[str]:
+    """The difference as lines a person reads."""
+    lines: list[str] = []
+    for key, body in sorted(changes.items()):
+        before = _yaml(current.get(key))
+        lines.append(f"{'-' if body is None else '~' if key in current else '+'} {key}")
+        lines += [
+            f"    {line}"
+            for line in difflib.unified_diff(before, _yaml(body), lineterm="", n=1)
+            if not line.startswith(("---", "+++", "@@"))
+        ]
+    return lines
+
+
+def _yaml(body: dict[str, Any] | None) -> list[str]:
+    return [] if body is None else yaml.safe_dump(body, sort_keys=True).splitlines()
+
+
+async def apply(connection: Connection, admin: KafkaAdmin, settings: Settings, changes: Change) -> None:
+    """Make the changes the truth, then publish them. A crash between is mended by whoever publishes next."""
+    store = DefinitionStore(connection)
+    destinations = [
+        destination_topic(body["id"]) for body in changes.values() if body and body["kind"] == "destination"
+    ]
+    admin.create_topics(destinations, settings.partitions, settings.replication)
+    await store.lock()
+    await store.change(changes, getpass.getuser())
+    await connection.commit()
+    await publish(connection, settings)
+
+
+async def publish(connection: Connection, settings: Settings) -> None:
+    """Send to `config` what it may not have yet, in order."""
+    store = DefinitionStore(connection)
+    await store.lock()
+    waiting = await store.unpublished()
+    if waiting:
+        messages = [
+            Message(CONFIG.name, key.encode(), msgspec.json.encode(Published(revision, body)))
+            for revision, key, body in waiting
+        ]
+        await Publisher({"bootstrap.servers": settings.kafka}, settings.topic_prefix).publish(messages)
+        await store.published(waiting[-1][0])
+    await connection.commit()

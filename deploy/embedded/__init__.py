@@ -1,0 +1,1 @@
+"""Kafka and PostgreSQL as child processes: the real servers, from package registries, without Docker or root."""

@@ -1,0 +1,52 @@
+"""Preparing an installation: schema, topics, definitions. Each step is safe to repeat."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+
+from deploy.definitions import apply, difference, publish, read_folder, show
+from deploy.kafka import KafkaAdmin
+from deploy.settings import Settings
+from processors.storage.definitions import DefinitionStore
+from processors.storage.migrate import migrate
+from schemas.topics import CATALOGUE, destination_topic
+
+
+async def migrate_database(settings: Settings) -> list[str]:
+    """Apply missing migrations; their names."""
+    async with await psycopg.AsyncConnection.connect(settings.database_url) as connection:
+        return await migrate(connection)
+
+
+def create_topics(settings: Settings) -> list[str]:
+    """Create missing topics; their names."""
+    return kafka_admin(settings).create_topics(CATALOGUE, settings.partitions, settings.replication)
+
+
+def kafka_admin(settings: Settings) -> KafkaAdmin:
+    return KafkaAdmin({"bootstrap.servers": settings.kafka}, settings.topic_prefix)
+
+
+async def apply_folder(
+    settings: Settings, folder: Path, prune: bool, agreed: Callable[[list[str]], bool]
+) -> bool:
+    """Apply a folder of definitions if `agreed` says so to the difference; whether anything was applied."""
+    wanted = read_folder(folder)
+    async with await psycopg.AsyncConnection.connect(settings.database_url) as connection:
+        current = await DefinitionStore(connection).current()
+        await connection.commit()
+        changes = difference(current, wanted, prune)
+        if not agreed(show(current, changes)):
+            return False
+        await apply(connection, kafka_admin(settings), settings, changes)
+        return True
+
+
+async def publish_definitions(settings: Settings) -> None:
+    """Make `config` and the destinations' topics agree with PostgreSQL, where a crash came between."""
+    async with await psycopg.AsyncConnection.connect(settings.database_url) as connection:
+        current = await DefinitionStore(connection).current()
+        destinations = [destination_topic(body["id"]) for body in current.values() if body["kind"] == "destination"]
+        kafka_admin(settings).create_topics(destinations, settings.partitions, settings.replication)
+        await publish(connection, settings)

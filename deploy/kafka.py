@@ -1,0 +1,116 @@
+"""Kafka's administration: topics from the catalogue, their ids, offsets, and how consumer groups stand."""
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupState,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+
+from schemas.topics import Topic
+
+TIMEOUT_S = 10
+
+
+class KafkaAdmin:
+    """Blocking calls; each raises KafkaException where Kafka does not answer in time."""
+
+    def __init__(self, kafka: Mapping[str, Any], prefix: str) -> None:
+        self._admin = AdminClient(dict(kafka))
+        self._kafka, self._prefix = dict(kafka), prefix
+
+    def create_topics(self, topics: Iterable[Topic], partitions: int, replication: int) -> list[str]:
+        """Make those that are missing; their names. What exists is left as it is."""
+        existing = self.existing()
+        missing = [topic for topic in topics if self._prefix + topic.name not in existing]
+        made = self._admin.create_topics([_new_topic(t, self._prefix, partitions, replication) for t in missing])
+        for future in made.values() if missing else ():
+            try:
+                future.result(TIMEOUT_S)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+        return [topic.name for topic in missing]
+
+    def existing(self) -> dict[str, int]:
+        """Topics and how many partitions they have, names with prefix."""
+        topics = self._admin.list_topics(timeout=TIMEOUT_S).topics
+        return {name: len(topic.partitions) for name, topic in topics.items()}
+
+    async def topic_id(self, name: str) -> str:
+        """The id that Kafka gave this topic when it was made; `name` with prefix."""
+        future: Future[Any] = self._admin.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)[name]
+        return str((await asyncio.wrap_future(future)).topic_id)
+
+    def end_offsets(self, topics: Collection[str]) -> dict[tuple[str, int], int]:
+        """(topic without prefix, partition) to the offset behind its last committed record."""
+        existing = self.existing()
+        asked = {
+            TopicPartition(self._prefix + topic, partition): OffsetSpec.latest()
+            for topic in topics
+            for partition in range(existing.get(self._prefix + topic, 0))
+        }
+        if not asked:
+            return {}
+        futures = self._admin.list_offsets(
+            asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_S
+        )
+        return {
+            (tp.topic[len(self._prefix) :], tp.partition): future.result(TIMEOUT_S).offset
+            for tp, future in futures.items()
+        }
+
+    def settled(self, groups: Mapping[str, Collection[str]]) -> bool:
+        """Whether each group (name without prefix, with the topics it reads) is stable and has all partitions."""
+        existing = self.existing()
+        futures = self._admin.describe_consumer_groups(
+            [self._prefix + group for group in groups], request_timeout=TIMEOUT_S
+        )
+        for name, future in futures.items():
+            group = future.result(TIMEOUT_S)
+            wanted = sum(existing.get(self._prefix + topic, 0) for topic in groups[name[len(self._prefix) :]])
+            held = sum(len(member.assignment.topic_partitions) for member in group.members if member.assignment)
+            if group.state != ConsumerGroupState.STABLE or held < wanted:
+                return False
+        return True
+
+    def consumer(self, **settings: Any) -> Consumer:
+        """A consumer without a group, for reading what lies in topics."""
+        return Consumer(
+            {
+                **self._kafka,
+                "group.id": "headwater-reader",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+                **settings,
+            }
+        )
+
+
+def _new_topic(topic: Topic, prefix: str, partitions: int, replication: int) -> NewTopic:
+    config = {
+        "cleanup.policy": "delete",
+        "retention.ms": str(topic.retention_ms),
+        "max.message.bytes": str(topic.max_bytes + 65_536),
+        "compression.type": "producer",
+        "min.insync.replicas": "2" if replication > 2 else "1",
+        **topic.config,
+    }
+    return NewTopic(
+        prefix + topic.name,
+        num_partitions=topic.partitions or partitions,
+        replication_factor=replication,
+        config=config,
+    )
+
+

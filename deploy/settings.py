@@ -1,0 +1,117 @@
+"""Settings: environment variables `HEADWATER_*`. Each is explained in settings.reference.env beside this file."""
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from platformdirs import user_data_path
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+_PREFIX = "HEADWATER_"
+#: Written by whoever started embedded services, so that other commands find them.
+RUNNING_FILE = "running.json"
+
+
+class SettingsError(ValueError):
+    """A setting is wrong or missing. The message names it and says what it may be."""
+
+
+class Settings(BaseModel):
+    """One process's settings. `kafka` and `database_url` are empty where embedded services are to be used."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Path = Field(default_factory=lambda: user_data_path("headwater"))
+    kafka: str = ""
+    database_url: str = ""
+    kafka_port: int = Field(default=0, ge=0, le=65535)
+    postgres_port: int = Field(default=0, ge=0, le=65535)
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=8080, ge=0, le=65535)
+    topic_prefix: str = Field(default="", pattern=r"^[a-zA-Z0-9-]*$")
+    partitions: int = Field(default=4, ge=1, le=1000)
+    replication: int = Field(default=1, ge=1, le=10)
+    lanes: int = Field(default=4, ge=1, le=256)
+    identity_key: str = ""
+    archive_url: str = ""
+    max_in_flight: int = Field(default=2000, ge=1)
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+    @model_validator(mode="after")
+    def _key_length(self) -> "Settings":
+        if self.identity_key and not 16 <= len(self.identity_key.encode()) <= 64:
+            raise ValueError("identity_key has 16 to 64 bytes")
+        return self
+
+    @property
+    def running_file(self) -> Path:
+        return self.data / RUNNING_FILE
+
+    def archive(self) -> str:
+        """Where the archive lies."""
+        return self.archive_url or (self.data / "archive").absolute().as_uri()
+
+    def environment(self) -> dict[str, str]:
+        """These settings as variables, for a child process."""
+        return {_PREFIX + name.upper(): str(value) for name, value in self.model_dump().items() if str(value)}
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the environment; raises SettingsError."""
+    environment = os.environ if environment is None else environment
+    given = {
+        name[len(_PREFIX) :].lower(): value
+        for name, value in environment.items()
+        if name.startswith(_PREFIX) and value != ""
+    }
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = _PREFIX + str(first["loc"][0]).upper() if first["loc"] else _PREFIX + "*"
+        problem = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
+        raise SettingsError(f"{name}: {problem}") from error
+
+
+def connected(settings: Settings) -> Settings:
+    """The settings with the addresses of running embedded services filled in. Raises SettingsError if there are none."""
+    found: dict[str, str] = {}
+    if settings.running_file.exists():
+        found = json.loads(settings.running_file.read_text())
+    filled = settings.model_copy(
+        update={
+            "kafka": settings.kafka or found.get("kafka", ""),
+            "database_url": settings.database_url or found.get("database_url", ""),
+            "http_port": found.get("http_port", settings.http_port),
+            "identity_key": settings.identity_key or stored_identity_key(settings.data, make=False),
+        }
+    )
+    if not filled.kafka or not filled.database_url:
+        raise SettingsError(
+            "nothing is running here: start `headwater up` (or `headwater services`), "
+            "or set HEADWATER_KAFKA and HEADWATER_DATABASE_URL"
+        )
+    return filled
+
+
+def stored_identity_key(data: Path, make: bool) -> str:
+    """The key that profile ids are minted with, kept in the data folder; made once where asked for."""
+    path = data / "identity.key"
+    if not path.exists() and make:
+        data.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(24))
+    return path.read_text() if path.exists() else ""
+
+
+def write_running(settings: Settings) -> None:
+    """Tell other commands where the services are. The file holds the database's password: only the owner may read it."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    settings.running_file.touch(mode=0o600)
+    settings.running_file.write_text(
+        json.dumps(
+            {"kafka": settings.kafka, "database_url": settings.database_url, "http_port": settings.http_port}
+        )
+    )

@@ -1,0 +1,209 @@
+"""The composition root: builds what a process needs and runs it. Only here clients are opened and settings spread."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import httpx
+import uvloop
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+
+from deploy.feed import DefinitionsFeed
+from deploy.kafka import KafkaAdmin
+from deploy.settings import Settings, SettingsError
+from ingest.routes import Door
+from ingest.sink import Sink
+from processors.connectors.archive import Archive
+from processors.connectors.webhook import Webhook
+from processors.runner.publisher import FencedPublisher, Publisher, Publishes
+from processors.runner.stage import Stage
+from processors.runner.worker import Installation, StageWorker
+from processors.storage.counts import SourceCounts
+from processors.storage.database import Connection, connector
+from processors.storage.events import Counters, Events
+from processors.storage.failures import Failures
+from processors.storage.identities import Identities
+from processors.storage.memberships import SegmentMemberships, Versions
+from processors.storage.merges import Merges
+from processors.storage.profiles import Profiles
+from processors.storage.progress import LaneKey
+from processors.storage.runs import Runs, Traits
+from processors.topology import PIPELINE, dispatch_to
+from schemas.topics import CONFIG, TRACKS
+from workflows.actions.builtin import load_actions
+from workflows.definitions import Definitions
+from workflows.identity import ProfileIds
+
+log = logging.getLogger("headwater")
+
+DISPATCH = "dispatch-"
+
+
+def run_worker(name: str, settings: Settings) -> None:
+    """Run one stage until TERM or Ctrl-C. Raises LookupError for a stage that does not exist."""
+    run_until_signal(lambda stop: _work(name, settings, stop))
+
+
+def run_door(settings: Settings) -> None:
+    """Serve HTTP until TERM or Ctrl-C."""
+    run_until_signal(lambda stop: _serve(settings, stop))
+
+
+def run_until_signal(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run `main` on uvloop with an event that TERM and INT set."""
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+        # What was loaded so far stays: full collections need not look at it again.
+        gc.collect()
+        gc.freeze()
+        await main(stop)
+
+    uvloop.run(run())
+
+
+async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
+    kafka = {"bootstrap.servers": settings.kafka}
+    async with _definitions(settings, stop) as feed:
+        stage = find_stage(name, feed.get())
+        admin = KafkaAdmin(kafka, settings.topic_prefix)
+        installation = Installation(
+            settings.kafka,
+            settings.topic_prefix,
+            connector(settings.database_url, f"headwater {name}"),
+            admin.topic_id,
+            _publishers(stage, kafka, settings.topic_prefix),
+            settings.lanes,
+        )
+        async with httpx.AsyncClient(follow_redirects=False, trust_env=False) as client:
+            worker = StageWorker(stage, installation, _toolbox(stage, feed, settings, client))
+            failed = asyncio.create_task(_stop_on(feed.failed, stop))
+            log.info("%s: working", name)
+            await worker.run(stop)
+            failed.cancel()
+
+
+def find_stage(name: str, definitions: Definitions) -> Stage:
+    """The stage of that name; `dispatch-<destination>` for each webhook. Raises LookupError."""
+    for stage in PIPELINE:
+        if stage.name == name:
+            return stage
+    if name.startswith(DISPATCH) and name in dispatchers(definitions):
+        return dispatch_to(name[len(DISPATCH) :])
+    known = ", ".join([stage.name for stage in PIPELINE] + dispatchers(definitions))
+    raise LookupError(f"there is no stage {name!r} (there are: {known})")
+
+
+def dispatchers(definitions: Definitions) -> list[str]:
+    """The dispatch stages that the definitions ask for."""
+    return [
+        DISPATCH + id for id, one in sorted(definitions.destinations.items()) if one.type == "webhook" and one.enabled
+    ]
+
+
+def _publishers(stage: Stage, kafka: Mapping[str, Any], prefix: str) -> Callable[[LaneKey], Publishes]:
+    if any(topic.fenced for topic in stage.writes):
+        return lambda key: FencedPublisher(kafka, prefix, f"{key.stage}-{key.topic}-{key.partition}")
+    shared = Publisher(kafka, prefix)
+    return lambda key: shared
+
+
+def _toolbox(
+    stage: Stage, feed: DefinitionsFeed, settings: Settings, client: httpx.AsyncClient
+) -> Callable[[Connection | None], Mapping[str, Any]]:
+    """Makes the tools that the stage's step names, on the connection of the lane that asks."""
+    still = {
+        "profile_ids": lambda: profile_ids(settings),
+        "files": lambda: Archive(settings.archive()),
+        "webhook": lambda: Webhook(feed.get().destinations[stage.name[len(DISPATCH) :]], client),
+    }
+    made = {name: make() for name, make in still.items() if name in stage.needs}
+
+    def tools(connection: Connection | None) -> Mapping[str, Any]:
+        found = {**made, "definitions": feed.get()}
+        if connection is not None:
+            found |= {name: make(connection) for name, make in _STORAGE.items() if name in stage.needs}
+        return found
+
+    return tools
+
+
+#: Storage that steps ask for by parameter name.
+_STORAGE: Mapping[str, Callable[[Connection], Any]] = {
+    "counts": SourceCounts,
+    "identities": Identities,
+    "profiles": Profiles,
+    "recorded": Events,
+    "counters": Counters,
+    "finished": Runs,
+    "traits": Traits,
+    "merges": Merges,
+    "members": SegmentMemberships,
+    "versions": Versions,
+    "failures": Failures,
+}
+
+
+def profile_ids(settings: Settings) -> ProfileIds:
+    """The installation's profile ids. Raises SettingsError without a key."""
+    if not settings.identity_key:
+        raise SettingsError("HEADWATER_IDENTITY_KEY is not set: all doors and workers need the same one")
+    return ProfileIds(settings.identity_key.encode())
+
+
+@contextlib.asynccontextmanager
+async def _definitions(settings: Settings, stop: asyncio.Event) -> Any:
+    feed = DefinitionsFeed(
+        {"bootstrap.servers": settings.kafka}, settings.topic_prefix + CONFIG.name, load_actions()
+    )
+    try:
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({feed.ready, feed.failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if feed.failed.done():
+            feed.failed.result()
+        if not stop.is_set():
+            yield feed
+    finally:
+        feed.stop()
+
+
+async def _stop_on(failed: "asyncio.Future[None]", stop: asyncio.Event) -> None:
+    with contextlib.suppress(Exception):  # the feed has logged it
+        await failed
+    stop.set()
+
+
+async def _serve(settings: Settings, stop: asyncio.Event) -> None:
+    kafka = {"bootstrap.servers": settings.kafka}
+    sink = Sink(kafka, settings.topic_prefix + TRACKS.name)
+    feed = DefinitionsFeed(kafka, settings.topic_prefix + CONFIG.name, load_actions())
+    door = Door(sink, lambda: feed.current, profile_ids(settings), settings.max_in_flight)
+    server = Server(
+        door,
+        address=settings.http_host,
+        port=settings.http_port,
+        interface=Interfaces.RSGI,
+        websockets=False,
+        backlog=2048,
+        http1_settings=HTTP1Settings(header_read_timeout=10_000, keep_alive=True),
+        log_enabled=False,
+    )
+    serving = asyncio.create_task(server.serve())
+    stopped = asyncio.create_task(stop.wait())
+    log.info("ingest: serving on http://%s:%d", settings.http_host, settings.http_port)
+    await asyncio.wait({serving, stopped, feed.failed}, return_when=asyncio.FIRST_COMPLETED)
+    server.stop()
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(serving, 8)
+    feed.stop()
+    await sink.close()
+    stopped.cancel()

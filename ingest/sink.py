@@ -1,0 +1,99 @@
+"""Kafka, as the door sees it: a record is taken when all in-sync replicas have it, or it is not taken."""
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from schemas.codecs import BRIDGE_HEADER
+
+#: How long a client waits at most before it hears that Kafka cannot take its payload.
+DEADLINE_S = 8.0
+
+_HEADERS = [(BRIDGE_HEADER, b"http")]
+
+Place = tuple[int, int]
+
+
+class SinkUnavailable(Exception):
+    """Kafka did not take the record in time. It may have it all the same: the client sends again, with the same ids."""
+
+
+class Sink:
+    """Writes payloads to `tracks`. Bounded: what does not fit is refused at once."""
+
+    def __init__(self, kafka: Mapping[str, Any], topic: str) -> None:
+        """To be made on the event loop that will write."""
+        self._topic = topic
+        self._loop = asyncio.get_running_loop()
+        self._producer = Producer(
+            {
+                "acks": "all",
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "linger.ms": 1,
+                "compression.type": "lz4",
+                "message.max.bytes": 2_097_152,
+                "message.timeout.ms": int(DEADLINE_S * 1000),
+                "queue.buffering.max.messages": 100_000,
+                "queue.buffering.max.kbytes": 65_536,
+                **kafka,
+            }
+        )
+        self._done: list[tuple[asyncio.Future[Place], KafkaError | None, int, int]] = []
+        self._lock = threading.Lock()
+        self._closing = False
+        threading.Thread(target=self._poll, name="delivery-reports", daemon=True).start()
+
+    async def write(self, key: str, body: bytes) -> Place:
+        """(partition, offset) of the record. Raises SinkUnavailable."""
+        future: asyncio.Future[Place] = self._loop.create_future()
+
+        def report(error: KafkaError | None, message: Any) -> None:
+            self._report(future, error, message)
+
+        try:
+            self._producer.produce(self._topic, body, key=key or None, headers=_HEADERS, on_delivery=report)
+        except (BufferError, KafkaException) as error:
+            raise SinkUnavailable from error
+        try:
+            return await asyncio.wait_for(future, DEADLINE_S + 1)
+        except asyncio.TimeoutError as error:
+            raise SinkUnavailable from error
+
+    def _report(self, future: "asyncio.Future[Place]", error: KafkaError | None, message: Any) -> None:
+        """On librdkafka's thread: reports are handed over in bundles, one wake-up of the loop for many."""
+        with self._lock:
+            first = not self._done
+            self._done.append((future, error, message.partition() or 0, message.offset() or 0))
+        if first:
+            self._loop.call_soon_threadsafe(self._hand_over)
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            done, self._done = self._done, []
+        for future, error, partition, offset in done:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result((partition, offset))
+            else:
+                future.set_exception(SinkUnavailable())
+
+    def _poll(self) -> None:
+        while not self._closing:
+            self._producer.poll(0.2)
+
+    def reachable(self) -> bool:
+        """Whether Kafka answers and has the topic. Blocks for at most two seconds."""
+        try:
+            return self._topic in self._producer.list_topics(self._topic, timeout=2).topics
+        except KafkaException:
+            return False
+
+    async def close(self) -> None:
+        """Wait for what is under way, at most as long as a client would."""
+        await asyncio.to_thread(self._producer.flush, DEADLINE_S)
+        self._closing = True

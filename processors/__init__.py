@@ -1,0 +1,1 @@
+"""The running pipeline: the map (topology), steps, the runner, storage, connectors."""

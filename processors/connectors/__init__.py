@@ -1,0 +1,1 @@
+"""How deliveries and raw payloads reach the outside: webhooks, archive files."""

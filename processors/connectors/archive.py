@@ -1,0 +1,97 @@
+"""The archive: Avro object container files below one URL, each with payloads of one partition of `tracks`, byte for byte.
+
+A file is named by the first and last offset in it. It is written aside, synced and then renamed; only then the position
+moves on. A crash between can leave two files that overlap: readers take each coordinate once.
+"""
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import fastavro
+import fsspec
+
+from schemas.events import TrackedPayload
+
+SCHEMA = fastavro.parse_schema(
+    {
+        "type": "record",
+        "name": "Tracked",
+        "namespace": "headwater",
+        "fields": [
+            {"name": "partition", "type": "int"},
+            {"name": "offset", "type": "long"},
+            {"name": "received_at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+            {"name": "key", "type": ["null", "bytes"]},
+            {"name": "hops", "type": "int"},
+            {"name": "bridge", "type": "string"},
+            {"name": "body", "type": "bytes"},
+        ],
+    }
+)
+
+
+class Archive:
+    """Writes and reads archive files below a folder (`file:///...`) or a bucket (any URL that fsspec knows)."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        self._folder = Path(urlsplit(url).path) if urlsplit(url).scheme in ("", "file") else None
+
+    async def write(self, payloads: Sequence[TrackedPayload]) -> None:
+        """Keep these payloads: consecutive records of one partition. Returns when they are durable."""
+        first, last = payloads[0], payloads[-1]
+        name = f"tracks/{first.partition}/{first.offset:020d}-{last.offset:020d}.avro"
+        data = _encode(payloads)
+        if self._folder is not None:
+            _write_durably(self._folder / name, data)
+        else:
+            with fsspec.open(f"{self._url}/{name}", "wb") as file:
+                file.write(data)
+
+    def read(self) -> Iterator[TrackedPayload]:
+        """Every payload once, by partition and offset."""
+        system, root = fsspec.core.url_to_fs(self._url)
+        seen: dict[str, int] = {}
+        for path in sorted(system.glob(f"{root}/tracks/*/*.avro")):
+            partition = path.split("/")[-2]
+            with system.open(path, "rb") as file:
+                for row in fastavro.reader(file):
+                    if row["offset"] > seen.get(partition, -1):
+                        seen[partition] = row["offset"]
+                        yield TrackedPayload(**row)
+
+
+def _encode(payloads: Sequence[TrackedPayload]) -> bytes:
+    rows = [
+        {
+            "partition": payload.partition,
+            "offset": payload.offset,
+            "received_at": payload.received_at,
+            "key": payload.key,
+            "hops": payload.hops,
+            "bridge": payload.bridge,
+            "body": payload.body,
+        }
+        for payload in payloads
+    ]
+    buffer = io.BytesIO()
+    fastavro.writer(buffer, SCHEMA, rows, codec="deflate")
+    return buffer.getvalue()
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(f".{os.getpid()}.part")
+    with aside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

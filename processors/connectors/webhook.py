@@ -1,0 +1,93 @@
+"""Posts deliveries to a webhook: at least once, each profile's in order, with an idempotency key that stays the same."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
+
+import httpx
+import msgspec
+
+from processors.runner.failures import Poison
+from schemas.definitions import Destination
+from schemas.profiles import Delivery
+
+log = logging.getLogger("headwater.dispatch")
+
+#: Answers that say "later", not "never". All of 5xx does, too.
+RETRIED = frozenset({408, 425, 429})
+MAX_BACKOFF_S = 30.0
+#: Profiles served at the same time.
+PARALLEL = 16
+
+
+class Webhook:
+    """One destination's client. A receiver that is down only delays this destination; it is tried until it answers."""
+
+    def __init__(self, destination: Destination, client: httpx.AsyncClient) -> None:
+        """`client` is for this destination alone; redirects are not followed."""
+        self._destination, self._client = destination, client
+        self._slots = asyncio.Semaphore(PARALLEL)
+        self._encode = msgspec.json.Encoder(decimal_format="number").encode
+        #: Deliveries of the batch in work that were taken: a second try of the batch does not send them again.
+        self._taken: set[str] = set()
+
+    async def deliver(self, deliveries: Sequence[Delivery]) -> None:
+        """Return when all were taken. Raises Poison where one is refused for good."""
+        by_profile: dict[str, list[Delivery]] = {}
+        for delivery in deliveries:
+            by_profile.setdefault(delivery.profile, []).append(delivery)
+        results = await asyncio.gather(*map(self._in_order, by_profile.values()), return_exceptions=True)
+        self._taken &= {delivery.id for delivery in deliveries}
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _in_order(self, deliveries: Sequence[Delivery]) -> None:
+        async with self._slots:
+            for delivery in deliveries:
+                if delivery.id not in self._taken:
+                    await self._send(delivery)
+                    self._taken.add(delivery.id)
+
+    async def _send(self, delivery: Delivery) -> None:
+        tries = 0
+        while True:
+            wait = await self._try(delivery)
+            if wait is None:
+                return
+            tries += 1
+            backoff = min(MAX_BACKOFF_S, 0.5 * 2 ** min(tries, 7)) * random.uniform(0.5, 1)
+            await asyncio.sleep(max(wait, backoff))
+
+    async def _try(self, delivery: Delivery) -> float | None:
+        """None where it was taken, else the seconds that the receiver asks to be left alone."""
+        headers = {
+            **self._destination.headers,
+            "content-type": "application/json",
+            "idempotency-key": delivery.id,
+        }
+        try:
+            response = await self._client.post(
+                str(self._destination.url), content=self._encode(delivery), headers=headers
+            )
+        except httpx.HTTPError as error:
+            log.warning("destination %s: %s", self._destination.id, type(error).__name__)
+            return 0.0
+        if response.is_success:
+            return None
+        if response.status_code in RETRIED or response.status_code >= 500:
+            log.warning("destination %s answered %d", self._destination.id, response.status_code)
+            return _retry_after(response.headers.get("retry-after", ""))
+        raise Poison("refused_by_destination", f"http {response.status_code}")
+
+
+def _retry_after(value: str) -> float:
+    """Seconds, from seconds or an HTTP date; at most two minutes are believed."""
+    try:
+        seconds = float(value) if value.isdigit() else (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0
+    return min(max(seconds, 0.0), 120.0)

@@ -1,0 +1,136 @@
+"""Runs a step over a batch of records and finds, by halving, the records that can never succeed.
+
+All of it happens in the lane's one transaction: each try under a savepoint, so one commit, one position, one outbox.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from processors.runner.failures import Poison, poison_of, unavailable_cause
+from processors.runner.stage import Stage
+from processors.storage.database import Connection
+from schemas.codecs import Message, Undecodable
+from schemas.events import Record
+from schemas.failures import DeadLetter
+from schemas.origin import Origin
+from schemas.topics import DEAD_LETTERS, Topic, topic_of
+
+#: The tools of a step, by name, working on this connection (None for steps whose effects lie outside).
+Toolbox = Callable[[Connection | None], Mapping[str, Any]]
+
+
+#: A step with everything around it: models in, messages out, all or nothing.
+_TryStep = Callable[[list[Any]], Awaitable[list[Message]]]
+
+
+class StepOutcome(msgspec.Struct):
+    """What came of a batch."""
+
+    messages: list[Message]
+    records: int
+    dead_letters: int
+
+
+class _Undecided(msgspec.Struct):
+    record: Record
+    model: Any
+
+
+class Attempt:
+    """A stage's step, as often and in as small portions as it takes."""
+
+    def __init__(self, stage: Stage, topic: Topic, toolbox: Toolbox) -> None:
+        self._stage, self._topic, self._toolbox = stage, topic, toolbox
+
+    async def run(self, connection: Connection, records: Sequence[Any]) -> StepOutcome:
+        """The step over these records, inside the connection's transaction. Raises what is not about the data."""
+        step = self._stage.bind(self._toolbox(connection))
+
+        async def under_savepoint(models: list[Any]) -> list[Message]:
+            async with connection.transaction():
+                return encode(await step(models))
+
+        return await self._run(under_savepoint, records)
+
+    async def run_outside(self, records: Sequence[Any]) -> StepOutcome:
+        """The step over these records, without a database."""
+        step = self._stage.bind(self._toolbox(None))
+
+        async def plain(models: list[Any]) -> list[Message]:
+            return encode(await step(models))
+
+        return await self._run(plain, records)
+
+    async def _run(self, step: _TryStep, records: Sequence[Any]) -> StepOutcome:
+        messages: list[Message] = []
+        good: list[_Undecided] = []
+        for raw in records:
+            record = to_record(raw, self._topic.name)
+            try:
+                good.append(_Undecided(record, self._topic.codec.decode(record)))
+            except Undecodable as error:
+                messages.append(_dead_letter(record, None, Poison(error.reason, error.exception), self._stage.name))
+        messages += await self._halve(step, good)
+        dead = sum(message.topic == DEAD_LETTERS.name for message in messages)
+        return StepOutcome(messages, len(records), dead)
+
+    async def _halve(self, step: _TryStep, items: list[_Undecided]) -> list[Message]:
+        if not items:
+            return []
+        try:
+            return await step([item.model for item in items])
+        except Exception as error:
+            if unavailable_cause(error) is not None:
+                raise
+            if len(items) == 1:
+                return await self._judge(step, items[0], error)
+        middle = len(items) // 2
+        return await self._halve(step, items[:middle]) + await self._halve(step, items[middle:])
+
+    async def _judge(self, step: _TryStep, item: _Undecided, error: Exception) -> list[Message]:
+        """A record that fails alone is poison; where the error is one nobody expected, only if it fails again."""
+        poison = poison_of(error)
+        if poison.reason == "bug":
+            try:
+                return await step([item.model])
+            except Exception as again:
+                if unavailable_cause(again) is not None:
+                    raise
+                poison = poison_of(again)
+        return [_dead_letter(item.record, item.model, poison, self._stage.name)]
+
+
+def encode(models: Sequence[Any]) -> list[Message]:
+    """Messages for what a step returned. Raises Poison for one too large for its topic: sizes are known before commits."""
+    messages = []
+    for model in models:
+        topic = topic_of(model)
+        message = topic.encode(model)
+        if len(message.value or b"") + len(message.key or b"") > topic.max_bytes:
+            raise Poison("output_too_large")
+        messages.append(message)
+    return messages
+
+
+def to_record(raw: Any, topic: str) -> Record:
+    """A record as read by aiokafka, in our own type, under the topic's name in the catalogue."""
+    return Record(topic, raw.partition, raw.offset, raw.timestamp or 0, raw.key, raw.value, tuple(raw.headers or ()))
+
+
+def _dead_letter(record: Record, model: Any, poison: Poison, stage: str) -> Message:
+    own_place = Origin(record.partition, record.offset, -1) if record.topic == "tracks" else None
+    letter = DeadLetter(
+        key=record.key,
+        value=record.value or b"",
+        reason=poison.reason,
+        stage=stage,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        origin=getattr(model, "origin", own_place),
+        source=getattr(model, "source", ""),
+        exception=poison.exception,
+    )
+    return topic_of(letter).encode(letter)

@@ -1,0 +1,54 @@
+"""What can go wrong in a batch, by name. (The third name, Rejected, is a model: schemas.failures.RejectedEvent.)"""
+
+import psycopg
+
+#: SQLSTATE classes and codes that mean that the world is wrong, not the record.
+_UNAVAILABLE_CLASSES = frozenset({"08", "40", "53", "57", "58"})
+_UNAVAILABLE_CODES = frozenset({"25P03", "25006", "55P03"})
+
+
+class Poison(Exception):
+    """This record can never succeed here. `reason` is a code from docs/input.md."""
+
+    def __init__(self, reason: str, exception: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.exception = reason, exception
+
+
+class Unavailable(Exception):
+    """PostgreSQL, Kafka or a destination cannot serve now: the batch starts again, later. `cause` is for metrics."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+class LaneStopped(Exception):
+    """The lane must not go on by itself: going on would skip or repeat what nobody could explain."""
+
+
+class Fenced(Exception):
+    """Another worker has taken this lane over. It ends here, and does not start over."""
+
+
+def unavailable_cause(error: BaseException) -> str | None:
+    """What is unavailable, where the error says that something is; None where the error is about the data or a bug."""
+    if isinstance(error, Unavailable):
+        return error.cause
+    if isinstance(error, psycopg.Error):
+        state = error.sqlstate
+        if state is None:
+            is_outage = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+            return "postgresql" if is_outage else None
+        if state in _UNAVAILABLE_CODES or state[:2] in _UNAVAILABLE_CLASSES:
+            return f"postgresql {state}"
+    return None
+
+
+def poison_of(error: Exception) -> Poison:
+    """The error of a single record, as what it says about that record. Never the error's text: it may quote data."""
+    if isinstance(error, Poison):
+        return error
+    if isinstance(error, psycopg.Error):
+        return Poison("refused_by_postgresql", f"{type(error).__name__} {error.sqlstate}")
+    return Poison("bug", type(error).__name__)

@@ -1,0 +1,191 @@
+"""A lane: one partition of one stage, strictly in order, on a PostgreSQL connection of its own.
+
+The protocol of DESIGN.md section 3, which was model-checked; each step below is there because without it a record can be
+lost, repeated or overtaken. For one batch: lock the lane's row, deliver what is not known to be delivered, drop what is
+done, run the step, store position and outputs, commit, publish, acknowledge.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from processors.runner.attempt import Attempt, StepOutcome
+from processors.runner.failures import LaneStopped, Unavailable, unavailable_cause
+from processors.runner.publisher import Publishes
+from processors.runner.stage import Stage
+from processors.storage.database import Connect, Connection
+from processors.storage.progress import LaneKey, Progress, ProgressRow
+from schemas.codecs import Message
+
+log = logging.getLogger("headwater.lane")
+
+#: A lane whose last this many records were half dead letters stops: more likely a mistake of ours than of the senders.
+WATCHED_RECORDS = 1000
+MAX_BACKOFF_S = 5.0
+
+
+class ReadBatch(Protocol):
+    """What the transport hands over."""
+
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def records(self) -> list[Any]: ...
+    @property
+    def topic_id(self) -> str: ...
+
+
+class Log(Protocol):
+    """The partition that the lane reads, as far as it must ask about it."""
+
+    async def committed(self) -> int | None:
+        """The position that Kafka has for this consumer group, None where it has none."""
+
+    async def beginning(self) -> int:
+        """The first offset that still exists."""
+
+    async def topic_id(self) -> str:
+        """The id that Kafka gave the topic when it was made."""
+
+    def seek(self, offset: int) -> None:
+        """Read on from there; batches read before are of no use any more."""
+
+    def stored(self, offset: int) -> None:
+        """Everything below is done."""
+
+
+class Lane:
+    """Processes batches one after another; see the module's docstring."""
+
+    def __init__(
+        self, key: LaneKey, stage: Stage, kafka: Log, connect: Connect, publisher: Publishes, attempt: Attempt
+    ) -> None:
+        self.key, self._stage, self._log = key, stage, kafka
+        self._connect, self._publisher, self._attempt = connect, publisher, attempt
+        self._connection: Connection | None = None
+        #: The row's next_offset when its outputs were last known to be delivered; None: not known.
+        self._delivered: int | None = None
+        self._recent: deque[bool] = deque(maxlen=WATCHED_RECORDS)
+
+    async def process(self, batch: ReadBatch) -> None:
+        """Do the batch, however often it takes. Raises LaneStopped, Fenced, and what is neither outage nor data."""
+        tries = 0
+        while True:
+            try:
+                return await self._process_once(batch)
+            except Exception as error:
+                cause = unavailable_cause(error)
+                if cause is None:
+                    raise
+                await self._forget_connection()
+                tries += 1
+                delay = min(MAX_BACKOFF_S, 0.1 * 2 ** min(tries, 6)) * random.uniform(0.5, 1)
+                log.warning("%s: %s unavailable, try %d follows in %.1f s", self.key, cause, tries + 1, delay)
+                await asyncio.sleep(delay)
+
+    async def close(self) -> None:
+        """Let go of the connection; whatever was not committed never happened."""
+        await self._forget_connection()
+
+    async def _process_once(self, batch: ReadBatch) -> None:
+        connection = await self._open()
+        progress = Progress(connection, self.key)
+        row = await self._lock_delivered(progress, connection)
+        self._require_same_topic(row, batch.topic_id)
+        if batch.start > row.next_offset:
+            await connection.rollback()
+            return self._log.seek(row.next_offset)
+        records = [record for record in batch.records if record.offset >= row.next_offset]
+        if records and records[0].offset > row.next_offset:
+            await self._require_no_loss(row.next_offset)
+        if not records:
+            await connection.rollback()
+        elif self._stage.outside:
+            await connection.rollback()
+            await self._run_outside(progress, connection, row, records, batch.end)
+        else:
+            await self._finish(progress, connection, await self._attempt.run(connection, records), batch.end)
+        self._log.stored(max(batch.end, row.next_offset))
+
+    async def _run_outside(
+        self, progress: Progress, connection: Connection, row: ProgressRow, records: Sequence[Any], end: int
+    ) -> None:
+        """Effects first, then the position: they happen at least once, under ids that stay the same."""
+        outcome = await self._attempt.run_outside(records)
+        now = await self._lock_delivered(progress, connection)
+        if now.next_offset != row.next_offset:
+            await connection.rollback()
+            raise Unavailable("lane taken over")
+        await self._finish(progress, connection, outcome, end)
+
+    async def _finish(self, progress: Progress, connection: Connection, outcome: StepOutcome, end: int) -> None:
+        await progress.store(end, outcome.messages)
+        await connection.commit()
+        await self._publish(outcome.messages, end)
+        self._watch(outcome)
+
+    async def _lock_delivered(self, progress: Progress, connection: Connection) -> ProgressRow:
+        """The lane's row, locked, its outputs known to be delivered. No batch commits over an undelivered outbox."""
+        while True:
+            row = await progress.lock()
+            if row.next_offset == self._delivered:
+                return row
+            await connection.rollback()
+            await self._publish(row.outbox(), row.next_offset)
+
+    async def _publish(self, messages: Sequence[Message], end: int) -> None:
+        self._delivered = None
+        await self._publisher.publish(messages)
+        self._delivered = end
+
+    async def _open(self) -> Connection:
+        if self._connection is not None:
+            return self._connection
+        await self._publisher.open()
+        connection = self._connection = await self._connect()
+        topic_id, committed, beginning = (
+            await self._log.topic_id(),
+            await self._log.committed(),
+            await self._log.beginning(),
+        )
+        progress = Progress(connection, self.key)
+        row = await progress.create(topic_id, beginning)
+        self._require_same_topic(row, topic_id)
+        if committed is not None and committed > row.next_offset:
+            raise LaneStopped(
+                f"Kafka has committed {committed}, PostgreSQL only {row.next_offset}: the database went back in time "
+                f"(a restore?); `headwater recover` mends it"
+            )
+        return connection
+
+    def _require_same_topic(self, row: ProgressRow, topic_id: str) -> None:
+        if row.topic_id != topic_id:
+            raise LaneStopped(f"the topic was deleted and made again (id {row.topic_id}, now {topic_id})")
+
+    async def _require_no_loss(self, next_offset: int) -> None:
+        beginning = await self._log.beginning()
+        if beginning > next_offset:
+            raise LaneStopped(
+                f"offsets {next_offset} to {beginning - 1} are gone from the topic before they were processed "
+                f"({beginning - next_offset} records at most)"
+            )
+
+    def _watch(self, outcome: StepOutcome) -> None:
+        self._recent.extend([True] * outcome.dead_letters + [False] * (outcome.records - outcome.dead_letters))
+        if len(self._recent) == WATCHED_RECORDS and sum(self._recent) * 2 >= WATCHED_RECORDS:
+            raise LaneStopped(f"half of the last {WATCHED_RECORDS} records became dead letters")
+
+    async def _forget_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        self._delivered = None
+        if connection is not None:
+            with contextlib.suppress(Exception):  # it may be broken already; nothing on it can still be wanted
+                await connection.close()
+
+

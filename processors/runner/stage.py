@@ -1,0 +1,43 @@
+"""What a stage is: a name, what it reads, the step, what it writes."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.topics import Topic
+
+Step = Callable[..., Awaitable[Sequence[Any]]]
+
+
+@dataclass(frozen=True)
+class Gather:
+    """Collect records until there are this many bytes or seconds of them. For stages that want few, large batches."""
+
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One station of the pipeline. Its name is its consumer group, its metric label, its module and its test."""
+
+    name: str
+    reads: tuple[Topic, ...]
+    step: Step
+    writes: tuple[Topic, ...] = ()
+    #: The step's effects lie outside PostgreSQL (files, HTTP): it runs before the transaction, not inside it.
+    outside: bool = False
+    gather: Gather | None = None
+    #: Records in one batch at most.
+    max_records: int = 3000
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The tools that the step asks for, by parameter name; its first parameter is the batch."""
+        return tuple(inspect.signature(self.step).parameters)[1:]
+
+    def bind(self, tools: Mapping[str, Any]) -> Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]:
+        """The step with its tools. Raises KeyError for a tool that is not there."""
+        arguments = {name: tools[name] for name in self.needs}
+        return lambda models: self.step(models, **arguments)

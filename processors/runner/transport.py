@@ -1,0 +1,157 @@
+"""Feeds Faust one event per partition batch instead of one per record, and lets PostgreSQL say where reading begins.
+
+Source of the idea and of the rules it must obey: section 2 of the project's notes on Faust 0.15.3 (batch of a partition as one
+message, acknowledgement in offset order). Faust's own per-record path costs about fifteen times as much.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiokafka
+import faust
+from faust.app.base import BootStrategy
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+#: How long the broker may hold a fetch that has nothing: also how long a resumed partition may wait behind it.
+FETCH_WAIT_MS = 100
+
+Positions = Mapping[TP, int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Records of one partition, in order. `start` is the position that was read from: what lies between it and the
+    first record does not exist (compacted, or transaction markers), unless the log begins later."""
+
+    tp: TP
+    start: int
+    records: list[Any]
+    topic_id: str
+
+    @property
+    def end(self) -> int:
+        """The position behind the last record."""
+        return int(self.records[-1].offset) + 1
+
+
+class BatchConsumer(driver.Consumer):
+    """Yields a Batch per partition and fetch. All seeks happen between two fetches, so positions cannot be mistaken."""
+
+    app: "BatchApp"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._starts: dict[TP, int] = {}
+        self._seeks: dict[TP, int] = {}
+        self._stored: dict[TP, int] = {}
+        self._resumed = asyncio.Event()
+
+    def _new_consumer_thread(self) -> "_ConsumerThread":
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def request_seek(self, tp: TP, offset: int) -> None:
+        """Read on from this offset, from the next fetch on."""
+        self._seeks[tp] = offset
+
+    def stored(self, tp: TP, next_offset: int) -> None:
+        """PostgreSQL has everything below this offset: what Kafka is told, for tools that show lag."""
+        self._stored[tp] = next_offset
+
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        super().resume_partitions(tps)
+        self._resumed.set()
+
+    async def seek_to_committed(self) -> Positions:
+        """After every assignment: begin where PostgreSQL says. Where it cannot say, lanes find out and seek back."""
+        committed = await super().seek_to_committed()
+        if not committed:
+            return committed
+        stored = await self.app.stored_positions(set(committed))
+        wanted = {tp: stored.get(tp, offset or 0) for tp, offset in committed.items()}
+        await self.seek_wait(wanted)
+        self._starts.update(wanted)
+        self._stored.clear()
+        return wanted
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # type: ignore[override]
+        generation = self.app.consumer_generation_id
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)
+        if self._seeks:
+            seeks, self._seeks = self._seeks, {}
+            mine = {tp: offset for tp, offset in seeks.items() if tp in self.assignment()}
+            await self.seek_wait(mine)
+            self._starts.update(mine)
+        active = set(self._get_active_partitions())
+        if not active:
+            self._resumed.clear()
+            await self.wait(self._resumed, timeout=timeout)
+            return
+        fetched = await self._getmany(active_partitions=active, timeout=timeout)
+        if self.should_stop or not fetched:
+            return
+        if not self.flow_active:
+            await self.perform_seek()
+            return
+        for topic_id, tp, records in await self._with_topic_ids(fetched):
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return
+            start = self._starts.get(tp, records[0].offset)
+            self._starts[tp] = records[-1].offset + 1
+            yield tp, self._message(Batch(tp, start, records, topic_id), generation)
+
+    async def _with_topic_ids(self, fetched: Mapping[TP, list[Any]]) -> list[tuple[str, TP, list[Any]]]:
+        """Read after the fetch: a batch of a topic that was deleted and made again must not pass for the old one's."""
+        ids = {topic: await self.app.topic_id(topic) for topic in {tp.topic for tp in fetched}}
+        return [(ids[tp.topic], tp, records) for tp, records in fetched.items() if records]
+
+    def _message(self, batch: Batch, generation: int) -> ConsumerMessage:
+        tp, last = batch.tp, batch.records[-1]
+        stamp = (last.timestamp or 0) / 1000.0
+        return ConsumerMessage(
+            tp.topic, tp.partition, last.offset, stamp, last.timestamp_type, (), None, batch, None, 0, 0, tp,
+            generation_id=generation,
+        )  # fmt: skip
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """Commit what lanes stored, instead of what Faust derives from acknowledgements (it can pass a batch in work)."""
+        self._acked[tp].clear()
+        self._acked_index[tp].clear()
+        return self._stored.get(tp)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Offsets inside a batch are no gaps."""
+
+
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        """As Faust makes it, but reading committed records only, and with short fetches."""
+        made = super()._create_worker_consumer(transport)
+        made._isolation_level = "read_committed"
+        made._fetch_max_wait_ms = FETCH_WAIT_MS
+        return made
+
+
+class BatchTransport(driver.Transport):
+    Consumer = BatchConsumer
+
+
+class _NoWeb(BootStrategy):
+    enable_web = False
+
+
+class BatchApp(faust.App):
+    """A Faust app whose consumer yields batches. The two functions are set by whoever builds the app."""
+
+    BootStrategy = _NoWeb
+    stored_positions: Callable[[set[TP]], Awaitable[Positions]]
+    topic_id: Callable[[str], Awaitable[str]]
+
+    def _new_transport(self) -> BatchTransport:
+        return BatchTransport(self.conf.broker_consumer, self, loop=self.loop)
+
+    def _new_producer_transport(self) -> BatchTransport:
+        return BatchTransport(self.conf.broker_producer, self, loop=self.loop)

@@ -1,0 +1,284 @@
+"""A worker: the Faust app of one stage, and a lane for each partition that Kafka assigns to it."""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from faust.types import TP
+
+from processors.runner.attempt import Attempt, Toolbox
+from processors.runner.failures import Fenced, LaneStopped
+from processors.runner.lane import Lane
+from processors.runner.publisher import Publishes
+from processors.runner.stage import Gather, Stage
+from processors.runner.transport import Batch, BatchApp, BatchConsumer
+from processors.storage.database import Connect
+from processors.storage.progress import LaneKey, stored_positions
+from schemas.topics import Topic
+
+log = logging.getLogger("headwater.worker")
+
+#: Batches that wait in a lane before its partition is paused.
+QUEUED_BATCHES = 2
+
+
+class Installation:
+    """What a worker needs from outside: Kafka, PostgreSQL, and how things are named there."""
+
+    def __init__(
+        self,
+        kafka: str,
+        prefix: str,
+        connect: Connect,
+        topic_id: Callable[[str], Awaitable[str]],
+        publisher: Callable[[LaneKey], Publishes],
+        lanes: int,
+    ) -> None:
+        self.kafka, self.prefix, self.connect = kafka, prefix, connect
+        self.topic_id, self.publisher, self.lanes = topic_id, publisher, lanes
+
+
+class StageWorker:
+    """Runs one stage until it is told to stop, or until something happens that only a new process can mend."""
+
+    def __init__(self, stage: Stage, installation: Installation, toolbox: Toolbox) -> None:
+        self._stage, self._installation, self._toolbox = stage, installation, toolbox
+        self._topics = {installation.prefix + topic.name: topic for topic in stage.reads}
+        self._lanes: dict[TP, _RunningLane] = {}
+        self._slots = asyncio.Semaphore(installation.lanes)
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._app = self._build_app()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set. Raises what ended a lane for no known reason: the process must end then."""
+        await self._app.start()
+        stopped = asyncio.create_task(stop.wait())
+        crashed = asyncio.create_task(self._app._crashed.wait())
+        await asyncio.wait({stopped, crashed, self._failed}, return_when=asyncio.FIRST_COMPLETED)
+        await self._end_lanes(set(self._lanes))
+        if self._failed.done():
+            self._failed.result()
+        if crashed.done() and not stop.is_set():
+            raise RuntimeError("the Kafka consumer crashed") from self._app._crash_reason
+        crashed.cancel()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._app.stop(), 5)
+
+    def _build_app(self) -> "_StageApp":
+        stage, prefix = self._stage, self._installation.prefix
+        app = _StageApp(
+            prefix + stage.name,
+            broker="kafka://" + self._installation.kafka.replace(",", ";kafka://"),
+            store="memory://",
+            table_standby_replicas=0,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            web_enabled=False,
+            agent_supervisor="mode.CrashingSupervisor",
+            key_serializer="raw",
+            value_serializer="raw",
+            stream_wait_empty=False,
+            consumer_auto_offset_reset="earliest",
+            # These two count batches. Commits to Kafka only inform: PostgreSQL owns the position.
+            stream_buffer_maxsize=8,
+            broker_commit_every=1_000_000,
+            broker_commit_interval=1.0,
+            broker_max_poll_records=stage.max_records,
+            consumer_max_fetch_size=1024 * 1024,
+            broker_session_timeout=30,
+            broker_heartbeat_interval=3,
+        )
+        app.stored_positions, app.topic_id = self._stored_positions, self._installation.topic_id
+        app.lanes_lost = self._end_lanes
+        for name in self._topics:
+            topic = app.topic(name, key_type=None, value_type=None)
+            app.agent(topic, name=f"{stage.name}-{name}")(self._consume)
+        return app
+
+    async def _consume(self, stream: Any) -> None:
+        async for event in stream.noack().events():
+            if event.message.generation_id == self._app.consumer_generation_id:
+                self._lane(event.message.tp).offer(event)
+
+    def _lane(self, tp: TP) -> "_RunningLane":
+        if tp not in self._lanes:
+            topic = self._topics[tp.topic]
+            key = LaneKey(self._stage.name, topic.name, tp.partition)
+            consumer = self._consumer()
+            lane = Lane(
+                key,
+                self._stage,
+                _PartitionLog(consumer, tp, self._installation),
+                self._installation.connect,
+                self._installation.publisher(key),
+                Attempt(self._stage, topic, self._toolbox),
+            )
+            self._lanes[tp] = _RunningLane(lane, tp, consumer, self._slots, self._stage.gather, self._lane_ended)
+        return self._lanes[tp]
+
+    def _lane_ended(self, tp: TP, error: BaseException) -> None:
+        """A lane that must not go on stays silent until the next assignment; the others go on."""
+        if isinstance(error, LaneStopped | Fenced):
+            log.error("lane %s[%d] stopped: %s", tp.topic, tp.partition, error)
+            self._consumer().pause_partitions({tp})
+        elif not self._failed.done():
+            self._failed.set_exception(error)
+
+    async def _end_lanes(self, lost: set[TP]) -> None:
+        ending = [self._lanes.pop(tp) for tp in lost if tp in self._lanes]
+        for lane in ending:
+            await lane.end()
+
+    async def _stored_positions(self, partitions: set[TP]) -> dict[TP, int]:
+        """Where to begin. Nothing where PostgreSQL cannot say: lanes then find out themselves and seek back."""
+        try:
+            connection = await self._installation.connect()
+        except Exception as error:
+            log.warning("PostgreSQL cannot say where to begin (%s); lanes will", type(error).__name__)
+            return {}
+        async with connection:
+            positions = await stored_positions(connection, self._stage.name, [t.name for t in self._stage.reads])
+        names = {topic.name: name for name, topic in self._topics.items()}
+        found = {TP(names[topic], partition): offset for (topic, partition), offset in positions.items()}
+        return {tp: offset for tp, offset in found.items() if tp in partitions}
+
+    def _consumer(self) -> BatchConsumer:
+        consumer: BatchConsumer = self._app.consumer
+        return consumer
+
+
+class _StageApp(BatchApp):
+    """Destroys lanes before and after Faust handles a rebalance: no lane outlives its assignment."""
+
+    lanes_lost: Callable[[set[TP]], Awaitable[None]]
+
+    async def _on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await self.lanes_lost(revoked)
+        await super()._on_partitions_revoked(revoked)
+        await self.lanes_lost(revoked)
+
+    async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        await self.lanes_lost(assigned)
+        await super()._on_partitions_assigned(assigned, generation_id)
+
+
+class _RunningLane:
+    """A lane and the batches that wait for it."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        tp: TP,
+        consumer: BatchConsumer,
+        slots: asyncio.Semaphore,
+        gather: Gather | None,
+        ended: Callable[[TP, BaseException], None],
+    ) -> None:
+        self._lane, self._tp, self._consumer, self._slots = lane, tp, consumer, slots
+        self._gather, self._ended = gather, ended
+        self._waiting: deque[Any] = deque()
+        self._offered = asyncio.Event()
+        self._paused = False
+        self._task = asyncio.create_task(self._run(), name=str(lane.key))
+
+    def offer(self, event: Any) -> None:
+        """Queue a batch; pause the partition when enough of them wait, so that memory stays bounded."""
+        self._waiting.append(event)
+        self._offered.set()
+        if not self._paused and len(self._waiting) >= QUEUED_BATCHES and self._gather is None:
+            self._pause()
+
+    async def end(self) -> None:
+        """Stop at once. What was not committed never happened."""
+        self._task.cancel()
+        await asyncio.wait({self._task})
+        await self._lane.close()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                events = await self._next()
+                async with self._slots:
+                    await self._lane.process(_joined(events))
+                for event in events:
+                    event.ack()
+        except Exception as error:
+            self._ended(self._tp, error)
+
+    async def _next(self) -> list[Any]:
+        events = [await self._take()]
+        if self._gather is not None:
+            deadline = asyncio.get_running_loop().time() + self._gather.seconds
+            size = _size(events[0])
+            while size < self._gather.bytes and (left := deadline - asyncio.get_running_loop().time()) > 0:
+                try:
+                    event = await asyncio.wait_for(self._take(_end(events[-1])), left)
+                except asyncio.TimeoutError:
+                    break
+                if event is None:
+                    break
+                events.append(event)
+                size += _size(event)
+            self._pause()
+        return events
+
+    async def _take(self, following: int | None = None) -> Any:
+        """The next batch; where it does not follow on `following` it stays, and None is returned."""
+        while not self._waiting:
+            self._offered.clear()
+            if self._paused:
+                self._paused = False
+                self._consumer.resume_partitions({self._tp})
+            await self._offered.wait()
+        if following is not None and self._waiting[0].value.start != following:
+            return None
+        return self._waiting.popleft()
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._consumer.pause_partitions({self._tp})
+
+
+def _joined(events: list[Any]) -> Batch:
+    first: Batch = events[0].value
+    if len(events) == 1:
+        return first
+    records = [record for event in events for record in event.value.records]
+    return Batch(first.tp, first.start, records, events[-1].value.topic_id)
+
+
+def _end(event: Any) -> int:
+    batch: Batch = event.value
+    return batch.end
+
+
+def _size(event: Any) -> int:
+    return sum(len(record.value or b"") for record in event.value.records)
+
+
+class _PartitionLog:
+    """The partition of a lane, asked through the worker's consumer."""
+
+    def __init__(self, consumer: BatchConsumer, tp: TP, installation: Installation) -> None:
+        self._consumer, self._tp, self._installation = consumer, tp, installation
+
+    async def committed(self) -> int | None:
+        thread = self._consumer._thread
+        committed: int | None = await thread.call_thread(thread._ensure_consumer().committed, self._tp)
+        return committed
+
+    async def beginning(self) -> int:
+        return int((await self._consumer.earliest_offsets(self._tp))[self._tp])
+
+    async def topic_id(self) -> str:
+        return await self._installation.topic_id(self._tp.topic)
+
+    def seek(self, offset: int) -> None:
+        self._consumer.request_seek(self._tp, offset)
+
+    def stored(self, offset: int) -> None:
+        self._consumer.stored(self._tp, offset)

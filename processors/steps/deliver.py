@@ -1,0 +1,12 @@
+"""deliver: what changed, and what workflows sent, to each destination that wants it."""
+
+from collections.abc import Sequence
+
+from schemas.profiles import Delivery, ProfileChange
+from workflows.definitions import Definitions
+from workflows.deliveries import owed
+
+
+async def deliver(changes: Sequence[ProfileChange], definitions: Definitions) -> list[Delivery]:
+    """The deliveries, in the changes' order."""
+    return [delivery for change in changes for delivery in owed(change, definitions.compiled_destinations)]

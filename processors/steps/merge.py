@@ -1,0 +1,34 @@
+"""merge: profiles that are one person become one, with an audit row; the only place that links profiles."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from processors.storage.merges import Merges
+from schemas.profiles import MergeJob, SegmentationJob
+from workflows.definitions import Definitions
+from workflows.merging import decide
+
+
+async def merge(jobs: Sequence[MergeJob], definitions: Definitions, merges: Merges) -> list[SegmentationJob]:
+    """A segmentation job for each survivor, and one for each absorbed profile, whose last change it brings about."""
+    claimed = [await _claimed(job, merges) for job in jobs]
+    ids = {id for job in claimed for id in job.profiles}
+    roots = await merges.lock(ids, definitions.unique_namespaces())
+    final = await merges.carry_out(decide(claimed, roots))
+    survivors: dict[str, list[str]] = {}
+    for absorbed, survivor in final.items():
+        survivors.setdefault(survivor, []).append(absorbed)
+    return [
+        *(SegmentationJob(profile=id, changed=["merged"], absorbed=sorted(gone)) for id, gone in survivors.items()),
+        *(SegmentationJob(profile=absorbed, changed=["merged"]) for absorbed in final),
+    ]
+
+
+async def _claimed(job: MergeJob, merges: Merges) -> MergeJob:
+    if job.value is None:
+        return job
+    owner = await merges.claim(job, datetime.now(UTC))
+    others = [owner] if owner and owner not in job.profiles else []
+    return msgspec.structs.replace(job, profiles=[*job.profiles, *others])

@@ -1,0 +1,36 @@
+"""persist: events, recorded once and counted once, and the counters of their profiles."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from processors.storage.events import Counters, Events
+from processors.storage.profiles import Profiles
+from schemas.events import AcceptedEvent, IdentifiedEvent
+
+
+async def persist(
+    events: Sequence[IdentifiedEvent], profiles: Profiles, recorded: Events, counters: Counters
+) -> list[AcceptedEvent]:
+    """The events that are new, with their profile's counters as of each."""
+    live = await profiles.lock_live({event.profile for event in events if event.profile})
+    for event in events:
+        if event.profile is not None:
+            event.profile = live[event.profile]
+    outcome = await recorded.record(events)
+    if events:
+        await recorded.count(events[0].origin.partition, outcome)
+    await counters.add(outcome.new)
+    totals = await counters.load({event.profile for event in outcome.new if event.profile})
+    return list(reversed([_accepted(event, totals) for event in reversed(outcome.new)]))
+
+
+def _accepted(event: IdentifiedEvent, totals: dict[str, dict[str, int]]) -> AcceptedEvent:
+    """Called from the last event to the first: each sees the counters without those after it."""
+    counters = totals.get(event.profile or "", {})
+    accepted = AcceptedEvent(**msgspec.structs.asdict(event), counters=dict(counters))
+    if event.type in counters:
+        counters[event.type] -= 1
+        if counters[event.type] == 0:
+            del counters[event.type]
+    return accepted

@@ -1,0 +1,119 @@
+"""run-workflows: runs the chosen workflows, once an event, and writes the profile they leave behind."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from processors.storage.profiles import Profiles
+from processors.storage.runs import Runs, Traits
+from schemas.events import EmittedEvent, WorkflowRun
+from schemas.limits import MAX_HOPS
+from schemas.origin import derived_id
+from schemas.profiles import MergeJob, SegmentationJob, Send
+from workflows.actions.action import Run
+from workflows.commands import Emit, Log, MergeBy, SendTo, SetMembership
+from workflows.definitions import Definitions
+from workflows.engine import Ran, describe, run_workflow
+from workflows.profile import ProfileState
+
+log = logging.getLogger("headwater.workflows")
+
+
+async def run_workflows(
+    runs: Sequence[WorkflowRun], definitions: Definitions, profiles: Profiles, finished: Runs, traits: Traits
+) -> list[Any]:
+    """Merge jobs, emitted events, and a segmentation job for each profile that an event touched."""
+    live = await profiles.lock_live({run.profile for run in runs if run.profile}, exclusively=True)
+    wanted: dict[Any, WorkflowRun] = {run.origin: run for run in runs if run.workflows}
+    done = await finished.done(list(wanted)) if wanted else set()
+    todo = {origin: run for origin, run in wanted.items() if origin not in done}
+    states = await traits.load({live[run.profile] for run in todo.values() if run.profile}) if todo else {}
+    batch = _Batch(definitions, states)
+    for run in runs:
+        if run.profile is not None:
+            run.profile = live[run.profile]
+        batch.add(run, todo.pop(run.origin, None) is not None)
+    if batch.outcomes:
+        await finished.store(batch.outcomes)
+    if batch.touched:
+        await traits.store({profile: states[profile] for profile in sorted(batch.touched)})
+    return [*batch.merges, *batch.emitted, *batch.jobs.values()]
+
+
+class _Batch:
+    """What the runs of a batch lead to."""
+
+    def __init__(self, definitions: Definitions, states: dict[str, ProfileState]) -> None:
+        self._definitions, self._states = definitions, states
+        self.outcomes: list[tuple[WorkflowRun, dict[str, Any]]] = []
+        self.jobs: dict[str, SegmentationJob] = {}
+        self.merges: list[MergeJob] = []
+        self.emitted: list[EmittedEvent] = []
+        #: Profiles whose state the runs changed.
+        self.touched: set[str] = set()
+
+    def add(self, event: WorkflowRun, first_time: bool) -> None:
+        if event.profile is not None:
+            job = self.jobs.setdefault(event.profile, SegmentationJob(profile=event.profile, changed=["counters"]))
+        else:
+            job = SegmentationJob(profile="")
+        if first_time:
+            state = self._states[event.profile] if event.profile else ProfileState({}, {})
+            self.outcomes.append((event, self._run_all(event, state, job)))
+
+    def _run_all(self, event: WorkflowRun, state: ProfileState, job: SegmentationJob) -> dict[str, Any]:
+        outcome: dict[str, Any] = {}
+        for workflow in event.workflows:
+            graph = self._definitions.workflows.get(workflow)
+            if graph is None:
+                outcome[workflow] = {"nodes": [], "errors": [{"node": "", "error": "unknown_workflow"}]}
+                continue
+            ran = run_workflow(graph, Run(event, state))
+            self._carry_out(event, ran, job)
+            outcome[workflow] = describe(ran)
+        return outcome
+
+    def _carry_out(self, event: WorkflowRun, ran: Ran, job: SegmentationJob) -> None:
+        job.changed = sorted({*job.changed, *ran.changed})
+        if ran.changed and event.profile:
+            self.touched.add(event.profile)
+        for number, (node, command) in enumerate(ran.commands):
+            id = derived_id("effect", event.origin, ran.workflow, node, number)
+            match command:
+                case SetMembership(segment, member):
+                    job.memberships[segment] = member
+                case SendTo(destination, properties):
+                    job.sends.append(
+                        Send(id=id, destination=destination, event_type=event.type, properties=properties)
+                    )
+                case MergeBy(namespace, value) if event.profile:
+                    self.merges.append(
+                        MergeJob(
+                            profiles=[event.profile], cause="workflow", namespace=namespace, value=value, event=event.id
+                        )
+                    )
+                case Emit(type, properties):
+                    self._emit(event, ran, node, _payload(event, id, type, properties))
+                case Log(message):
+                    log.info("workflow %s, node %s, event %s: %s", ran.workflow, node, event.id, message)
+
+    def _emit(self, event: WorkflowRun, ran: Ran, node: str, payload: msgspec.Raw) -> None:
+        if event.hops >= MAX_HOPS:
+            ran.errors.append((node, "loop_detected"))
+            return
+        key = event.session or event.profile or event.id
+        self.emitted.append(EmittedEvent(key=key, hops=event.hops + 1, payload=payload))
+
+
+def _payload(event: WorkflowRun, id: str, type: str, properties: dict[str, Any]) -> msgspec.Raw:
+    body: dict[str, Any] = {"source": {"id": event.source}}
+    if event.session:
+        body["session"] = {"id": event.session}
+    if event.profile:
+        body["profile"] = {"id": event.profile}
+    sent = {"id": id, "type": type, "timestamp": event.occurred_at, "properties": properties}
+    body["events"] = [sent]
+    body["options"] = {"saveEvents": event.save}
+    return msgspec.Raw(msgspec.json.encode(body))

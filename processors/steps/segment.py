@@ -1,0 +1,79 @@
+"""segment: evaluates segments for profiles that changed, and says, once a batch, what each profile is now."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from processors.storage.events import Counters
+from processors.storage.memberships import SegmentMemberships, Versions
+from processors.storage.profiles import Profiles
+from processors.storage.runs import Traits
+from schemas.profiles import ProfileChange, SegmentationJob
+from workflows.conditions import Context
+from workflows.definitions import Definitions
+from workflows.profile import ProfileState
+from workflows.segments import Memberships, memberships, profile_variables
+
+
+async def segment(
+    jobs: Sequence[SegmentationJob],
+    definitions: Definitions,
+    profiles: Profiles,
+    traits: Traits,
+    counters: Counters,
+    members: SegmentMemberships,
+    versions: Versions,
+) -> list[ProfileChange]:
+    """The profiles' changes, versions counting up. A merged profile gets one last change that names its survivor."""
+    folded = _fold(jobs)
+    live = await profiles.lock_live(folded)
+    known = await versions.load(list(folded))
+    standing = [profile for profile in folded if live[profile] == profile]
+    states, counts, before = await traits.load(standing), await counters.load(standing), await members.load(standing)
+    changes: list[ProfileChange] = []
+    after: dict[str, Memberships] = {}
+    for profile, job in folded.items():
+        version, merged_into = known.get(profile, (0, None))
+        change = ProfileChange(profile=profile, version=version + 1, at=datetime.now(UTC), changed=job.changed)
+        change.sends, change.absorbed = job.sends, job.absorbed
+        if live[profile] != profile:
+            change.merged_into = live[profile]
+            if merged_into != live[profile] or job.sends:
+                changes.append(change)
+            continue
+        after[profile] = _evaluate(change, job, states[profile], counts[profile], before[profile], definitions)
+        changes.append(change)
+    await members.change(before, after)
+    await versions.store((change.profile, change.version, change.merged_into) for change in changes)
+    return changes
+
+
+def _fold(jobs: Sequence[SegmentationJob]) -> dict[str, SegmentationJob]:
+    """One job a profile: what changed added up, what workflows said last."""
+    folded: dict[str, SegmentationJob] = {}
+    for job in jobs:
+        known = folded.setdefault(job.profile, SegmentationJob(profile=job.profile))
+        known.changed = sorted({*known.changed, *job.changed})
+        known.memberships = {**known.memberships, **job.memberships}
+        known.sends = [*known.sends, *job.sends]
+        known.absorbed = sorted({*known.absorbed, *job.absorbed})
+    return folded
+
+
+def _evaluate(
+    change: ProfileChange,
+    job: SegmentationJob,
+    state: ProfileState,
+    counts: dict[str, int],
+    before: Memberships,
+    definitions: Definitions,
+) -> Memberships:
+    change.traits, change.totals, change.counters = state.values(), dict[str, Decimal](state.totals), counts
+    earlier = {key for key, _ in before}
+    context = Context(
+        lambda: {"profile": profile_variables(change.profile, change.traits, change.totals, counts, earlier)}
+    )
+    after = memberships(definitions.segments, before, job.memberships, context)
+    now = {key for key, _ in after}
+    change.segments, change.entered, change.left = sorted(now), sorted(now - earlier), sorted(earlier - now)
+    return after

@@ -1,0 +1,149 @@
+"""validate: source, payload shape, event names, JSON Schema. Good events go on, bad ones out, with reasons.
+
+Payloads that the door took have passed the same checks there; what producers write straight to `tracks` has not.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from processors.storage.counts import SourceCounts
+from schemas.definitions import Source
+from schemas.events import EMPTY_OBJECT, TrackedPayload, ValidEvent
+from schemas.failures import DeadLetter, Reason, RejectedEvent
+from schemas.limits import MAX_CLOCK_AHEAD_S, MAX_HOPS
+from schemas.origin import Origin, event_id_of
+from schemas.payload import PayloadError, TrackerEvent, TrackerPayload, read_event, read_payload
+from workflows.definitions import Definitions
+from workflows.fingerprint import fingerprint
+from workflows.identity import ProfileIds
+from workflows.sources import source_reasons
+
+_AHEAD = timedelta(seconds=MAX_CLOCK_AHEAD_S)
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+async def validate(
+    payloads: Sequence[TrackedPayload], definitions: Definitions, profile_ids: ProfileIds, counts: SourceCounts
+) -> list[Any]:
+    """One ValidEvent or RejectedEvent for each event; a DeadLetter for a payload that cannot be read as a whole."""
+    out: list[Any] = []
+    accepted: Counter[str] = Counter()
+    for tracked in payloads:
+        try:
+            payload = read_payload(tracked.body)
+        except PayloadError as error:
+            accepted[""] += 1
+            out.append(_dead_letter(tracked, error.code))
+            continue
+        events = _Payload(tracked, payload, definitions, profile_ids).events()
+        accepted[payload.source or ""] += len(events)
+        out.extend(events)
+    if payloads:
+        await counts.accept(payloads[0].partition, accepted)
+    return out
+
+
+def _dead_letter(tracked: TrackedPayload, reason: str) -> DeadLetter:
+    return DeadLetter(
+        key=tracked.key,
+        value=tracked.body,
+        reason=reason,
+        stage="validate",
+        topic="tracks",
+        partition=tracked.partition,
+        offset=tracked.offset,
+        origin=Origin(tracked.partition, tracked.offset, -1),
+    )
+
+
+class _Payload:
+    """One payload on its way to events."""
+
+    def __init__(
+        self, tracked: TrackedPayload, payload: TrackerPayload, definitions: Definitions, profile_ids: ProfileIds
+    ) -> None:
+        self._tracked, self._payload = tracked, payload
+        self._definitions, self._profile_ids = definitions, profile_ids
+        self._source = definitions.sources.get(payload.source or "") or Source(id="unknown", enabled=False)
+        # The payload's bridge is not checked for what workflows emit: their source let the first event in.
+        bridge = None if tracked.bridge == "workflow" else tracked.bridge
+        self._reasons = payload.reasons + source_reasons(payload.source, definitions, bridge)
+        if tracked.hops > MAX_HOPS:
+            self._reasons.append(Reason("loop_detected", "", f"emitted by workflows {tracked.hops} times in a row"))
+
+    def events(self) -> list[ValidEvent | RejectedEvent]:
+        return [self._event(ordinal, raw) for ordinal, raw in enumerate(self._payload.events)]
+
+    def _event(self, ordinal: int, raw: msgspec.Raw) -> ValidEvent | RejectedEvent:
+        origin = Origin(self._tracked.partition, self._tracked.offset, ordinal)
+        event = read_event(raw)
+        reasons = self._reasons + event.reasons
+        if not reasons and (schema := self._definitions.schemas.get(event.type)):
+            reasons = schema.reasons(event.parsed_properties)
+        return self._rejected(origin, event, raw, reasons) if reasons else self._valid(origin, event, raw)
+
+    def _valid(self, origin: Origin, event: TrackerEvent, raw: msgspec.Raw) -> ValidEvent:
+        payload, received_at = self._payload, self._tracked.received_at
+        occurred_at = event.occurred_at or received_at
+        ahead = occurred_at > received_at + _AHEAD
+        id = event.id or event_id_of(origin)
+        return ValidEvent(
+            origin=origin,
+            id=id,
+            fingerprint=fingerprint(raw, payload.session),
+            source=self._source.id,
+            type=event.type,
+            session=payload.session,
+            profile=self._profile_ids.resolve(
+                self._source.id, payload.session, payload.profile, id, self._source.client_profile_ids
+            ),
+            occurred_at=received_at if ahead else occurred_at,
+            received_at=received_at,
+            properties=event.properties,
+            context=_merged(payload.context, event.context),
+            save=event.save and payload.save_events and not self._source.ephemeral,
+            time_corrected=ahead,
+            hops=self._tracked.hops,
+            revision=self._definitions.revision,
+        )
+
+    def _rejected(
+        self, origin: Origin, event: TrackerEvent, raw: msgspec.Raw, reasons: list[Reason]
+    ) -> RejectedEvent:
+        return RejectedEvent(
+            origin=origin,
+            id=event.id or event_id_of(origin),
+            source=self._payload.source or "",
+            type=event.type,
+            reasons=reasons,
+            received_at=self._tracked.received_at,
+            payload=_single(self._payload, raw),
+            revision=self._definitions.revision,
+        )
+
+
+def _merged(context: msgspec.Raw, own: msgspec.Raw) -> msgspec.Raw:
+    """The payload's context with the event's own on top, key by key."""
+    if bytes(own) == b"{}":
+        return context
+    if bytes(context) == b"{}":
+        return own
+    return msgspec.Raw(msgspec.json.encode(_object(context) | _object(own)))
+
+
+def _single(payload: TrackerPayload, raw: msgspec.Raw) -> msgspec.Raw:
+    """A payload that holds this one event: what to send again once it, or the definitions, are mended."""
+    whole: dict[str, Any] = {
+        name: {"id": id}
+        for name, id in (("source", payload.source), ("session", payload.session), ("profile", payload.profile))
+        if id is not None
+    }
+    if bytes(payload.context) != bytes(EMPTY_OBJECT):
+        whole["context"] = payload.context
+    return msgspec.Raw(msgspec.json.encode(whole | {"events": [raw]}))
+
+

@@ -1,0 +1,1 @@
+"""PostgreSQL: a module an aggregate, the SQL beside its method; migrations as numbered files."""

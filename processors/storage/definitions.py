@@ -1,0 +1,48 @@
+"""Definitions: PostgreSQL is the truth, with every version that ever was and who made it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from processors.storage.database import Connection, as_json
+
+_LOCK = 7_201_332
+
+
+class DefinitionStore:
+    """Reads and changes definitions; publishing to the topic `config` is the caller's."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def lock(self) -> None:
+        """One change at a time, until the transaction ends: revisions come in the order of commits."""
+        await self._connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
+
+    async def current(self) -> dict[str, dict[str, Any]]:
+        """The definitions in force, by `kind/id`."""
+        cursor = await self._connection.execute(
+            "select key, body from (select distinct on (key) key, body from definitions order by key, revision desc) d "
+            "where body is not null"
+        )
+        return dict(await cursor.fetchall())
+
+    async def change(self, changes: Mapping[str, dict[str, Any] | None], changed_by: str) -> None:
+        """Write new versions; None removes a definition."""
+        for key, body in changes.items():
+            await self._connection.execute(
+                "insert into definitions (key, body, changed_by) values (%s, %s::jsonb, %s)",
+                (key, None if body is None else as_json(body), changed_by),
+            )
+
+    async def unpublished(self) -> list[tuple[int, str, dict[str, Any] | None]]:
+        """(revision, key, body) of what the topic may not have yet, oldest first."""
+        cursor = await self._connection.execute(
+            "select revision, key, body from definitions where not published order by revision"
+        )
+        return await cursor.fetchall()  # type: ignore[return-value]
+
+    async def published(self, up_to: int) -> None:
+        """The topic has everything up to this revision."""
+        await self._connection.execute(
+            "update definitions set published = true where not published and revision <= %s", (up_to,)
+        )

@@ -1,0 +1,191 @@
+"""Merges: the one place that writes other stages' tables, in the transaction that moves the pointer."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+
+
+
+from processors.storage.database import Connection, as_json
+from processors.storage.runs import Traits
+from schemas.profiles import MergeJob
+from workflows.merging import Candidate, Decision
+from workflows.profile import merge_states
+
+
+class Merges:
+    """Finds who is concerned, and carries decisions out."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def claim(self, job: MergeJob, at: datetime) -> str | None:
+        """Link the job's value to its profile; the profile that had it already, if one did."""
+        cursor = await self._connection.execute(
+            "insert into identifiers (namespace, value, profile_id, source, event_id, linked_at) "
+            "values (%(ns)s, %(value)s, %(profile)s, 'workflow', %(event)s, %(at)s) on conflict do nothing",
+            {"ns": job.namespace, "value": job.value, "profile": job.profiles[0], "event": job.event, "at": at},
+        )
+        if cursor.rowcount:
+            return None
+        cursor = await self._connection.execute(
+            "select profile_id::text from identifiers where namespace = %s and value = %s", (job.namespace, job.value)
+        )
+        row = await cursor.fetchone()
+        return str(row[0]) if row else None
+
+    async def lock(self, ids: Collection[str], unique_namespaces: Sequence[str]) -> dict[str, Candidate]:
+        """For each id the live profile that it stands for. All of their groups are locked, in one sorted round."""
+        wanted = set(ids)
+        while True:
+            group = await self._group(wanted)
+            rows = await self._lock_rows(group | wanted)
+            roots = {id: rows[id][1] or id for id in wanted if id in rows}
+            if group.issuperset(roots.values()):
+                break
+            wanted |= set(roots.values())
+        unique = await self._unique_values(set(roots.values()), unique_namespaces)
+        return {
+            id: Candidate(root, rows[root][0], frozenset(unique.get(root, ())))
+            for id, root in roots.items()
+            if id in ids
+        }
+
+    async def _group(self, ids: Collection[str]) -> set[str]:
+        """The ids, their survivors, and all that was merged into those."""
+        cursor = await self._connection.execute(
+            "with roots as (select coalesce(merged_into, id) as id from profiles where id = any(%s::uuid[])) "
+            "select id::text from roots union select p.id::text from profiles p join roots on p.merged_into = roots.id",
+            (list(ids),),
+        )
+        return {id for (id,) in await cursor.fetchall()}
+
+    async def _lock_rows(self, ids: Collection[str]) -> dict[str, tuple[datetime, str | None]]:
+        cursor = await self._connection.execute(
+            "select id::text, created_at, merged_into::text from profiles where id = any(%s::uuid[]) "
+            "order by id for update",
+            (list(ids),),
+        )
+        return {id: (created_at, merged_into) for id, created_at, merged_into in await cursor.fetchall()}
+
+    async def _unique_values(
+        self, roots: Collection[str], namespaces: Sequence[str]
+    ) -> dict[str, set[tuple[str, str]]]:
+        found: dict[str, set[tuple[str, str]]] = {}
+        if namespaces:
+            cursor = await self._connection.execute(
+                "select coalesce(p.merged_into, p.id)::text, i.namespace, i.value from profiles p "
+                "join identifiers i on i.profile_id = p.id and i.namespace = any(%s) "
+                "where p.id = any(%s::uuid[]) or p.merged_into = any(%s::uuid[])",
+                (list(namespaces), list(roots), list(roots)),
+            )
+            for root, namespace, value in await cursor.fetchall():
+                found.setdefault(root, set()).add((namespace, value))
+        return found
+
+    async def carry_out(self, decisions: Sequence[Decision]) -> dict[str, str]:
+        """Write the merges; every absorbed profile with the one that it is part of in the end."""
+        await self._report_conflicts([decision for decision in decisions if decision.conflict])
+        merged = [decision for decision in decisions if not decision.conflict]
+        final = _final_survivors(merged)
+        if final:
+            await self._audit(merged)
+            rows = as_json([{"a": absorbed, "s": survivor} for absorbed, survivor in final.items()])
+            await self._move_traits(final)
+            await self._move_counters(rows)
+            await self._move_memberships(rows)
+            await self._point(rows)
+        return final
+
+    async def _audit(self, merged: Iterable[Decision]) -> None:
+        rows = [
+            {
+                "survivor": decision.survivor,
+                "absorbed": absorbed,
+                "cause": decision.job.cause,
+                "namespace": decision.job.namespace,
+                "event_id": decision.job.event,
+            }
+            for decision in merged
+            for absorbed in decision.absorbed
+        ]
+        await self._connection.execute(
+            "insert into merges (survivor, absorbed, cause, namespace, event_id, before) "
+            "select r.survivor, r.absorbed, r.cause, r.namespace, r.event_id, jsonb_build_object("
+            "'created_at', p.created_at, 'traits', t.traits, 'totals', t.totals, 'counters', "
+            "(select jsonb_object_agg(type, count) from profile_counters where profile_id = r.absorbed)) "
+            "from jsonb_to_recordset(%s::jsonb) "
+            "as r(survivor uuid, absorbed uuid, cause text, namespace text, event_id text) "
+            "join profiles p on p.id = r.absorbed left join profile_traits t on t.profile_id = r.absorbed",
+            (as_json(rows),),
+        )
+
+    async def _move_traits(self, final: Mapping[str, str]) -> None:
+        traits = Traits(self._connection)
+        states = await traits.load(final.keys() | set(final.values()))
+        groups: dict[str, list[str]] = {}
+        for absorbed, survivor in final.items():
+            groups.setdefault(survivor, [survivor]).append(absorbed)
+        merged = {survivor: merge_states(states[id] for id in ids) for survivor, ids in groups.items()}
+        changed = {id: state for id, state in merged.items() if state.traits or state.totals}
+        if changed:
+            await traits.store(changed)
+        await self._connection.execute(
+            "delete from profile_traits where profile_id = any(%s::uuid[])", (list(final),)
+        )
+
+    async def _move_counters(self, rows: str) -> None:
+        await self._connection.execute(
+            "with map as (select * from jsonb_to_recordset(%s::jsonb) as r(a uuid, s uuid)), "
+            "gone as (delete from profile_counters c using map where c.profile_id = map.a "
+            "returning map.s, c.type, c.count, c.first_at, c.last_at) "
+            "insert into profile_counters as c (profile_id, type, count, first_at, last_at) "
+            "select s, type, sum(count), min(first_at), max(last_at) from gone group by s, type order by s, type "
+            "on conflict (profile_id, type) do update set count = c.count + excluded.count, "
+            "first_at = least(c.first_at, excluded.first_at), last_at = greatest(c.last_at, excluded.last_at)",
+            (rows,),
+        )
+
+    async def _move_memberships(self, rows: str) -> None:
+        """What workflows said stays said; what conditions say is evaluated anew for the survivor."""
+        await self._connection.execute(
+            "with map as (select * from jsonb_to_recordset(%s::jsonb) as r(a uuid, s uuid)), "
+            "gone as (delete from memberships m using map where m.profile_id = map.a "
+            "returning map.s, m.segment, m.origin, m.since) "
+            "insert into memberships (profile_id, segment, origin, since) "
+            "select s, segment, origin, min(since) from gone where origin = 'workflow' group by s, segment, origin "
+            "order by s, segment on conflict do nothing",
+            (rows,),
+        )
+
+    async def _point(self, rows: str) -> None:
+        await self._connection.execute(
+            "with map as (select * from jsonb_to_recordset(%s::jsonb) as r(a uuid, s uuid)) "
+            "update profiles p set merged_into = map.s from map where p.id = map.a or p.merged_into = map.a",
+            (rows,),
+        )
+
+    async def _report_conflicts(self, conflicts: Iterable[Decision]) -> None:
+        for decision in conflicts:
+            await self._connection.execute(
+                "insert into merge_conflicts (profiles, namespace, asked_namespace, event_id) "
+                "values (%s::uuid[], %s, %s, %s) on conflict do nothing",
+                (
+                    sorted([decision.survivor, *decision.absorbed]),
+                    decision.conflict,
+                    decision.job.namespace,
+                    decision.job.event,
+                ),
+            )
+
+
+def _final_survivors(merged: Iterable[Decision]) -> dict[str, str]:
+    final: dict[str, str] = {}
+    for decision in merged:
+        gone = set(decision.absorbed)
+        for absorbed, survivor in final.items():
+            if survivor in gone:
+                final[absorbed] = decision.survivor
+        final.update(dict.fromkeys(decision.absorbed, decision.survivor))
+    return final
+
+

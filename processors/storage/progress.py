@@ -1,0 +1,88 @@
+"""Where each lane stands, and the outputs of its last batch: the table that makes the pipeline exact."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from processors.storage.database import Connection
+from schemas.codecs import Message
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Message]).decode
+
+
+class LaneKey(msgspec.Struct, frozen=True):
+    """One partition of one stage. `topic` is the catalogue's name, without prefix."""
+
+    stage: str
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.stage} {self.topic}[{self.partition}]"
+
+
+class ProgressRow(msgspec.Struct):
+    """A lane's row."""
+
+    next_offset: int
+    topic_id: str
+    stored_outbox: bytes | None
+
+    def outbox(self) -> list[Message]:
+        """The outputs of the batch that ended at `next_offset`."""
+        return _decode(self.stored_outbox) if self.stored_outbox else []
+
+
+class Progress:
+    """The row of one lane."""
+
+    def __init__(self, connection: Connection, key: LaneKey) -> None:
+        self._connection, self._key = connection, key
+
+    async def create(self, topic_id: str, beginning: int) -> ProgressRow:
+        """The row, made if it is not there (an absent row locks nothing); committed."""
+        await self._connection.execute(
+            "insert into stage_progress (stage, topic, partition, topic_id, next_offset) values (%s, %s, %s, %s, %s) "
+            "on conflict do nothing",
+            (self._key.stage, self._key.topic, self._key.partition, topic_id, beginning),
+        )
+        row = await self.lock()
+        await self._connection.commit()
+        return row
+
+    async def lock(self) -> ProgressRow:
+        """The row, locked until the transaction ends."""
+        cursor = await self._connection.execute(
+            "select next_offset, topic_id, outbox from stage_progress "
+            "where stage = %s and topic = %s and partition = %s for update",
+            (self._key.stage, self._key.topic, self._key.partition),
+            binary=True,
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            raise LookupError(f"{self._key}: its row was deleted")
+        return ProgressRow(*row)
+
+    async def store(self, next_offset: int, outbox: Sequence[Message]) -> None:
+        """Everything below `next_offset` is done, with these outputs."""
+        await self._connection.execute(
+            "update stage_progress set next_offset = %s, outbox = %b, updated_at = now() "
+            "where stage = %s and topic = %s and partition = %s",
+            (
+                next_offset,
+                _encode(list(outbox)) if outbox else None,
+                self._key.stage,
+                self._key.topic,
+                self._key.partition,
+            ),
+        )
+
+
+async def stored_positions(connection: Connection, stage: str, topics: Iterable[str]) -> Mapping[tuple[str, int], int]:
+    """(topic, partition) to the next offset, for all lanes of a stage that have a row."""
+    cursor = await connection.execute(
+        "select topic, partition, next_offset from stage_progress where stage = %s and topic = any(%s)",
+        (stage, list(topics)),
+    )
+    return {(topic, partition): offset for topic, partition, offset in await cursor.fetchall()}

@@ -1,0 +1,92 @@
+"""Workflow runs, one an origin, and the traits and totals that they keep: run-workflows' tables."""
+
+from collections.abc import Collection, Mapping
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from processors.runner.failures import Unavailable
+from processors.storage.database import Connection, as_json
+from schemas.events import WorkflowRun
+from schemas.origin import Origin
+from workflows.profile import ProfileState, Trait
+
+_traits = msgspec.json.Decoder(dict[str, Trait]).decode
+_totals = msgspec.json.Decoder(dict[str, Decimal]).decode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class Runs:
+    """Which events had their workflows run."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def done(self, origins: Collection[Origin]) -> set[Origin]:
+        """Those of the origins whose workflows have run."""
+        cursor = await self._connection.execute(
+            "select origin_partition, origin_offset, origin_ordinal from workflow_runs "
+            "join jsonb_to_recordset(%s::jsonb) as k(p int, o bigint, n int) "
+            "on origin_partition = p and origin_offset = o and origin_ordinal = n",
+            (as_json([{"p": o.partition, "o": o.offset, "n": o.ordinal} for o in origins]),),
+        )
+        return {Origin(*origin) for origin in await cursor.fetchall()}
+
+    async def store(self, runs: Collection[tuple[WorkflowRun, dict[str, Any]]]) -> None:
+        """Write runs down. Raises Unavailable where another lane ran one of them meanwhile: start again, see it done."""
+        rows = [
+            {
+                "p": run.origin.partition,
+                "o": run.origin.offset,
+                "n": run.origin.ordinal,
+                "source": run.source,
+                "id": run.id,
+                "outcome": outcome,
+            }
+            for run, outcome in runs
+        ]
+        cursor = await self._connection.execute(
+            "insert into workflow_runs (origin_partition, origin_offset, origin_ordinal, source, event_id, outcome) "
+            "select p, o, n, source, id, outcome from jsonb_to_recordset(%s::jsonb) "
+            "as r(p int, o bigint, n int, source text, id text, outcome jsonb) order by p, o, n "
+            "on conflict do nothing",
+            (as_json(rows),),
+        )
+        if cursor.rowcount != len(rows):
+            raise Unavailable("run raced")
+
+
+class Traits:
+    """Traits and totals of profiles."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def load(self, profiles: Collection[str]) -> dict[str, ProfileState]:
+        """The state of each of these profiles; empty where nothing is stored."""
+        cursor = await self._connection.execute(
+            "select profile_id::text, traits::text, totals::text from profile_traits "
+            "where profile_id = any(%s::uuid[])",
+            (list(profiles),),
+        )
+        found = {profile: ProfileState({}, {}) for profile in profiles}
+        for profile, traits, totals in await cursor.fetchall():
+            found[profile] = ProfileState(_traits(traits), _totals(totals))
+        return found
+
+    async def store(self, states: Mapping[str, ProfileState]) -> None:
+        """Write these states, one row a profile; whoever calls holds the profiles' locks."""
+        rows = _encode(
+            [
+                {"profile_id": profile, "traits": state.traits, "totals": state.totals}
+                for profile, state in states.items()
+            ]
+        ).decode()
+        await self._connection.execute(
+            "insert into profile_traits (profile_id, traits, totals) "
+            "select profile_id, traits, totals from jsonb_to_recordset(%s::jsonb) "
+            "as r(profile_id uuid, traits jsonb, totals jsonb) order by profile_id "
+            "on conflict (profile_id) do update set traits = excluded.traits, totals = excluded.totals",
+            (rows,),
+        )

@@ -1,0 +1,1 @@
+"""What flows and what people define: models, the topic catalogue, codecs, examples. No I/O."""

@@ -1,0 +1,142 @@
+"""Bytes to models and back, one codec a topic. JSON between stages; bytes as they came where they must stay so."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+from schemas.events import EmittedEvent, Record, TrackedPayload
+from schemas.failures import DeadLetter
+from schemas.origin import Origin
+
+HOPS_HEADER = "headwater-hops"
+BRIDGE_HEADER = "headwater-bridge"
+DEAD_LETTER_HEADERS = ("reason", "stage", "topic", "partition", "offset", "origin", "source", "exception")
+
+
+Model = TypeVar("Model")
+
+
+class Undecodable(ValueError):
+    """A record is not what its topic holds. `reason` is a code from docs/input.md, `exception` a class name."""
+
+    def __init__(self, reason: str, exception: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.exception = reason, exception
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """One record to write: the topic's logical name, key, value and headers."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]] = []
+
+
+class Codec(Protocol):
+    """How the records of one topic are read and written."""
+
+    def decode(self, record: Record) -> Any:
+        """The model in the record. Raises Undecodable."""
+
+    def encode(self, topic: str, key: str | None, model: Any) -> Message:
+        """The record that holds the model."""
+
+
+class JsonCodec(Generic[Model]):
+    """A model as a JSON object, fields that have their default left out."""
+
+    def __init__(self, model: type[Model]) -> None:
+        self._decode = msgspec.json.Decoder(model).decode
+        self._encode = msgspec.json.Encoder(decimal_format="number").encode
+
+    def decode(self, record: Record) -> Model:
+        if record.value is None:
+            raise Undecodable("null_value")
+        if not record.value:
+            raise Undecodable("empty_value")
+        try:
+            return self._decode(record.value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Undecodable("not_this_topics_model", type(error).__name__) from error
+
+    def encode(self, topic: str, key: str | None, model: Model) -> Message:
+        return Message(topic, None if key is None else key.encode(), self._encode(model))
+
+
+class PayloadCodec:
+    """`tracks`: a payload stays the bytes that it was. Written by the door and, for emitted events, by run-workflows."""
+
+    def decode(self, record: Record) -> TrackedPayload:
+        if record.value is None:
+            raise Undecodable("null_value")
+        if not record.value:
+            raise Undecodable("empty_value")
+        return TrackedPayload(
+            partition=record.partition,
+            offset=record.offset,
+            received_at=datetime.fromtimestamp(max(record.timestamp, 0) / 1000, UTC),
+            body=record.value,
+            key=record.key,
+            hops=_hops(record.headers),
+            bridge=_bridge(record.headers),
+        )
+
+    def encode(self, topic: str, key: str | None, model: EmittedEvent) -> Message:
+        headers = [(HOPS_HEADER, str(model.hops).encode()), (BRIDGE_HEADER, b"workflow")]
+        return Message(topic, model.key.encode(), bytes(model.payload), headers)
+
+
+class DeadLetterCodec:
+    """`dead-letters`: the value unchanged, everything else in headers named `dlq.*`."""
+
+    def decode(self, record: Record) -> DeadLetter:
+        headers = dict(record.headers)
+        text = {name: headers.get(f"dlq.{name}", b"").decode("utf-8", "replace") for name in DEAD_LETTER_HEADERS}
+        try:
+            return DeadLetter(
+                key=record.key,
+                value=record.value or b"",
+                reason=text["reason"] or "unknown",
+                stage=text["stage"],
+                topic=text["topic"],
+                partition=int(text["partition"]),
+                offset=int(text["offset"]),
+                origin=_origin(text["origin"]),
+                source=text["source"],
+                exception=text["exception"],
+            )
+        except ValueError as error:
+            raise Undecodable("not_a_dead_letter", type(error).__name__) from error
+
+    def encode(self, topic: str, key: str | None, model: DeadLetter) -> Message:
+        headers = [
+            (f"dlq.{name}", str(value).encode())
+            for name in DEAD_LETTER_HEADERS
+            if (value := getattr(model, name)) not in (None, "")
+        ]
+        return Message(topic, model.key, model.value, headers)
+
+
+def _hops(headers: tuple[tuple[str, bytes], ...]) -> int:
+    for name, value in headers:
+        if name == HOPS_HEADER and value.isdigit() and len(value) < 4:
+            return int(value)
+    return 0
+
+
+def _bridge(headers: tuple[tuple[str, bytes], ...]) -> str:
+    value = dict(headers).get(BRIDGE_HEADER, b"kafka")
+    return value.decode() if value in (b"http", b"workflow") else "kafka"
+
+
+def _origin(text: str) -> Origin | None:
+    if not text:
+        return None
+    partition, offset, ordinal = text.split("/")
+    return Origin(int(partition), int(offset), int(ordinal))
+
+
+KeyOf = Callable[[Any], str | None]

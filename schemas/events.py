@@ -1,0 +1,86 @@
+"""An event on its way. The type says how far it has come; a stage that does not look into `properties` never parses it."""
+
+from datetime import datetime
+
+import msgspec
+
+from schemas.origin import Origin
+
+EMPTY_OBJECT = msgspec.Raw(b"{}")
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What the runner hands a codec: one Kafka record, whoever read it. `timestamp` is in milliseconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class TrackedPayload(msgspec.Struct, frozen=True):
+    """One tracker payload as it was received, byte for byte, and where it lies in `tracks`."""
+
+    partition: int
+    offset: int
+    received_at: datetime
+    body: bytes
+    key: bytes | None = None
+    #: How many workflow emissions led to this payload (a header; 0 for what clients send).
+    hops: int = 0
+    #: How it came: "http" through the door, "workflow", else written to the topic: "kafka".
+    bridge: str = "kafka"
+
+
+class ValidEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One event: its source known and enabled, its name normalised, its properties as its event type demands."""
+
+    origin: Origin
+    id: str
+    #: Of what the client sent, hex: tells a resend (same id, same fingerprint) from an id used twice.
+    fingerprint: str
+    source: str
+    type: str
+    session: str | None = None
+    #: The profile id that the door answered with: the client's own where it is one of ours, else a minted one.
+    profile: str | None = None
+    occurred_at: datetime
+    received_at: datetime
+    properties: msgspec.Raw = EMPTY_OBJECT
+    #: The payload's context with the event's own on top.
+    context: msgspec.Raw = EMPTY_OBJECT
+    #: False: processed as any other, but its content is not stored (an ephemeral source, or the client's saveEvents).
+    save: bool = True
+    #: The client's clock ran ahead: `occurred_at` is the time of receipt instead.
+    time_corrected: bool = False
+    hops: int = 0
+    #: The config revision that the event was judged by.
+    revision: int = 0
+
+
+class IdentifiedEvent(ValidEvent, kw_only=True, omit_defaults=True):
+    """The event with its profile: `profile` is now the id of a stored profile (none only for events without one)."""
+
+
+class AcceptedEvent(IdentifiedEvent, kw_only=True, omit_defaults=True):
+    """The event, recorded exactly once, with its profile's counters as of this event."""
+
+    #: How often the profile has sent each event type, this event included.
+    counters: dict[str, int] = {}
+
+
+class WorkflowRun(AcceptedEvent, kw_only=True, omit_defaults=True):
+    """The event with the workflows that the rules chose for it, in order; maybe none."""
+
+    workflows: list[str] = []
+
+
+class EmittedEvent(msgspec.Struct, kw_only=True):
+    """An event that a workflow makes: it goes to `tracks` as a payload of its own, like any client's."""
+
+    key: str
+    hops: int
+    payload: msgspec.Raw

@@ -1,0 +1,46 @@
+"""The two ways out of the pipeline: an event that parsed and is wrong, and bytes that could not be processed."""
+
+from datetime import datetime
+
+import msgspec
+
+from schemas.origin import Origin
+
+
+class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why an event was rejected. `path` is a JSON pointer into the event; `message` never repeats its values."""
+
+    code: str
+    path: str = ""
+    message: str = ""
+
+
+class RejectedEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """An event that parsed and is wrong, with everything needed to repair and send it again."""
+
+    origin: Origin
+    id: str
+    source: str
+    type: str = ""
+    reasons: list[Reason]
+    received_at: datetime
+    #: A tracker payload that holds this one event, as it was sent.
+    payload: msgspec.Raw
+    revision: int = 0
+
+
+class DeadLetter(msgspec.Struct, kw_only=True):
+    """Bytes that could not be processed: unchanged, with where they lay and why (these travel as headers)."""
+
+    key: bytes | None
+    value: bytes
+    reason: str
+    stage: str
+    topic: str
+    partition: int
+    offset: int
+    #: The event's origin where it could be read, else the record's own place in `tracks` or nothing.
+    origin: Origin | None = None
+    source: str = ""
+    #: The class of the exception, never its text: it may quote data.
+    exception: str = ""

@@ -1,0 +1,35 @@
+"""Every limit on input, in one place. They chain: event < payload < record < broker.
+
+The values are ours; the classes they answer are listed in docs/input.md.
+"""
+
+#: Largest body the door reads off the wire, and the largest it inflates a gzip body to, in bytes.
+MAX_BODY_BYTES = 1_000_000
+MAX_INFLATED_BYTES = 1_000_000
+#: Largest record in `tracks`; a little above the body, so that an accepted body always fits.
+MAX_RECORD_BYTES = 1_048_576
+#: Largest record between stages: an event plus what stages add to it (context of its payload, its profile's numbers).
+MAX_TRANSIT_BYTES = 2_000_000
+#: Largest single event inside a payload, in bytes as sent.
+MAX_EVENT_BYTES = 262_144
+#: Events in one payload.
+MAX_EVENTS = 500
+#: Nesting of free-form JSON, keys in one object, bytes in one key.
+MAX_DEPTH = 64
+MAX_KEYS = 1_000
+MAX_KEY_BYTES = 256
+#: Integers beyond this lose digits in other JSON readers; larger ids are sent as strings.
+MAX_INTEGER = 2**53
+#: Characters in ids that clients make: events, sessions, profiles, sources.
+MAX_ID_CHARS = 100
+#: Characters in an identifier's value (an e-mail, a customer number).
+MAX_IDENTIFIER_CHARS = 200
+#: Characters in an event type's name.
+MAX_TYPE_CHARS = 100
+#: Client clocks may run ahead by this much before their time is replaced by the time of receipt, in seconds.
+MAX_CLOCK_AHEAD_S = 300
+#: Characters in a CEL expression, and how deep its comprehensions may nest: CEL has no step budget here.
+MAX_CONDITION_CHARS = 2_000
+MAX_COMPREHENSIONS = 1
+#: An event that a workflow emitted may cause another, up to this many times in a row.
+MAX_HOPS = 10

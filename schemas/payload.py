@@ -1,0 +1,270 @@
+"""The tracker payload, read once and strictly, by the door and by validate alike.
+
+Structure after the seed document "Tracker Payload"; the classes of bad input and their answers are in docs/input.md.
+Two kinds of trouble: `PayloadError` (the payload as a whole cannot be read) and reasons on single events.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from schemas.events import EMPTY_OBJECT
+from schemas.failures import Reason
+from schemas.limits import (
+    MAX_DEPTH,
+    MAX_EVENT_BYTES,
+    MAX_EVENTS,
+    MAX_ID_CHARS,
+    MAX_INTEGER,
+    MAX_KEY_BYTES,
+    MAX_KEYS,
+    MAX_TYPE_CHARS,
+)
+
+
+class PayloadError(ValueError):
+    """The payload as a whole cannot be read. `code` is one of docs/input.md's."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class _Envelope(msgspec.Struct):
+    source: Any = None
+    session: Any = None
+    profile: Any = None
+    context: msgspec.Raw = EMPTY_OBJECT
+    events: list[msgspec.Raw] = []
+    options: Any = None
+
+
+class _SentEvent(msgspec.Struct):
+    type: Any = None
+    id: Any = None
+    timestamp: Any = None
+    time: Any = None
+    properties: msgspec.Raw = EMPTY_OBJECT
+    context: msgspec.Raw = EMPTY_OBJECT
+    options: Any = None
+
+
+class TrackerPayload(msgspec.Struct):
+    """A payload whose outer parts could be read. `events` are untouched JSON; read each with `read_event`."""
+
+    source: str | None
+    session: str | None
+    profile: str | None
+    context: msgspec.Raw
+    events: list[msgspec.Raw]
+    save_events: bool
+    #: What is wrong with the payload and therefore with each of its events.
+    reasons: list[Reason]
+
+
+class TrackerEvent(msgspec.Struct):
+    """One event as sent. Where `reasons` is not empty the other fields hold what could be read."""
+
+    id: str | None
+    type: str
+    occurred_at: datetime | None
+    properties: msgspec.Raw
+    parsed_properties: dict[str, Any]
+    context: msgspec.Raw
+    save: bool
+    reasons: list[Reason]
+
+
+_envelope = msgspec.json.Decoder(_Envelope).decode
+_sent_event = msgspec.json.Decoder(_SentEvent).decode
+_anything = msgspec.json.Decoder().decode
+_LONG_NUMBER = re.compile(rb"[0-9]{16}")
+_LONG_KEY = re.compile(rb'"[^"]{%d,}"\s*:' % MAX_KEY_BYTES)
+_NAME = re.compile(r"[a-z0-9][a-z0-9._:-]*")
+_SPACES = re.compile(r"\s+")
+
+
+def read_payload(body: bytes) -> TrackerPayload:
+    """The payload in `body` (JSON, UTF-8). Raises PayloadError where it cannot be read as a whole."""
+    envelope = _read_envelope(body)
+    reasons: list[Reason] = []
+    options = envelope.options if isinstance(envelope.options, dict) else {}
+    if not _is_object(envelope.context) or _parsed(envelope.context)[1]:
+        reasons.append(Reason("invalid_context", "/context", "the payload's context is not a plain JSON object"))
+        envelope.context = EMPTY_OBJECT
+    return TrackerPayload(
+        source=_id_in(envelope.source, "/source/id", "invalid_source", reasons),
+        session=_id_in(envelope.session, "/session/id", "invalid_id", reasons),
+        profile=_id_in(envelope.profile, "/profile/id", "invalid_id", reasons),
+        context=envelope.context,
+        events=envelope.events,
+        save_events=options.get("saveEvents") is not False,
+        reasons=reasons,
+    )
+
+
+def _read_envelope(body: bytes) -> _Envelope:
+    try:
+        if not body.isascii():
+            body.decode()
+        envelope = _envelope(body)
+    except UnicodeDecodeError as error:
+        raise PayloadError("invalid_encoding") from error
+    except RecursionError as error:
+        raise PayloadError("too_deep") from error
+    except msgspec.ValidationError as error:
+        raise PayloadError(_envelope_code(str(error))) from error
+    except msgspec.DecodeError as error:
+        raise PayloadError("invalid_json" if body.strip() else "empty_body") from error
+    if not envelope.events:
+        raise PayloadError("empty_batch")
+    if len(envelope.events) > MAX_EVENTS:
+        raise PayloadError("batch_too_large")
+    return envelope
+
+
+def _envelope_code(message: str) -> str:
+    if "out of range" in message:
+        return "number_out_of_range"
+    return "empty_batch" if "$.events" in message else "not_an_object"
+
+
+def read_event(raw: msgspec.Raw) -> TrackerEvent:
+    """One event of a payload, with every reason found against it. Never raises for what a client can send."""
+    event = TrackerEvent(None, "", None, EMPTY_OBJECT, {}, EMPTY_OBJECT, True, [])
+    if len(bytes(raw)) > MAX_EVENT_BYTES:
+        event.reasons.append(Reason("event_too_large", "", f"an event may have {MAX_EVENT_BYTES} bytes"))
+        return event
+    value, problem = _parsed(raw)
+    if problem is None and not isinstance(value, dict):
+        problem = Reason("event_not_object", "", "an event is a JSON object with a type")
+    if problem is not None:
+        event.reasons.append(problem)
+        return event
+    _read_fields(_sent_event(raw), event)
+    if isinstance(value.get("properties"), dict):
+        event.parsed_properties = value["properties"]
+    return event
+
+
+def _read_fields(sent: _SentEvent, event: TrackerEvent) -> None:
+    reasons = event.reasons
+    event.type = normalise_type(sent.type)
+    if not event.type:
+        reasons.append(Reason("invalid_type", "/type", "1-100 characters: letters, digits, - _ . : and spaces"))
+    if sent.id is not None:
+        event.id = _checked_id(sent.id)
+        if event.id is None:
+            reasons.append(Reason("invalid_event_id", "/id", "a string of 1-100 printable characters"))
+    event.occurred_at = _occurred_at(sent, reasons)
+    if _is_object(sent.properties):
+        event.properties = sent.properties
+    else:
+        reasons.append(Reason("invalid_properties", "/properties", "properties are a JSON object"))
+    if _is_object(sent.context):
+        event.context = sent.context
+    else:
+        reasons.append(Reason("invalid_context", "/context", "a context is a JSON object"))
+    options = sent.options if isinstance(sent.options, dict) else {}
+    event.save = options.get("saveEvents") is not False
+
+
+def normalise_type(value: Any) -> str:
+    """The one form of an event type's name, or "" where it has none.
+
+    Trimmed, lower-cased, runs of spaces become `-`: `Order Completed` is `order-completed`. After that only
+    `a-z 0-9 - _ . :` may stand in it, a letter or digit first.
+    """
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TYPE_CHARS:
+        return ""
+    name = _SPACES.sub("-", value.strip().lower())
+    return name if _NAME.fullmatch(name) else ""
+
+
+def _occurred_at(sent: _SentEvent, reasons: list[Reason]) -> datetime | None:
+    path, value = "/timestamp", sent.timestamp
+    if value is None and isinstance(sent.time, dict):
+        key = "insert" if sent.time.get("insert") is not None else "create"
+        path, value = f"/time/{key}", sent.time.get(key)
+    if value is None:
+        return None
+    try:
+        time = msgspec.convert(value, datetime, strict=True)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
+        reasons.append(Reason("invalid_timestamp", path, "ISO 8601 with date and time, years 1 to 9999"))
+        return None
+
+
+def _id_in(part: Any, path: str, code: str, reasons: list[Reason]) -> str | None:
+    if part is None:
+        return None
+    value = part.get("id") if isinstance(part, dict) else part
+    if value is None and isinstance(part, dict):
+        return None
+    checked = _checked_id(value) if isinstance(part, dict) else None
+    if checked is None:
+        reasons.append(Reason(code, path, "a string of 1-100 printable characters"))
+    return checked
+
+
+def _checked_id(value: Any) -> str | None:
+    if not isinstance(value, str):
+        return None
+    value = value.strip()
+    return value if 0 < len(value) <= MAX_ID_CHARS and value.isprintable() else None
+
+
+def _is_object(raw: msgspec.Raw) -> bool:
+    return bytes(raw).startswith(b"{")
+
+
+def _parsed(raw: msgspec.Raw) -> tuple[Any, Reason | None]:
+    """The JSON's value, and what PostgreSQL or another JSON reader would stumble over in it."""
+    data = bytes(raw)
+    try:
+        value = _anything(data)
+    except RecursionError:
+        return None, Reason("too_deep", "", f"JSON may nest {MAX_DEPTH} levels")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if "out of range" in str(error):
+            return None, Reason("number_out_of_range", "", "a number is too large to store")
+        return None, Reason("invalid_unicode", "", "a string holds half of a surrogate pair")
+    return value, _walk(value, 0) if _deserves_a_walk(data) else None
+
+
+def _deserves_a_walk(data: bytes) -> bool:
+    """Cheap tests over the bytes, so that nearly no event is walked in Python. May say yes too often, never no."""
+    return (
+        data.count(b"{") + data.count(b"[") > MAX_DEPTH
+        or data.count(b":") > MAX_KEYS
+        or b"\\u0000" in data
+        or _LONG_NUMBER.search(data) is not None
+        or _LONG_KEY.search(data) is not None
+    )
+
+
+def _walk(value: Any, depth: int) -> Reason | None:
+    if depth > MAX_DEPTH:
+        return Reason("too_deep", "", f"JSON may nest {MAX_DEPTH} levels")
+    if isinstance(value, str):
+        return Reason("nul_character", "", "the character U+0000 cannot be stored") if "\0" in value else None
+    if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
+        return Reason("number_out_of_range", "", "integers beyond 2^53 lose digits; send them as strings")
+    if isinstance(value, dict):
+        return _problem_of_keys(value) or _walk(list(value.values()), depth)
+    if isinstance(value, list):
+        return next((problem for item in value if (problem := _walk(item, depth + 1))), None)
+    return None
+
+
+def _problem_of_keys(value: dict[str, Any]) -> Reason | None:
+    if len(value) > MAX_KEYS:
+        return Reason("too_many_keys", "", f"an object may have {MAX_KEYS} keys")
+    if any(len(key.encode()) > MAX_KEY_BYTES for key in value):
+        return Reason("key_too_long", "", f"a key may have {MAX_KEY_BYTES} bytes")
+    if any("\0" in key for key in value):
+        return Reason("nul_character", "", "the character U+0000 cannot be stored")
+    return None

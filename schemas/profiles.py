@@ -1,0 +1,74 @@
+"""Jobs about profiles, and what leaves Headwater: profile changes and deliveries (both are public contracts)."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+
+class MergeJob(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """These profiles are one person, and why. `profiles` starts with the one believed to survive."""
+
+    profiles: list[str]
+    #: "identifier" (an identification point found one value on two profiles) or "workflow" (merge by a trait).
+    cause: str
+    #: Which namespace tied them together.
+    namespace: str
+    #: Merge by a trait: the first profile claims this value; whoever has it already is the same person.
+    value: str | None = None
+    #: The id of the event that showed it.
+    event: str
+
+
+class Send(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One "send to destination" of a workflow run. `id` is the same however often it is repeated."""
+
+    id: str
+    destination: str
+    event_type: str
+    properties: dict[str, Any] = {}
+
+
+class SegmentationJob(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A profile whose state changed: what, and by what."""
+
+    profile: str
+    #: What changed: "counters", "traits.<name>", "totals.<name>", "segments.<key>", "merged".
+    changed: list[str] = []
+    #: Segments that workflows put the profile into (True) or took it out of (False).
+    memberships: dict[str, bool] = {}
+    sends: list[Send] = []
+    #: Profiles that were merged into this one.
+    absorbed: list[str] = []
+
+
+class ProfileChange(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A profile after a change. Versions of one profile only ever grow; keep the highest you have seen."""
+
+    profile: str
+    version: int
+    at: datetime
+    changed: list[str] = []
+    traits: dict[str, Any] = {}
+    #: Sums that workflows keep (exact decimals).
+    totals: dict[str, Decimal] = {}
+    #: How often the profile sent each event type.
+    counters: dict[str, int] = {}
+    segments: list[str] = []
+    entered: list[str] = []
+    left: list[str] = []
+    absorbed: list[str] = []
+    #: Set on the last change of a profile that became part of another: drop it, follow this one.
+    merged_into: str | None = None
+    sends: list[Send] = []
+
+
+class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What one destination is owed. `id` is the idempotency key: stable across retries and repeats."""
+
+    id: str
+    destination: str
+    profile: str
+    version: int
+    body: dict[str, Any]

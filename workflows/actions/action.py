@@ -1,0 +1,111 @@
+"""What an action is. This and `workflows.actions.testing` are all that a user's own package needs to import."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+import msgspec
+from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf
+
+from schemas.events import AcceptedEvent
+from workflows.commands import Command
+from workflows.conditions import Condition, ConditionError, Context
+from workflows.profile import ProfileState
+from workflows.segments import profile_variables
+
+
+C = TypeVar("C", bound=BaseModel)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _compile(source: Any) -> Condition:
+    if not isinstance(source, str):
+        raise ValueError("a CEL expression is written as a string")
+    try:
+        return Condition(source)
+    except ConditionError as error:
+        raise ValueError(f"not a usable CEL expression: {error}") from error
+
+
+#: A field of an action's settings that holds CEL, compiled when the definition is loaded.
+Expression = Annotated[InstanceOf[Condition], BeforeValidator(_compile)]
+
+
+class Config(BaseModel):
+    """Base of actions' settings. Unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Run:
+    """What an action may look at: the event, its properties, and the profile as earlier nodes left it."""
+
+    def __init__(self, event: AcceptedEvent, profile: ProfileState) -> None:
+        self.event, self.profile = event, profile
+        self.at = microseconds(event.occurred_at)
+        self._properties: dict[str, Any] | None = None
+        self.context = Context(self._variables)
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """The event's properties, parsed when first asked for."""
+        if self._properties is None:
+            self._properties = msgspec.json.decode(self.event.properties)
+        return self._properties or {}
+
+    def forget_context(self) -> None:
+        """The profile changed: conditions that come now must see it."""
+        errors, self.context = self.context.errors, Context(self._variables)
+        self.context.errors = errors
+
+    def _variables(self) -> Mapping[str, Any]:
+        return {
+            "event": event_variables(self.event, self.properties),
+            "profile": profile_variables(
+                self.event.profile or "", self.profile.values(), self.profile.totals, self.event.counters
+            ),
+        }
+
+
+class Outcome(msgspec.Struct):
+    """What an action decided: the port to leave by, and commands."""
+
+    port: str = "out"
+    commands: list[Command] = []
+
+
+class Action(ABC, Generic[C]):
+    """One kind of node. Its docstring is its documentation. It decides; it never does."""
+
+    #: What workflow definitions call it.
+    name: ClassVar[str]
+    #: The settings' model.
+    Config: ClassVar[type[BaseModel]] = Config
+    #: The ways out; the first is where `then: [...]` leads. Every action also has `error`.
+    ports: ClassVar[tuple[str, ...]] = ("out",)
+
+    @abstractmethod
+    def run(self, config: C, run: Run) -> Outcome:
+        """Decide. May raise: the node then leaves by its port `error`."""
+
+
+def event_variables(event: AcceptedEvent, properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The variable `event` of conditions: id, type, source, session, time, properties, context."""
+    return {
+        "id": event.id,
+        "type": event.type,
+        "source": event.source,
+        "session": event.session or "",
+        "time": event.occurred_at,
+        "properties": properties,
+        "context": msgspec.json.decode(event.context),
+    }
+
+
+def microseconds(time: datetime) -> int:
+    """Microseconds since 1970, exactly."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+Registry = Mapping[str, Action[Any]]

@@ -1,0 +1,104 @@
+"""What a run does to the profile: copy data, update, segments, merge by a trait."""
+
+from decimal import Decimal
+from typing import Any, Literal
+
+from pydantic import Field
+
+from schemas.definitions import Id, Path
+from workflows.actions.action import Action, Config, Expression, Outcome, Run
+from workflows.commands import AppendToTrait, Command, Increment, MergeBy, RemoveFromTrait, SetMembership, SetTrait
+from workflows.conditions import Condition
+from workflows.identity import identifier_value, value_at
+
+
+class CopyConfig(Config):
+    """`traits`: trait name to the dotted path of a property."""
+
+    traits: dict[str, Path] = Field(min_length=1)
+
+
+class CopyToProfile(Action[CopyConfig]):
+    """Copies properties of the event to traits of the profile. A property that is missing is passed over."""
+
+    name = "copy-to-profile"
+    Config = CopyConfig
+
+    def run(self, config: CopyConfig, run: Run) -> Outcome:
+        found = {trait: value_at(run.properties, path) for trait, path in config.traits.items()}
+        return Outcome(commands=[SetTrait(trait, value) for trait, value in found.items() if value is not None])
+
+
+class UpdateConfig(Config):
+    """Each a table of name to CEL: `set`, `append` and `remove` name traits, `increment` totals."""
+
+    set: dict[str, Expression] = {}
+    increment: dict[str, Expression] = {}
+    append: dict[str, Expression] = {}
+    remove: dict[str, Expression] = {}
+
+
+class UpdateProfile(Action[UpdateConfig]):
+    """Sets traits, adds to totals, appends to and removes from traits that are lists.
+
+    Totals are exact decimals. An expression without a value changes nothing and is recorded.
+    """
+
+    name = "update-profile"
+    Config = UpdateConfig
+
+    def run(self, config: UpdateConfig, run: Run) -> Outcome:
+        def each(table: dict[str, Condition], make: Any) -> list[Command]:
+            values = {name: expression.value(run.context) for name, expression in table.items()}
+            return [make(name, value) for name, value in values.items() if value is not None]
+
+        return Outcome(
+            commands=[
+                *each(config.set, SetTrait),
+                *each(config.increment, lambda name, value: Increment(name, _decimal(value))),
+                *each(config.append, AppendToTrait),
+                *each(config.remove, RemoveFromTrait),
+            ]
+        )
+
+
+def _decimal(value: Any) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("a total grows by a number")
+    # The shortest decimal that reads back as this float: what the client wrote.
+    return Decimal(str(value))
+
+
+class SegmentConfig(Config):
+    """`segment`: its key. `do`: add or remove."""
+
+    segment: Id
+    do: Literal["add", "remove"] = "add"
+
+
+class ChangeSegment(Action[SegmentConfig]):
+    """Puts the profile into a segment, or takes it out again. Memberships by a segment's own condition stay."""
+
+    name = "segment"
+    Config = SegmentConfig
+
+    def run(self, config: SegmentConfig, run: Run) -> Outcome:
+        return Outcome(commands=[SetMembership(config.segment, config.do == "add")])
+
+
+class MergeConfig(Config):
+    """`trait`: whose value names the person; it becomes a namespace of that name."""
+
+    trait: Id
+
+
+class MergeProfiles(Action[MergeConfig]):
+    """Asks for a merge with every profile that has the same value in this trait and asked the same."""
+
+    name = "merge-profiles"
+    Config = MergeConfig
+
+    def run(self, config: MergeConfig, run: Run) -> Outcome:
+        trait = run.profile.traits.get(config.trait)
+        value = identifier_value(trait.value, "trim") if trait else None
+        return Outcome(commands=[MergeBy(config.trait, value)] if value else [])

@@ -1,0 +1,71 @@
+"""What actions decide. The engine collects commands; run-workflows carries them out in one transaction."""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+
+class SetTrait(msgspec.Struct, frozen=True):
+    """Give a trait a value, unless a later event already gave it one."""
+
+    name: str
+    value: Any
+
+
+class AppendToTrait(msgspec.Struct, frozen=True):
+    """Add a value to a trait that is a list, once."""
+
+    name: str
+    value: Any
+
+
+class RemoveFromTrait(msgspec.Struct, frozen=True):
+    """Take a value out of a trait that is a list."""
+
+    name: str
+    value: Any
+
+
+class Increment(msgspec.Struct, frozen=True):
+    """Add to a total. Exact decimals: the sum does not depend on the order of events."""
+
+    name: str
+    by: Decimal
+
+
+class SetMembership(msgspec.Struct, frozen=True):
+    """Put the profile into a segment, or take it out of one that a workflow put it into."""
+
+    segment: str
+    member: bool
+
+
+class MergeBy(msgspec.Struct, frozen=True):
+    """This value in this namespace identifies the profile: whoever else has it is the same person."""
+
+    namespace: str
+    value: str
+
+
+class Emit(msgspec.Struct, frozen=True):
+    """Make a new event of the same source, session and profile."""
+
+    type: str
+    properties: dict[str, Any]
+
+
+class SendTo(msgspec.Struct, frozen=True):
+    """Send this to a destination, whatever its condition."""
+
+    destination: str
+    properties: dict[str, Any]
+
+
+class Log(msgspec.Struct, frozen=True):
+    """Note that the run came here. The text is the definition's own: nothing of the event may get into logs."""
+
+    message: str
+
+
+Command = SetTrait | AppendToTrait | RemoveFromTrait | Increment | SetMembership | MergeBy | Emit | SendTo | Log

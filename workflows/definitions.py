@@ -1,0 +1,147 @@
+"""The definitions in force, compiled and indexed: what a process asks while events pass. Built anew at each change."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jsonschema_rs
+
+from schemas.definitions import (
+    AnyDefinition,
+    Destination,
+    EventTypeDefinition,
+    IdentificationPoint,
+    Namespace,
+    Rule,
+    Segment,
+    Source,
+    Workflow,
+)
+from schemas.failures import Reason
+from workflows.actions.action import Registry
+from workflows.conditions import Condition, ConditionError
+from workflows.deliveries import CompiledDestination
+from workflows.graph import Graph, GraphError
+from workflows.segments import CompiledSegment
+
+#: Reasons reported for one event's properties at most.
+MAX_REASONS = 10
+
+
+class DefinitionError(ValueError):
+    """A definition cannot be used. The message begins with its `kind/id` and says what to change."""
+
+
+class EventSchema:
+    """An event type's JSON Schema. Patterns run on a linear engine; nothing is fetched."""
+
+    def __init__(self, definition: EventTypeDefinition) -> None:
+        """Raises DefinitionError for what is no JSON Schema (draft 2020-12) or refers to another document."""
+        self.version = definition.version
+        try:
+            self._validator = jsonschema_rs.Draft202012Validator(
+                definition.properties_schema,
+                pattern_options=jsonschema_rs.RegexOptions(),
+                validate_formats=True,
+                retriever=_refuse_reference,
+            )
+        except (ValueError, jsonschema_rs.ReferencingError) as error:
+            raise DefinitionError(f"{definition.key}: schema: {str(error).splitlines()[0]}") from error
+
+    def reasons(self, properties: Mapping[str, Any]) -> list[Reason]:
+        """Why these properties are not this event type's; paths and rules, never values."""
+        if self._validator.is_valid(properties):
+            return []
+        found = []
+        for error in self._validator.iter_errors(properties):
+            path = "/properties" + "".join(f"/{part}" for part in error.instance_path)
+            rule = "/".join(map(str, error.schema_path))
+            found.append(Reason("schema_invalid", path, f"does not satisfy {rule}"))
+            if len(found) == MAX_REASONS:
+                break
+        return found
+
+
+def _refuse_reference(uri: str) -> Any:
+    raise ValueError(f"a schema may not refer to {uri}")
+
+
+class CompiledRule:
+    """A rule and its compiled condition."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.id, self.source, self.workflows = rule.id, rule.source, rule.workflows
+        self.condition = Condition(rule.condition) if rule.condition else None
+
+
+class Definitions:
+    """One consistent state of all definitions, and its revision. Immutable."""
+
+    def __init__(self, definitions: Iterable[AnyDefinition], actions: Registry, revision: int = 0) -> None:
+        """Raises DefinitionError for the first definition that cannot be used."""
+        self.revision = revision
+        self.sources: dict[str, Source] = {}
+        self.schemas: dict[str, EventSchema] = {}
+        self.namespaces: dict[str, Namespace] = {}
+        self.points: dict[str, list[IdentificationPoint]] = {}
+        self.rules: dict[str, list[CompiledRule]] = {}
+        self.workflows: dict[str, Graph] = {}
+        self.segments: list[CompiledSegment] = []
+        self.destinations: dict[str, Destination] = {}
+        self.compiled_destinations: list[CompiledDestination] = []
+        for definition in sorted(definitions, key=lambda definition: definition.key):
+            try:
+                self._add(definition, actions)
+            except (ConditionError, GraphError) as error:
+                raise DefinitionError(f"{definition.key}: {error}") from error
+
+    def _add(self, definition: AnyDefinition, actions: Registry) -> None:
+        match definition:
+            case Source():
+                self.sources[definition.id] = definition
+            case EventTypeDefinition():
+                self.schemas[definition.id] = EventSchema(definition)
+            case Namespace():
+                self.namespaces[definition.id] = definition
+            case IdentificationPoint(enabled=True):
+                self.points.setdefault(definition.event_type, []).append(definition)
+            case Rule(enabled=True):
+                self.rules.setdefault(definition.event_type, []).append(CompiledRule(definition))
+            case Workflow():
+                self.workflows[definition.id] = Graph(definition, actions)
+            case Segment(enabled=True):
+                condition = Condition(definition.condition) if definition.condition else None
+                self.segments.append(CompiledSegment(definition.id, condition))
+            case Destination():
+                self.destinations[definition.id] = definition
+                self.compiled_destinations.append(CompiledDestination(definition))
+
+    def namespace(self, name: str) -> Namespace:
+        """The namespace's definition, or the defaults."""
+        return self.namespaces.get(name) or Namespace(id=name)
+
+    def unique_namespaces(self) -> list[str]:
+        """Namespaces in which a person has at most one value."""
+        return sorted(name for name, namespace in self.namespaces.items() if namespace.unique)
+
+
+def dangling(definitions: Mapping[str, AnyDefinition]) -> list[str]:
+    """What definitions refer to that does not exist, one sentence each."""
+    missing = []
+    for definition in definitions.values():
+        match definition:
+            case Rule(workflows=workflows):
+                missing += [
+                    f"{definition.key}: there is no workflow {name!r}"
+                    for name in workflows
+                    if f"workflow/{name}" not in definitions
+                ]
+            case Workflow(nodes=nodes):
+                for name, node in nodes.items():
+                    for field, kind in (("segment", "segment"), ("destination", "destination")):
+                        target = node.config.get(field)
+                        if isinstance(target, str) and f"{kind}/{target}" not in definitions:
+                            missing.append(f"{definition.key}: node {name}: there is no {kind} {target!r}")
+            case Rule(source=str(source)) | IdentificationPoint(source=str(source)):
+                if f"source/{source}" not in definitions:
+                    missing.append(f"{definition.key}: there is no source {source!r}")
+    return missing

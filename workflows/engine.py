@@ -1,0 +1,57 @@
+"""Runs a workflow's graph over one event and one profile. Pure: state and event in, commands out."""
+
+from typing import Any
+
+import msgspec
+
+from workflows.actions.action import Run
+from workflows.commands import Command
+from workflows.graph import Graph, Step
+from workflows.profile import apply
+
+
+class Ran(msgspec.Struct):
+    """What one run did: the nodes it passed, what failed (node, class of the error), and the commands in order."""
+
+    workflow: str
+    nodes: list[str]
+    errors: list[tuple[str, str]]
+    commands: list[tuple[str, Command]]
+    changed: set[str]
+
+
+def run_workflow(graph: Graph, run: Run) -> Ran:
+    """Run every node that is reached, each once, after all that lead to it.
+
+    Branches are independent: where a node fails, the nodes behind its `error` port go on, and its own branch ends
+    there; the others are not touched. Changes of the profile are seen by the nodes that come after.
+    """
+    ran = Ran(graph.id, [], [], [], set())
+    reached = set(graph.first)
+    for step in graph.steps:
+        if step.name in reached:
+            ran.nodes.append(step.name)
+            reached.update(step.ports.get(_run_step(step, run, ran), ()))
+    return ran
+
+
+def _run_step(step: Step, run: Run, ran: Ran) -> str:
+    errors_before = len(run.context.errors)
+    try:
+        outcome = step.action.run(step.config, run)
+    # Actions are also other people's plug-ins: whatever they raise is theirs, is recorded, and ends their branch.
+    except Exception as error:
+        ran.errors.append((step.name, type(error).__name__))
+        return "error"
+    ran.errors.extend((step.name, error) for _, error in run.context.errors[errors_before:])
+    for command in outcome.commands:
+        ran.commands.append((step.name, command))
+        if changed := apply(command, run.profile, run.at, run.event.id):
+            ran.changed.add(changed)
+            run.forget_context()
+    return outcome.port
+
+
+def describe(ran: Ran) -> dict[str, Any]:
+    """What is kept of a run, for whoever asks what became of an event. No values."""
+    return {"nodes": ran.nodes, "errors": [{"node": node, "error": error} for node, error in ran.errors]}

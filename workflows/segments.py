@@ -1,0 +1,50 @@
+"""Which segments a profile belongs to. Membership has an origin: the segment's own condition, or a workflow."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from workflows.conditions import Condition, Context
+
+MembershipOrigin = Literal["rule", "workflow"]
+#: (segment, origin): a profile may be in a segment for both reasons.
+Memberships = frozenset[tuple[str, MembershipOrigin]]
+
+
+class CompiledSegment:
+    """A segment and its compiled condition, if it has one."""
+
+    def __init__(self, key: str, condition: Condition | None) -> None:
+        self.key, self.condition = key, condition
+
+
+def memberships(
+    segments: Iterable[CompiledSegment], before: Memberships, by_workflows: Mapping[str, bool], context: Context
+) -> Memberships:
+    """The memberships after: conditions evaluated anew, what workflows said since applied, the rest as it was."""
+    known = {segment.key: segment for segment in segments}
+    after: set[tuple[str, MembershipOrigin]] = {
+        (key, origin) for key, origin in before if origin == "workflow" and key in known
+    }
+    for key, member in by_workflows.items():
+        (after.add if member and key in known else after.discard)((key, "workflow"))
+    for segment in known.values():
+        if segment.condition is not None and segment.condition.holds(context):
+            after.add((segment.key, "rule"))
+    return frozenset(after)
+
+
+def profile_variables(
+    profile: str,
+    traits: Mapping[str, Any],
+    totals: Mapping[str, Any],
+    counters: Mapping[str, int],
+    segments: Iterable[str] = (),
+) -> dict[str, Any]:
+    """The variable `profile` of conditions: id, traits, totals, counters, segments."""
+    return {
+        "id": profile,
+        "traits": dict(traits),
+        "totals": {name: float(total) for name, total in totals.items()},
+        "counters": dict(counters),
+        "segments": sorted(segments),
+    }
