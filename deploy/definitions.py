@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from deploy.feed import Published
-from deploy.kafka import KafkaAdmin
+from deploy.kafka import KafkaAdmin, client_config
 from deploy.settings import Settings
 from processors.runner.publisher import Publisher
 from processors.storage.database import Connection
@@ -115,6 +115,8 @@ async def publish(connection: Connection, settings: Settings) -> None:
             Message(CONFIG.name, key.encode(), msgspec.json.encode(Published(revision, body)))
             for revision, key, body in waiting
         ]
-        await Publisher({"bootstrap.servers": settings.kafka}, settings.topic_prefix).publish(messages)
+        publisher = Publisher(client_config(settings), settings.topic_prefix)
+        await publisher.publish(messages)
+        publisher.close()
         await store.published(waiting[-1][0])
     await connection.commit()

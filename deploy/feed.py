@@ -80,7 +80,7 @@ class DefinitionsFeed:
                 continue
             changed = True
             self._apply(message.key().decode(), message.value())
-        if changed and self.current is not None or at_end and self.current is None:
+        if (changed and self.current is not None) or (at_end and self.current is None):
             self.current = Definitions(self._known.values(), self._actions, self._revision)
             self._loop.call_soon_threadsafe(_succeed, self.ready)
 

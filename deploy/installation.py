@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 
 from deploy.definitions import apply, difference, publish, read_folder, show
-from deploy.kafka import KafkaAdmin
+from deploy.kafka import KafkaAdmin, client_config
 from deploy.settings import Settings
 from processors.storage.definitions import DefinitionStore
 from processors.storage.migrate import migrate
@@ -25,12 +25,10 @@ def create_topics(settings: Settings) -> list[str]:
 
 
 def kafka_admin(settings: Settings) -> KafkaAdmin:
-    return KafkaAdmin({"bootstrap.servers": settings.kafka}, settings.topic_prefix)
+    return KafkaAdmin(client_config(settings), settings.topic_prefix)
 
 
-async def apply_folder(
-    settings: Settings, folder: Path, prune: bool, agreed: Callable[[list[str]], bool]
-) -> bool:
+async def apply_folder(settings: Settings, folder: Path, prune: bool, agreed: Callable[[list[str]], bool]) -> bool:
     """Apply a folder of definitions if `agreed` says so to the difference; whether anything was applied."""
     wanted = read_folder(folder)
     async with await psycopg.AsyncConnection.connect(settings.database_url) as connection:

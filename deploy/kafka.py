@@ -1,11 +1,12 @@
 """Kafka's administration: topics from the catalogue, their ids, offsets, and how consumer groups stand."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import (
+    OFFSET_BEGINNING,
     Consumer,
     ConsumerGroupState,
     IsolationLevel,
@@ -14,11 +15,20 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
+from confluent_kafka import (
+    Message as KafkaMessage,
+)
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
+from deploy.settings import Settings
 from schemas.topics import Topic
 
 TIMEOUT_S = 10
+
+
+def client_config(settings: Settings) -> dict[str, Any]:
+    """What every librdkafka client of ours is told. It logs only what is fatal: outages we notice and report ourselves."""
+    return {"bootstrap.servers": settings.kafka, "log_level": 2, "log.connection.close": False}
 
 
 class KafkaAdmin:
@@ -32,8 +42,10 @@ class KafkaAdmin:
         """Make those that are missing; their names. What exists is left as it is."""
         existing = self.existing()
         missing = [topic for topic in topics if self._prefix + topic.name not in existing]
+        if not missing:
+            return []
         made = self._admin.create_topics([_new_topic(t, self._prefix, partitions, replication) for t in missing])
-        for future in made.values() if missing else ():
+        for future in made.values():
             try:
                 future.result(TIMEOUT_S)
             except KafkaException as error:
@@ -83,18 +95,30 @@ class KafkaAdmin:
                 return False
         return True
 
-    def consumer(self, **settings: Any) -> Consumer:
-        """A consumer without a group, for reading what lies in topics."""
-        return Consumer(
-            {
-                **self._kafka,
-                "group.id": "headwater-reader",
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "enable.partition.eof": True,
-                **settings,
-            }
+    def read(self, topic: str, starts: Mapping[int, int] | None = None) -> Iterator[KafkaMessage]:
+        """What a topic (name without prefix) holds now, from these offsets on by partition, or from the beginning."""
+        ends = {partition: end for (_, partition), end in self.end_offsets([topic]).items()}
+        consumer = Consumer(
+            {**self._kafka, "group.id": "headwater-reader", "enable.auto.commit": False, "enable.partition.eof": True}
         )
+        starting = {partition: (starts or {}).get(partition, OFFSET_BEGINNING) for partition in ends}
+        left = {partition for partition, end in ends.items() if starting[partition] < end}
+        consumer.assign([TopicPartition(self._prefix + topic, p, starting[p]) for p in left])
+        try:
+            while left:
+                for message in consumer.consume(1000, 1.0):
+                    if message.error() is None:
+                        yield message
+                    elif message.error().code() == KafkaError._PARTITION_EOF:
+                        left.discard(message.partition())
+                    else:
+                        raise KafkaException(message.error())
+        finally:
+            consumer.close()
+
+    def read_all(self, topic: str) -> Iterator[bytes]:
+        """The values of all records that a topic holds now."""
+        return (message.value() for message in self.read(topic) if message.value() is not None)
 
 
 def _new_topic(topic: Topic, prefix: str, partitions: int, replication: int) -> NewTopic:
@@ -112,5 +136,3 @@ def _new_topic(topic: Topic, prefix: str, partitions: int, replication: int) -> 
         replication_factor=replication,
         config=config,
     )
-
-

@@ -111,7 +111,5 @@ def write_running(settings: Settings) -> None:
     settings.data.mkdir(parents=True, exist_ok=True)
     settings.running_file.touch(mode=0o600)
     settings.running_file.write_text(
-        json.dumps(
-            {"kafka": settings.kafka, "database_url": settings.database_url, "http_port": settings.http_port}
-        )
+        json.dumps({"kafka": settings.kafka, "database_url": settings.database_url, "http_port": settings.http_port})
     )

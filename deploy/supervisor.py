@@ -1,26 +1,32 @@
 """`headwater up`: services, then a process for the door and for each stage; whoever dies is started again."""
 
 import asyncio
+import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import click
 import httpx
 from confluent_kafka import KafkaException
 
+from deploy import demo
 from deploy.embedded.process import EmbeddedError, EmbeddedServer, dying_with_parent, usable_port
 from deploy.feed import DefinitionsFeed
 from deploy.installation import apply_folder, create_topics, kafka_admin, migrate_database, publish_definitions
+from deploy.kafka import client_config
 from deploy.settings import Settings, SettingsError, stored_identity_key, write_running
 from deploy.wiring import DISPATCH, dispatchers, run_until_signal
 from processors.topology import PIPELINE
 from schemas.topics import CONFIG
 from workflows.actions.builtin import load_actions
 
+#: The example definitions that the demo runs with.
+SHOP = Path(__file__).parent / "examples" / "shop"
 STOP_WITHIN_S = 6.0
 MAX_BACKOFF_S = 15.0
 #: A process that ran this long has started well: its next start comes without delay again.
@@ -192,8 +198,6 @@ def run_services(settings: Settings) -> None:
 
 def run_up(settings: Settings, definitions: Path | None, workers: Mapping[str, int]) -> None:
     """Everything, until Ctrl-C or TERM."""
-    import os
-
     with ExitStack() as stack:
         _require_free_port(settings)
         services = Services(settings)
@@ -201,12 +205,64 @@ def run_up(settings: Settings, definitions: Path | None, workers: Mapping[str, i
         running = prepare(services, settings, definitions, stack)
         pipeline = Pipeline(running, workers, os.environ)
         stack.callback(pipeline.stop)
-        run_until_signal(lambda stop: _supervise(pipeline, services, running, stop, asyncio.Event()))
+        run_until_signal(lambda stop: _with_pipeline(pipeline, services, running, stop, None))
         say("stopping")
     say("stopped; data is kept for the next time")
 
 
-def prepare(services: Services, settings: Settings, definitions: Path | None, stack: ExitStack) -> Settings:
+def run_demo(settings: Settings, data: Path, rows: int | None, exit_after: bool, as_json: bool) -> bool:
+    """The demo, in a folder and on ports of its own; whether what came out is what went in."""
+    purchases = demo.read_purchases(data)[:rows]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headwater-demo-")))
+        folder.chmod(0o755)
+        own = Settings(data=folder, http_port=usable_port(0), partitions=settings.partitions, lanes=settings.lanes)
+        services = Services(own)
+        stack.callback(services.stop)
+        running = prepare(services, own, SHOP, stack, quiet=True)
+        pipeline = Pipeline(running, {}, os.environ)
+        stack.callback(pipeline.stop)
+        outcome = DemoRun(running, purchases, exit_after, as_json)
+        run_until_signal(lambda stop: _with_pipeline(pipeline, services, running, stop, outcome.run))
+    return outcome.right
+
+
+class DemoRun:
+    """Sends the purchases once everything is ready, waits until they are through, and shows what became of them."""
+
+    def __init__(self, settings: Settings, purchases: Sequence[demo.Purchase], exit_after: bool, as_json: bool) -> None:
+        self._settings, self._purchases = settings, purchases
+        self._exit_after, self._as_json = exit_after, as_json
+        self._sent = 0
+        self.right = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        wanted = demo.expected(self._purchases)
+        url = f"http://{self._settings.http_host}:{self._settings.http_port}"
+        say(f"sending {len(self._purchases):,} purchases, each as a page-view and an order")
+        started = time.monotonic()
+        sending = asyncio.create_task(demo.send(url, self._purchases, self._count))
+        await demo.wait_until_done(self._settings, wanted, self._show)
+        await sending
+        seconds = time.monotonic() - started
+        say("")
+        self.right = demo.report(wanted, await demo.found(self._settings), seconds, self._as_json)
+        if self._exit_after or not self.right:
+            stop.set()
+        else:
+            say(demo.try_next(self._settings))
+
+    def _count(self) -> None:
+        self._sent += 1
+
+    def _show(self, recorded: int, lag: int) -> None:
+        line = f"\r  sent {self._sent:,} payloads, recorded {recorded:,} events, {lag:,} records under way   "
+        click.echo(line, err=True, nl=False)
+
+
+def prepare(
+    services: Services, settings: Settings, definitions: Path | None, stack: ExitStack, quiet: bool = False
+) -> Settings:
     """Services up, schema and topics there, definitions applied; the settings with all addresses."""
     running = services.start()
     write_running(running)
@@ -215,17 +271,43 @@ def prepare(services: Services, settings: Settings, definitions: Path | None, st
     create_topics(running)
     asyncio.run(publish_definitions(running))
     if definitions is not None:
-        asyncio.run(apply_folder(running, definitions, False, _shown))
+        asyncio.run(apply_folder(running, definitions, False, bool if quiet else _shown))
     return running
+
+
+async def _with_pipeline(
+    pipeline: Pipeline,
+    services: Services,
+    settings: Settings,
+    stop: asyncio.Event,
+    then: Callable[[asyncio.Event], Awaitable[None]] | None,
+) -> None:
+    """Supervise until `stop`; once everything is ready, do `then`, whose failure ends it all."""
+    ready = asyncio.Event()
+    supervising = asyncio.create_task(_supervise(pipeline, services, settings, stop, ready))
+    doing = asyncio.create_task(_after(ready, then, stop))
+    await asyncio.wait({supervising, doing}, return_when=asyncio.FIRST_COMPLETED)
+    if doing.done() and doing.exception() is not None:
+        stop.set()
+    await supervising
+    doing.cancel()
+    with suppress(asyncio.CancelledError):
+        await doing
+
+
+async def _after(
+    ready: asyncio.Event, then: Callable[[asyncio.Event], Awaitable[None]] | None, stop: asyncio.Event
+) -> None:
+    await ready.wait()
+    if then is not None:
+        await then(stop)
 
 
 async def _supervise(
     pipeline: Pipeline, services: Services, settings: Settings, stop: asyncio.Event, ready: asyncio.Event
 ) -> None:
     """Keep everything running until `stop`; set `ready`, and say so, once events can flow all the way."""
-    feed = DefinitionsFeed(
-        {"bootstrap.servers": settings.kafka}, settings.topic_prefix + CONFIG.name, load_actions()
-    )
+    feed = DefinitionsFeed(client_config(settings), settings.topic_prefix + CONFIG.name, load_actions())
     started = time.monotonic()
     telling = asyncio.create_task(_tell_when_ready(pipeline, feed, settings, ready, started))
     while not stop.is_set():
@@ -233,7 +315,7 @@ async def _supervise(
         pipeline.keep_running(dispatchers(feed.current) if feed.current else [])
         try:
             await asyncio.wait_for(stop.wait(), 0.3)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             continue
     telling.cancel()
     feed.stop()

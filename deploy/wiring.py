@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -15,7 +16,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from deploy.feed import DefinitionsFeed
-from deploy.kafka import KafkaAdmin
+from deploy.kafka import KafkaAdmin, client_config
 from deploy.settings import Settings, SettingsError
 from ingest.routes import Door
 from ingest.sink import Sink
@@ -46,8 +47,24 @@ DISPATCH = "dispatch-"
 
 
 def run_worker(name: str, settings: Settings) -> None:
-    """Run one stage until TERM or Ctrl-C. Raises LookupError for a stage that does not exist."""
-    run_until_signal(lambda stop: _work(name, settings, stop))
+    """Run one stage until TERM or Ctrl-C. Raises LookupError for a stage that does not exist.
+
+    The process ends here, whatever its libraries' threads still do: nothing that counts is left undone outside
+    PostgreSQL and Kafka, and a worker that failed must not linger half alive.
+    """
+    try:
+        run_until_signal(lambda stop: _work(name, settings, stop))
+    except (LookupError, SettingsError):
+        raise
+    except Exception:
+        log.exception("%s: this process cannot go on", name)
+        _end(1)
+    _end(0)
+
+
+def _end(code: int) -> None:
+    logging.shutdown()
+    os._exit(code)
 
 
 def run_door(settings: Settings) -> None:
@@ -71,7 +88,7 @@ def run_until_signal(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
 
 
 async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
-    kafka = {"bootstrap.servers": settings.kafka}
+    kafka = client_config(settings)
     async with _definitions(settings, stop) as feed:
         stage = find_stage(name, feed.get())
         admin = KafkaAdmin(kafka, settings.topic_prefix)
@@ -161,9 +178,7 @@ def profile_ids(settings: Settings) -> ProfileIds:
 
 @contextlib.asynccontextmanager
 async def _definitions(settings: Settings, stop: asyncio.Event) -> Any:
-    feed = DefinitionsFeed(
-        {"bootstrap.servers": settings.kafka}, settings.topic_prefix + CONFIG.name, load_actions()
-    )
+    feed = DefinitionsFeed(client_config(settings), settings.topic_prefix + CONFIG.name, load_actions())
     try:
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({feed.ready, feed.failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -183,7 +198,7 @@ async def _stop_on(failed: "asyncio.Future[None]", stop: asyncio.Event) -> None:
 
 
 async def _serve(settings: Settings, stop: asyncio.Event) -> None:
-    kafka = {"bootstrap.servers": settings.kafka}
+    kafka = client_config(settings)
     sink = Sink(kafka, settings.topic_prefix + TRACKS.name)
     feed = DefinitionsFeed(kafka, settings.topic_prefix + CONFIG.name, load_actions())
     door = Door(sink, lambda: feed.current, profile_ids(settings), settings.max_in_flight)

@@ -60,7 +60,7 @@ class Sink:
             raise SinkUnavailable from error
         try:
             return await asyncio.wait_for(future, DEADLINE_S + 1)
-        except asyncio.TimeoutError as error:
+        except TimeoutError as error:
             raise SinkUnavailable from error
 
     def _report(self, future: "asyncio.Future[Place]", error: KafkaError | None, message: Any) -> None:

@@ -13,7 +13,8 @@ from schemas.origin import Origin
 HOPS_HEADER = "headwater-hops"
 BRIDGE_HEADER = "headwater-bridge"
 DEAD_LETTER_HEADERS = ("reason", "stage", "topic", "partition", "offset", "origin", "source", "exception")
-
+#: The last millisecond that a datetime can say.
+_LAST_MS = 253_402_300_799_999
 
 Model = TypeVar("Model")
 
@@ -77,7 +78,7 @@ class PayloadCodec:
         return TrackedPayload(
             partition=record.partition,
             offset=record.offset,
-            received_at=datetime.fromtimestamp(max(record.timestamp, 0) / 1000, UTC),
+            received_at=datetime.fromtimestamp(min(max(record.timestamp, 0), _LAST_MS) / 1000, UTC),
             body=record.value,
             key=record.key,
             hops=_hops(record.headers),
@@ -94,7 +95,7 @@ class DeadLetterCodec:
 
     def decode(self, record: Record) -> DeadLetter:
         headers = dict(record.headers)
-        text = {name: headers.get(f"dlq.{name}", b"").decode("utf-8", "replace") for name in DEAD_LETTER_HEADERS}
+        text = {name: (headers.get(f"dlq.{name}") or b"").decode("utf-8", "replace") for name in DEAD_LETTER_HEADERS}
         try:
             return DeadLetter(
                 key=record.key,
@@ -120,15 +121,16 @@ class DeadLetterCodec:
         return Message(topic, model.key, model.value, headers)
 
 
-def _hops(headers: tuple[tuple[str, bytes], ...]) -> int:
+def _hops(headers: tuple[tuple[str, bytes | None], ...]) -> int:
     for name, value in headers:
-        if name == HOPS_HEADER and value.isdigit() and len(value) < 4:
+        # Kafka allows headers without a value.
+        if name == HOPS_HEADER and value is not None and value.isdigit() and len(value) < 4:
             return int(value)
     return 0
 
 
-def _bridge(headers: tuple[tuple[str, bytes], ...]) -> str:
-    value = dict(headers).get(BRIDGE_HEADER, b"kafka")
+def _bridge(headers: tuple[tuple[str, bytes | None], ...]) -> str:
+    value = dict(headers).get(BRIDGE_HEADER)
     return value.decode() if value in (b"http", b"workflow") else "kafka"
 
 

@@ -153,14 +153,7 @@ class Destination(Definition):
 
 
 AnyDefinition = Annotated[
-    Source
-    | EventTypeDefinition
-    | Namespace
-    | IdentificationPoint
-    | Rule
-    | Workflow
-    | Segment
-    | Destination,
+    Source | EventTypeDefinition | Namespace | IdentificationPoint | Rule | Workflow | Segment | Destination,
     Field(discriminator="kind"),
 ]
 DEFINITION: TypeAdapter[AnyDefinition] = TypeAdapter(AnyDefinition)

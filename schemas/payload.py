@@ -82,6 +82,10 @@ _sent_event = msgspec.json.Decoder(_SentEvent).decode
 _anything = msgspec.json.Decoder().decode
 _LONG_NUMBER = re.compile(rb"[0-9]{16}")
 _LONG_KEY = re.compile(rb'"[^"]{%d,}"\s*:' % MAX_KEY_BYTES)
+#: What programs send as a session's id where they have none: it would make one person of all who do.
+_NO_SESSION = frozenset(
+    ("null", "undefined", "none", "nil", "nan", "[object object]", "00000000-0000-0000-0000-000000000000")
+)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._:-]*")
 _SPACES = re.compile(r"\s+")
 
@@ -94,9 +98,14 @@ def read_payload(body: bytes) -> TrackerPayload:
     if not _is_object(envelope.context) or _parsed(envelope.context)[1]:
         reasons.append(Reason("invalid_context", "/context", "the payload's context is not a plain JSON object"))
         envelope.context = EMPTY_OBJECT
+    source = _id_in(envelope.source, "/source/id", "invalid_source", reasons)
+    session = _id_in(envelope.session, "/session/id", "invalid_id", reasons)
+    if session is not None and session.lower() in _NO_SESSION:
+        reasons.append(Reason("invalid_id", "/session/id", "not a session's id, but what programs write for none"))
+        session = None
     return TrackerPayload(
-        source=_id_in(envelope.source, "/source/id", "invalid_source", reasons),
-        session=_id_in(envelope.session, "/session/id", "invalid_id", reasons),
+        source=source,
+        session=session,
         profile=_id_in(envelope.profile, "/profile/id", "invalid_id", reasons),
         context=envelope.context,
         events=envelope.events,
@@ -243,11 +252,13 @@ def _deserves_a_walk(data: bytes) -> bool:
         or b"\\u0000" in data
         or _LONG_NUMBER.search(data) is not None
         or _LONG_KEY.search(data) is not None
+        # An escaped quote ends a run of _LONG_KEY, so a long key could hide behind some.
+        or (b'\\"' in data and len(data) > MAX_KEY_BYTES)
     )
 
 
 def _walk(value: Any, depth: int) -> Reason | None:
-    if depth > MAX_DEPTH:
+    if depth >= MAX_DEPTH and isinstance(value, dict | list):
         return Reason("too_deep", "", f"JSON may nest {MAX_DEPTH} levels")
     if isinstance(value, str):
         return Reason("nul_character", "", "the character U+0000 cannot be stored") if "\0" in value else None

@@ -3,15 +3,20 @@
 A missing field or a clash of types makes a condition false and is reported; it is never an exception.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import cel
+import msgspec
 
 from schemas.limits import MAX_COMPREHENSIONS, MAX_CONDITION_CHARS
 
-_COMPREHENSION = re.compile(r"\.\s*(all|exists|exists_one|map|filter)\s*\(")
+#: What may stand between two symbols: spaces and comments.
+_GAP = r"(?:\s|//[^\n]*\n)*"
+_COMPREHENSION = re.compile(rf"\.{_GAP}(?:all|exists|exists_one|existsOne|map|filter){_GAP}\(")
+_PLAIN = frozenset({bool, int, str, type(None)})
 
 
 class ConditionError(ValueError):
@@ -38,13 +43,21 @@ class Condition:
         return self.value(context) is True
 
     def value(self, context: "Context") -> Any:
-        """The expression's value, None where it has none."""
+        """The expression's value as JSON would hold it, None where it has none."""
         try:
-            return self._program.execute(context.compiled())
+            value = self._program.execute(context.compiled())
+            return value if type(value) in _PLAIN else _plain(value)
         # CEL raises whatever its operands made it raise; all of them mean "no value here".
         except Exception as error:
             context.note(self.source, type(error).__name__)
             return None
+
+
+def _plain(value: Any) -> Any:
+    """Times and bytes as the text that they are stored as. Raises for what JSON cannot hold, infinity and NaN too."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ArithmeticError("not a finite number")
+    return msgspec.to_builtins(value, str_keys=True)
 
 
 class Context:

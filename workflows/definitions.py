@@ -53,12 +53,16 @@ class EventSchema:
             return []
         found = []
         for error in self._validator.iter_errors(properties):
-            path = "/properties" + "".join(f"/{part}" for part in error.instance_path)
+            path = "/properties" + "".join(f"/{_escaped(part)}" for part in error.instance_path)
             rule = "/".join(map(str, error.schema_path))
             found.append(Reason("schema_invalid", path, f"does not satisfy {rule}"))
             if len(found) == MAX_REASONS:
                 break
         return found
+
+
+def _escaped(part: object) -> str:
+    return str(part).replace("~", "~0").replace("/", "~1")
 
 
 def _refuse_reference(uri: str) -> Any:
@@ -128,6 +132,9 @@ def dangling(definitions: Mapping[str, AnyDefinition]) -> list[str]:
     """What definitions refer to that does not exist, one sentence each."""
     missing = []
     for definition in definitions.values():
+        source = definition.source if isinstance(definition, Rule | IdentificationPoint) else None
+        if source is not None and f"source/{source}" not in definitions:
+            missing.append(f"{definition.key}: there is no source {source!r}")
         match definition:
             case Rule(workflows=workflows):
                 missing += [
@@ -141,7 +148,4 @@ def dangling(definitions: Mapping[str, AnyDefinition]) -> list[str]:
                         target = node.config.get(field)
                         if isinstance(target, str) and f"{kind}/{target}" not in definitions:
                             missing.append(f"{definition.key}: node {name}: there is no {kind} {target!r}")
-            case Rule(source=str(source)) | IdentificationPoint(source=str(source)):
-                if f"source/{source}" not in definitions:
-                    missing.append(f"{definition.key}: there is no source {source!r}")
     return missing

@@ -7,4 +7,7 @@ import msgspec
 
 def fingerprint(raw: msgspec.Raw, session: str | None) -> str:
     """Hex of what the client sent for this event, its session included: equal for a resend, whatever batch it is in."""
-    return blake2b(bytes(raw), digest_size=16, key=(session or "").encode()[:64]).hexdigest()
+    key = (session or "").encode()
+    if len(key) > blake2b.MAX_KEY_SIZE:
+        key = blake2b(key).digest()
+    return blake2b(bytes(raw), digest_size=16, key=key).hexdigest()

@@ -12,8 +12,37 @@ _MAC_CHARS = 8
 
 #: Values that programs send where they have none. Compared lower-cased and trimmed; such a value never links anybody.
 JUNK = frozenset(
-    "|0|-1|null|nil|none|undefined|nan|n/a|na|unknown|anonymous|guest|true|false|[object object]|{}|[]|test|"
-    "00000000-0000-0000-0000-000000000000|not set|(not set)|not_set|id|user|user_id|userid|distinct_id|email".split("|")
+    [
+        "",
+        "0",
+        "-1",
+        "null",
+        "nil",
+        "none",
+        "undefined",
+        "nan",
+        "n/a",
+        "na",
+        "unknown",
+        "anonymous",
+        "guest",
+        "true",
+        "false",
+        "[object object]",
+        "{}",
+        "[]",
+        "test",
+        "00000000-0000-0000-0000-000000000000",
+        "not set",
+        "(not set)",
+        "not_set",
+        "id",
+        "user",
+        "user_id",
+        "userid",
+        "distinct_id",
+        "email",
+    ]
 )
 
 
@@ -40,9 +69,7 @@ class ProfileIds:
     def _mac(self, name: str) -> str:
         return hashlib.blake2b(name.encode(), key=self._key, digest_size=4, person=b"profile-id").hexdigest()
 
-    def resolve(
-        self, source: str, session: str | None, sent: str | None, event: str, client_made: bool
-    ) -> str:
+    def resolve(self, source: str, session: str | None, sent: str | None, event: str, client_made: bool) -> str:
         """The profile id to use: the sent one if ours, the one it maps to if clients may make them, else a minted one."""
         if sent is not None and self.is_ours(sent):
             return str(UUID(sent))
@@ -67,10 +94,12 @@ def identifier_value(value: Any, normalise: str) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     text = str(value).strip()
+    if text.lower() in JUNK:
+        return None
     if normalise == "lower":
         text = text.lower()
     elif normalise == "digits":
         text = re.sub(r"[^0-9+]", "", text)
-    if text.lower() in JUNK or len(text) > MAX_IDENTIFIER_CHARS or not text.isprintable():
+    if text.strip("+") in JUNK or len(text) > MAX_IDENTIFIER_CHARS or not text.isprintable():
         return None
     return text

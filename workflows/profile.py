@@ -4,12 +4,17 @@ Traits go by (occurred at, event id), totals only add. So the outcome does not d
 """
 
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 import msgspec
 
 from workflows.commands import AppendToTrait, Command, Increment, RemoveFromTrait, SetTrait
+
+#: Maps come out of CEL with their keys in any order.
+_encode = msgspec.json.Encoder(order="sorted").encode
+#: Enough digits for any sum of floats: what the default would round, it would round by the order of events.
+_EXACT = Context(prec=2000)
 
 
 class Trait(msgspec.Struct, array_like=True):
@@ -40,7 +45,7 @@ def apply(command: Command, state: ProfileState, at: int, by: str) -> str | None
     """Change the state as a command of the event (`at`, `by`) says; the changed field's name, None where none did."""
     match command:
         case Increment(name, by_amount):
-            state.totals[name] = state.totals.get(name, Decimal(0)) + by_amount
+            state.totals[name] = _EXACT.add(state.totals.get(name, Decimal(0)), by_amount)
             return f"totals.{name}"
         case SetTrait(name, value):
             return _put(state, name, Trait(value, at, by))
@@ -56,7 +61,7 @@ def apply(command: Command, state: ProfileState, at: int, by: str) -> str | None
 
 def _put(state: ProfileState, name: str, new: Trait) -> str | None:
     old = state.traits.get(name)
-    if old is not None and (old.stamp > new.stamp or old.value == new.value and old.stamp == new.stamp):
+    if old is not None and (old.stamp > new.stamp or (old.value == new.value and old.stamp == new.stamp)):
         return None
     state.traits[name] = new
     return f"traits.{name}"
@@ -78,7 +83,7 @@ def _items(state: ProfileState, name: str) -> list[Any]:
 
 def _ordered(items: Iterable[Any]) -> list[Any]:
     """Each item once, in an order that does not depend on which came first."""
-    return [item for _, item in sorted({msgspec.json.encode(item): item for item in items}.items())]
+    return [item for _, item in sorted({_encode(item): item for item in items}.items())]
 
 
 def merge_states(states: Iterable[ProfileState]) -> ProfileState:
@@ -88,7 +93,7 @@ def merge_states(states: Iterable[ProfileState]) -> ProfileState:
         for name, trait in state.traits.items():
             merged.traits[name] = _merge_trait(merged.traits.get(name), trait)
         for name, total in state.totals.items():
-            merged.totals[name] = merged.totals.get(name, Decimal(0)) + total
+            merged.totals[name] = _EXACT.add(merged.totals.get(name, Decimal(0)), total)
     return merged
 
 

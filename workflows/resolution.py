@@ -3,7 +3,7 @@
 Pure. identify reads what PostgreSQL knows about the batch, asks here, and writes what this says.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec

@@ -4,9 +4,7 @@ from schemas.failures import Reason
 from workflows.definitions import Definitions
 
 
-def source_reasons(
-    source: str | None, definitions: Definitions, bridge: str | None = None
-) -> list[Reason]:
+def source_reasons(source: str | None, definitions: Definitions, bridge: str | None = None) -> list[Reason]:
     """Why nothing may come from this source (by this bridge, where it is known); nothing where it may."""
     if source is None:
         return [Reason("no_source", "/source/id", "a payload names its source")]

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
-from email.utils import parsedate_to_datetime
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import httpx
 import msgspec
@@ -87,7 +87,9 @@ class Webhook:
 def _retry_after(value: str) -> float:
     """Seconds, from seconds or an HTTP date; at most two minutes are believed."""
     try:
-        seconds = float(value) if value.isdigit() else (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        seconds = (
+            float(value) if value.isdigit() else (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        )
     except (ValueError, TypeError):
         return 0.0
     return min(max(seconds, 0.0), 120.0)

@@ -187,5 +187,3 @@ class Lane:
         if connection is not None:
             with contextlib.suppress(Exception):  # it may be broken already; nothing on it can still be wanted
                 await connection.close()
-
-

@@ -65,6 +65,7 @@ class Publisher:
     def __init__(self, kafka: Mapping[str, Any], prefix: str = "") -> None:
         self._prefix = prefix
         self._producer = Producer({**SAFE, "message.timeout.ms": 0, "queue.buffering.max.messages": 500_000, **kafka})
+        self._closed = False
         threading.Thread(target=self._poll, name="delivery-reports", daemon=True).start()
 
     async def open(self) -> None:
@@ -87,8 +88,12 @@ class Publisher:
         return True
 
     def _poll(self) -> None:
-        while True:
+        while not self._closed:
             self._producer.poll(0.5)
+
+    def close(self) -> None:
+        """No more messages; nothing that was awaited is left."""
+        self._closed = True
 
 
 class FencedPublisher:

@@ -106,7 +106,7 @@ class BatchConsumer(driver.Consumer):
     async def _with_topic_ids(self, fetched: Mapping[TP, list[Any]]) -> list[tuple[str, TP, list[Any]]]:
         """Read after the fetch: a batch of a topic that was deleted and made again must not pass for the old one's."""
         ids = {topic: await self.app.topic_id(topic) for topic in {tp.topic for tp in fetched}}
-        return [(ids[tp.topic], tp, records) for tp, records in fetched.items() if records]
+        return [(ids[tp.topic], TP(*tp), records) for tp, records in fetched.items() if records]
 
     def _message(self, batch: Batch, generation: int) -> ConsumerMessage:
         tp, last = batch.tp, batch.records[-1]

@@ -17,7 +17,6 @@ from processors.runner.stage import Gather, Stage
 from processors.runner.transport import Batch, BatchApp, BatchConsumer
 from processors.storage.database import Connect
 from processors.storage.progress import LaneKey, stored_positions
-from schemas.topics import Topic
 
 log = logging.getLogger("headwater.worker")
 
@@ -216,7 +215,7 @@ class _RunningLane:
             while size < self._gather.bytes and (left := deadline - asyncio.get_running_loop().time()) > 0:
                 try:
                     event = await asyncio.wait_for(self._take(_end(events[-1])), left)
-                except asyncio.TimeoutError:
+                except TimeoutError:
                     break
                 if event is None:
                     break

@@ -85,9 +85,7 @@ class _Batch:
                 case SetMembership(segment, member):
                     job.memberships[segment] = member
                 case SendTo(destination, properties):
-                    job.sends.append(
-                        Send(id=id, destination=destination, event_type=event.type, properties=properties)
-                    )
+                    job.sends.append(Send(id=id, destination=destination, event_type=event.type, properties=properties))
                 case MergeBy(namespace, value) if event.profile:
                     self.merges.append(
                         MergeJob(

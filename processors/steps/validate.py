@@ -111,9 +111,7 @@ class _Payload:
             revision=self._definitions.revision,
         )
 
-    def _rejected(
-        self, origin: Origin, event: TrackerEvent, raw: msgspec.Raw, reasons: list[Reason]
-    ) -> RejectedEvent:
+    def _rejected(self, origin: Origin, event: TrackerEvent, raw: msgspec.Raw, reasons: list[Reason]) -> RejectedEvent:
         return RejectedEvent(
             origin=origin,
             id=event.id or event_id_of(origin),
@@ -145,5 +143,3 @@ def _single(payload: TrackerPayload, raw: msgspec.Raw) -> msgspec.Raw:
     if bytes(payload.context) != bytes(EMPTY_OBJECT):
         whole["context"] = payload.context
     return msgspec.Raw(msgspec.json.encode(whole | {"events": [raw]}))
-
-

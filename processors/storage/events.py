@@ -151,7 +151,13 @@ class Counters:
                 continue
             row = folded.setdefault(
                 (event.profile, event.type),
-                {"profile_id": event.profile, "type": event.type, "n": 0, "first": event.occurred_at, "last": event.occurred_at},
+                {
+                    "profile_id": event.profile,
+                    "type": event.type,
+                    "n": 0,
+                    "first": event.occurred_at,
+                    "last": event.occurred_at,
+                },
             )
             row["n"] += 1
             row["first"], row["last"] = min(row["first"], event.occurred_at), max(row["last"], event.occurred_at)

@@ -3,8 +3,6 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
-
-
 from processors.storage.database import Connection, as_json
 from processors.storage.runs import Traits
 from schemas.profiles import MergeJob
@@ -129,9 +127,7 @@ class Merges:
         changed = {id: state for id, state in merged.items() if state.traits or state.totals}
         if changed:
             await traits.store(changed)
-        await self._connection.execute(
-            "delete from profile_traits where profile_id = any(%s::uuid[])", (list(final),)
-        )
+        await self._connection.execute("delete from profile_traits where profile_id = any(%s::uuid[])", (list(final),))
 
     async def _move_counters(self, rows: str) -> None:
         await self._connection.execute(
@@ -187,5 +183,3 @@ def _final_survivors(merged: Iterable[Decision]) -> dict[str, str]:
                 final[absorbed] = decision.survivor
         final.update(dict.fromkeys(decision.absorbed, decision.survivor))
     return final
-
-

@@ -14,7 +14,6 @@ from workflows.conditions import Condition, ConditionError, Context
 from workflows.profile import ProfileState
 from workflows.segments import profile_variables
 
-
 C = TypeVar("C", bound=BaseModel)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -1,0 +1,36 @@
+"""What a user can mend is one line on stderr and exit code 1, never a traceback."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+import psycopg
+from confluent_kafka import KafkaException
+
+from deploy.demo import DemoError
+from deploy.embedded.process import EmbeddedError
+from deploy.settings import SettingsError
+from workflows.definitions import DefinitionError
+
+T = TypeVar("T")
+_PLAIN = (SettingsError, DefinitionError, EmbeddedError, DemoError, LookupError)
+
+
+def clear_errors(command: Callable[..., T]) -> Callable[..., T]:
+    """Turns the errors that name their own remedy into that one line."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> T:
+        try:
+            return command(*args, **kwargs)
+        except _PLAIN as error:
+            raise click.ClickException(str(error.args[0] if error.args else error)) from error
+        except psycopg.OperationalError as error:
+            raise click.ClickException(f"PostgreSQL: {str(error).splitlines()[0]}") from error
+        except psycopg.errors.UndefinedTable as error:
+            raise click.ClickException("the database has no Headwater schema yet: run `headwater migrate`") from error
+        except KafkaException as error:
+            raise click.ClickException(f"Kafka: {error.args[0].str()}") from error
+
+    return run

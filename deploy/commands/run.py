@@ -1,0 +1,147 @@
+"""Commands that run Headwater, or prepare it."""
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from deploy.commands.errors import clear_errors
+from deploy.settings import connected, load_settings
+
+
+def _logging(level: str) -> None:
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format=form)
+    logging.getLogger("headwater").setLevel(level)
+    # Faust and aiokafka report every rebalance as a warning; what matters of it the lanes say themselves.
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+
+
+@click.command()
+@click.option("--definitions", type=click.Path(path_type=Path), help="Apply the definitions in this folder first.")
+@click.option("--workers", multiple=True, metavar="STAGE=N", help="How many processes of a stage; 1 where not said.")
+@clear_errors
+def up(definitions: Path | None, workers: tuple[str, ...]) -> None:
+    """Start Kafka, PostgreSQL, the door and every stage; stop them all with Ctrl-C.
+
+    Kafka and PostgreSQL are started here unless HEADWATER_KAFKA and HEADWATER_DATABASE_URL point elsewhere. Data stays
+    in the data folder (HEADWATER_DATA) for the next time. The log of each process lies in its folder `logs`.
+    """
+    from deploy.supervisor import parse_workers, run_up
+
+    run_up(load_settings(), definitions, parse_workers(workers))
+
+
+@click.command()
+@clear_errors
+def services() -> None:
+    """Start only embedded Kafka and PostgreSQL, for workers started by hand."""
+    from deploy.supervisor import run_services
+
+    run_services(load_settings())
+
+
+@click.command()
+@clear_errors
+def topics() -> None:
+    """Create the topics of the catalogue that are missing. What exists is left as it is."""
+    from deploy.installation import create_topics
+
+    made = create_topics(connected(load_settings()))
+    click.echo(f"created {', '.join(made)}" if made else "all topics are there")
+
+
+@click.command()
+@clear_errors
+def migrate() -> None:
+    """Bring PostgreSQL's schema up to date. Safe to run from several places at once."""
+    from deploy.installation import migrate_database
+
+    applied = asyncio.run(migrate_database(connected(load_settings())))
+    click.echo(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only show the difference.")
+@click.option("--prune", is_flag=True, help="Remove definitions that are in no file.")
+@clear_errors
+def apply(folder: Path, yes: bool, dry_run: bool, prune: bool) -> None:
+    """Apply the definitions in FOLDER (YAML files); shows the difference first.
+
+    A change is live in every process within a second. Definitions that no file holds stay, unless --prune is given.
+    """
+    from deploy.installation import apply_folder
+
+    def agreed(lines: list[str]) -> bool:
+        click.echo("\n".join(lines) if lines else "nothing to change")
+        return bool(lines) and not dry_run and (yes or click.confirm("Apply this?"))
+
+    if asyncio.run(apply_folder(connected(load_settings()), folder, prune, agreed)):
+        click.echo("applied")
+
+
+@click.command()
+@clear_errors
+def ingest() -> None:
+    """Serve the door: POST /track, GET /health, /ready, /metrics."""
+    from deploy.wiring import run_door
+
+    settings = connected(load_settings())
+    _logging(settings.log_level)
+    run_door(settings)
+
+
+@click.command()
+@click.argument("stage")
+@clear_errors
+def worker(stage: str) -> None:
+    """Run one process of STAGE. Start more of them to scale it: Kafka shares the partitions out."""
+    from deploy.wiring import run_worker
+
+    settings = connected(load_settings())
+    _logging(settings.log_level)
+    run_worker(stage, settings)
+
+
+@click.command()
+@click.option("--exit", "exit_after", is_flag=True, help="Stop everything when the table is printed.")
+@click.option("--json", "as_json", is_flag=True, help="End with one JSON line instead of the table.")
+@click.option("--rows", type=click.IntRange(1), help="Only the first so many purchases.")
+@click.option("--data", type=click.Path(path_type=Path), default=Path("tests/data/cdnow.txt"), show_default=True)
+@clear_errors
+def demo(exit_after: bool, as_json: bool, rows: int | None, data: Path) -> None:
+    """Run the whole pipeline on 69,659 real purchases of 23,570 customers, and show what became of them.
+
+    It has data and ports of its own: nothing you run otherwise is touched. Exits with 1 where what came out is not what
+    went in.
+    """
+    from deploy.supervisor import run_demo
+
+    if not run_demo(load_settings(), data, rows, exit_after, as_json):
+        sys.exit(1)
+
+
+@click.command()
+@click.option("--type", "type_", help="Only this event type.")
+@click.option("--source", help="Only this source.")
+@click.option("--dry-run", is_flag=True, help="Only say what would run.")
+@clear_errors
+def reprocess(type_: str | None, source: str | None, dry_run: bool) -> None:
+    """Send events that no rule wanted when they came (state `received`) through today's rules.
+
+    Each event's workflows run once, however often this is repeated.
+    """
+    from deploy.reprocessing import reprocess as send_again
+
+    outcome = asyncio.run(send_again(connected(load_settings()), type_, source, dry_run))
+    verb = "would run" if dry_run else "sent"
+    click.echo(f"{outcome.looked_at:,} events looked at, {outcome.wanted:,} wanted by a rule now: {verb}")
+    for workflow, count in sorted(outcome.by_workflow.items()):
+        click.echo(f"  {workflow}: {count:,}")
+
+
+COMMANDS = (up, services, topics, migrate, apply, ingest, worker, demo, reprocess)

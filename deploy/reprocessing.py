@@ -1,0 +1,101 @@
+"""`headwater reprocess`: events that stayed `received`, through today's rules."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import msgspec
+import psycopg
+from psycopg.rows import dict_row
+
+from deploy.kafka import client_config
+from deploy.settings import Settings
+from processors.runner.publisher import Publisher
+from processors.storage.definitions import DefinitionStore
+from processors.storage.events import Counters
+from schemas.definitions import DEFINITION
+from schemas.events import AcceptedEvent, WorkflowRun
+from schemas.origin import Origin
+from schemas.topics import WORKFLOW_RUNS
+from workflows.actions.builtin import load_actions
+from workflows.definitions import Definitions
+from workflows.rules import choose_workflows
+
+PORTION = 1000
+
+
+class Outcome(msgspec.Struct):
+    """What was, or would be, sent."""
+
+    looked_at: int = 0
+    wanted: int = 0
+    by_workflow: Counter[str] = msgspec.field(default_factory=Counter)
+
+
+async def reprocess(settings: Settings, type: str | None, source: str | None, dry_run: bool) -> Outcome:
+    """Send events without a run to `workflow-runs` where a rule wants them now; run-workflows runs each once.
+
+    Conditions see the profile's counters as they are now. Ephemeral events have no content left to run on: passed over.
+    """
+    outcome = Outcome()
+    publisher = None if dry_run else Publisher(client_config(settings), settings.topic_prefix)
+    async with await psycopg.AsyncConnection.connect(settings.database_url) as connection:
+        bodies = (await DefinitionStore(connection).current()).values()
+        definitions = Definitions(map(DEFINITION.validate_python, bodies), load_actions())
+        async for portion in _received(connection, type, source):
+            outcome.looked_at += len(portion)
+            runs = _wanted(portion, definitions)
+            outcome.wanted += len(runs)
+            outcome.by_workflow.update(workflow for run in runs for workflow in run.workflows)
+            if publisher is not None:
+                await publisher.publish([WORKFLOW_RUNS.encode(run) for run in runs])
+    if publisher is not None:
+        publisher.close()
+    return outcome
+
+
+def _wanted(events: list[AcceptedEvent], definitions: Definitions) -> list[WorkflowRun]:
+    chosen = [(event, choose_workflows(event, definitions)[0]) for event in events]
+    return [
+        WorkflowRun(**msgspec.structs.asdict(event), workflows=workflows) for event, workflows in chosen if workflows
+    ]
+
+
+async def _received(
+    connection: psycopg.AsyncConnection[tuple[object, ...]], type: str | None, source: str | None
+) -> AsyncIterator[list[AcceptedEvent]]:
+    """Recorded events without a run, oldest first, in portions."""
+    async with connection.cursor(name="received", row_factory=dict_row) as cursor:
+        await cursor.execute(_RECEIVED, {"type": type, "source": source})
+        while rows := await cursor.fetchmany(PORTION):
+            counters = await Counters(connection).load({row["profile"] for row in rows if row["profile"]})
+            yield [
+                AcceptedEvent(
+                    origin=Origin(row["p"], row["o"], row["n"]),
+                    id=row["id"],
+                    fingerprint=row["fingerprint"],
+                    source=row["source"],
+                    type=row["type"],
+                    session=row["session_id"],
+                    profile=row["profile"],
+                    occurred_at=row["occurred_at"],
+                    received_at=row["received_at"],
+                    properties=msgspec.Raw(row["properties"].encode()),
+                    context=msgspec.Raw(row["context"].encode()),
+                    hops=row["hops"],
+                    revision=row["revision"],
+                    counters=counters.get(row["profile"] or "", {}),
+                )
+                for row in rows
+            ]
+
+
+_RECEIVED = """
+select e.id, encode(e.fingerprint, 'hex') as fingerprint, e.source, e.type, e.session_id, e.occurred_at, e.received_at,
+       e.origin_partition as p, e.origin_offset as o, e.origin_ordinal as n, e.hops, e.revision,
+       coalesce(p.merged_into, e.profile_id)::text as profile, e.properties::text as properties, e.context::text as context
+from events e left join profiles p on p.id = e.profile_id
+where e.saved and (%(type)s::text is null or e.type = %(type)s) and (%(source)s::text is null or e.source = %(source)s)
+  and not exists (select from workflow_runs r where r.origin_partition = e.origin_partition
+                  and r.origin_offset = e.origin_offset and r.origin_ordinal = e.origin_ordinal)
+order by e.origin_partition, e.origin_offset, e.origin_ordinal
+"""

@@ -1,0 +1,148 @@
+"""Which profiles become one, against plain sets; and what a person may have only one of."""
+
+import random
+from datetime import datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.profiles import MergeJob
+from tests.unit.making import moment
+from workflows.merging import Candidate, Decision, decide
+
+IDS = [f"p{number}" for number in range(8)]
+
+
+def job(*profiles: str, event: str = "e") -> MergeJob:
+    return MergeJob(profiles=list(profiles), cause="identifier", namespace="ns", event=event)
+
+
+def candidates(**values: str) -> dict[str, Candidate]:
+    """p0 is the oldest, then p1, ... each with the value given for it in the unique namespace `customer`."""
+    return {
+        id: Candidate(id, moment(number), frozenset({("customer", values[id])} if id in values else ()))
+        for number, id in enumerate(IDS)
+    }
+
+
+def survivors(decisions: list[Decision], ids: list[str] = IDS) -> dict[str, str]:
+    """Whom each profile is part of in the end."""
+    now = {id: id for id in ids}
+    for decision in decisions:
+        if decision.conflict is None:
+            now = {id: decision.survivor if root in decision.absorbed else root for id, root in now.items()}
+    return now
+
+
+def groups_of(now: dict[str, str]) -> list[set[str]]:
+    return [{id for id in now if now[id] == root} for root in set(now.values())]
+
+
+def test_the_oldest_survives_and_among_the_equally_old_the_smallest_id():
+    (decision,) = decide([job("p3", "p1", "p2")], candidates())
+    assert (decision.survivor, decision.absorbed) == ("p1", ("p2", "p3"))
+    same: datetime = moment(0)
+    (decision,) = decide([job("b", "a")], {id: Candidate(id, same) for id in "ab"})
+    assert decision.survivor == "a"
+
+
+def test_a_chain_of_jobs_in_one_batch_ends_in_one_survivor():
+    decisions = decide([job("p3", "p4"), job("p2", "p3"), job("p1", "p4")], candidates())
+    assert [decision.survivor for decision in decisions] == ["p3", "p2", "p1"]
+    now = survivors(decisions)
+    assert {now[id] for id in ("p1", "p2", "p3", "p4")} == {"p1"}
+
+
+def test_profiles_that_are_one_already_lead_to_nothing():
+    assert decide([job("p1", "p1"), job("p1")], candidates()) == []
+    assert len(decide([job("p1", "p2"), job("p2", "p1"), job("p1", "p2")], candidates())) == 1
+    merged = {**candidates(), "p2": candidates()["p1"]}
+    assert decide([job("p1", "p2")], merged) == []
+
+
+def test_a_merged_profile_stands_for_its_survivor():
+    merged = {**candidates(), "p5": candidates()["p1"]}
+    (decision,) = decide([job("p5", "p3")], merged)
+    assert (decision.survivor, decision.absorbed) == ("p1", ("p3",))
+
+
+def test_a_profile_that_is_not_stored_is_passed_over():
+    assert decide([job("p1", "unheard-of")], candidates()) == []
+    assert survivors(decide([job("p1", "unheard-of", "p2")], candidates()))["p2"] == "p1"
+
+
+def test_different_values_in_a_unique_namespace_keep_profiles_apart_and_say_so():
+    (decision,) = decide([job("p1", "p2")], candidates(p1="7", p2="8"))
+    assert decision.conflict == "customer"
+    assert {decision.survivor, *decision.absorbed} == {"p1", "p2"}
+    (decision,) = decide([job("p1", "p2")], candidates(p1="7", p2="7"))
+    assert decision.conflict is None
+
+
+def test_a_value_brought_in_by_an_earlier_job_counts_for_the_later():
+    jobs = [job("p1", "p2", event="first"), job("p1", "p3", event="second")]
+    decisions = decide(jobs, candidates(p2="7", p3="8"))
+    assert [(decision.job.event, decision.conflict) for decision in decisions] == [
+        ("first", None),
+        ("second", "customer"),
+    ]
+
+
+jobs_strategy = st.lists(st.lists(st.sampled_from(IDS), min_size=1, max_size=4), max_size=12)
+
+
+def union_find(jobs: list[list[str]]) -> dict[str, str]:
+    """The oldest of everyone whom the jobs join, for each profile."""
+    parent = {id: id for id in IDS}
+
+    def root(id: str) -> str:
+        while parent[id] != id:
+            id = parent[id]
+        return id
+
+    for profiles in jobs:
+        for other in profiles[1:]:
+            one, two = sorted((root(profiles[0]), root(other)))  # ids sort by age here
+            parent[two] = one
+    return {id: root(id) for id in IDS}
+
+
+@given(jobs_strategy, st.randoms(use_true_random=False))
+def test_without_conflicts_the_outcome_is_that_of_plain_sets_in_any_order(jobs: list[list[str]], rng: random.Random):
+    expected = union_find(jobs)
+    for _ in range(3):
+        rng.shuffle(jobs)
+        assert survivors(decide([job(*profiles) for profiles in jobs], candidates())) == expected
+
+
+@given(jobs_strategy, st.integers(0, 12))
+def test_two_batches_lead_to_what_one_leads_to(jobs: list[list[str]], cut: int):
+    stored = candidates()
+    first = survivors(decide([job(*profiles) for profiles in jobs[:cut]], stored))
+    between = {id: stored[root] for id, root in first.items()}
+    second = survivors(decide([job(*profiles) for profiles in jobs[cut:]], between))
+    assert {id: second[root] for id, root in first.items()} == union_find(jobs)
+
+
+values_strategy = st.dictionaries(st.sampled_from(IDS), st.sampled_from("78"))
+
+
+@given(jobs_strategy, values_strategy)
+def test_no_person_ever_has_two_values_in_a_unique_namespace(jobs: list[list[str]], values: dict[str, str]):
+    asked = [job(*profiles, event=str(number)) for number, profiles in enumerate(jobs)]
+    decisions = decide(asked, candidates(**values))
+    now = survivors(decisions)
+    for group in groups_of(now):
+        assert len({values[id] for id in group if id in values}) <= 1
+    conflicts = {decision.job.event for decision in decisions if decision.conflict}
+    for each in asked:
+        assert (len({now[id] for id in each.profiles}) == 1) or each.event in conflicts
+
+
+@given(jobs_strategy, values_strategy)
+def test_a_profile_is_absorbed_once_and_never_survives_after_it(jobs: list[list[str]], values: dict[str, str]):
+    gone: set[str] = set()
+    for decision in decide([job(*profiles) for profiles in jobs], candidates(**values)):
+        assert not gone & {decision.survivor, *decision.absorbed}
+        if decision.conflict is None:
+            gone.update(decision.absorbed)

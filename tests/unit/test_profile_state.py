@@ -1,0 +1,155 @@
+"""Traits and totals do not depend on the order in which events arrive, nor on which profile they arrived at first."""
+
+import random
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import msgspec
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from workflows.commands import AppendToTrait, Increment, Log, RemoveFromTrait, SetTrait
+from workflows.profile import ProfileState, Trait, apply, merge_states
+
+names = st.sampled_from(["a", "b"])
+plain = st.none() | st.booleans() | st.integers(0, 3) | st.text("xyz", max_size=2)
+amounts = st.floats(allow_nan=False, allow_infinity=False).map(lambda amount: Decimal(str(amount)))
+sets = st.builds(SetTrait, names, plain)
+increments = st.builds(Increment, names, amounts)
+appends = st.builds(AppendToTrait, names, st.text("xyz", max_size=2) | st.fixed_dictionaries({"k": st.integers(0, 2)}))
+#: (when, command); the place in the list is the event's id, so that no two have one stamp.
+histories = st.lists(st.tuples(st.integers(0, 3), sets | increments), max_size=10)
+
+
+def empty() -> ProfileState:
+    return ProfileState({}, {})
+
+
+def replayed(events: list[tuple[str, int, Any]]) -> ProfileState:
+    state = empty()
+    for id, at, command in events:
+        apply(command, state, at, id)
+    return state
+
+
+def numbered(history: list[tuple[int, Any]]) -> list[tuple[str, int, Any]]:
+    return [(f"e{number}", at, command) for number, (at, command) in enumerate(history)]
+
+
+def plain_state(events: list[tuple[str, int, Any]]) -> tuple[dict[str, Any], dict[str, Fraction]]:
+    """The last value of each trait and the exact sum of each total, by sorting and by fractions."""
+    traits: dict[str, Any] = {}
+    totals: dict[str, Fraction] = {}
+    for _, _, command in sorted(events, key=lambda event: (event[1], event[0])):
+        if isinstance(command, SetTrait):
+            traits[command.name] = command.value
+        else:
+            totals[command.name] = totals.get(command.name, Fraction(0)) + Fraction(command.by)
+    return traits, totals
+
+
+def compared(state: ProfileState) -> tuple[dict[str, Any], dict[str, Fraction]]:
+    return state.values(), {name: Fraction(total) for name, total in state.totals.items()}
+
+
+def test_a_late_event_does_not_overwrite_a_newer_trait():
+    state = empty()
+    assert apply(SetTrait("city", "Oslo"), state, 20, "e2") == "traits.city"
+    assert apply(SetTrait("city", "Bergen"), state, 10, "e1") is None
+    assert state.values() == {"city": "Oslo"}
+
+
+def test_of_two_events_at_one_moment_the_greater_id_decides():
+    for order in ([("e1", "x"), ("e2", "y")], [("e2", "y"), ("e1", "x")]):
+        state = replayed([(id, 5, SetTrait("a", value)) for id, value in order])
+        assert state.values() == {"a": "y"}
+
+
+def test_an_event_may_change_its_own_trait_again_and_repeating_it_changes_nothing():
+    state = empty()
+    assert apply(SetTrait("a", 1), state, 5, "e1") == "traits.a"
+    assert apply(SetTrait("a", 2), state, 5, "e1") == "traits.a"
+    assert apply(SetTrait("a", 2), state, 5, "e1") is None
+    assert state.values() == {"a": 2}
+
+
+@given(histories, st.randoms(use_true_random=False))
+def test_sets_and_increments_lead_to_one_state_in_any_order(history: list[tuple[int, Any]], rng: random.Random):
+    events = numbered(history)
+    expected = plain_state(events)
+    for _ in range(3):
+        rng.shuffle(events)
+        assert compared(replayed(events)) == expected
+
+
+@given(histories, st.lists(st.integers(0, 2), min_size=10, max_size=10), st.randoms(use_true_random=False))
+def test_profiles_that_become_one_have_the_state_of_one_that_always_was(
+    history: list[tuple[int, Any]], owners: list[int], rng: random.Random
+):
+    events = numbered(history)
+    states = [
+        replayed([event for event, owner in zip(events, owners, strict=False) if owner == number])
+        for number in range(3)
+    ]
+    for _ in range(3):
+        rng.shuffle(states)
+        assert compared(merge_states(states)) == plain_state(events)
+        assert compared(merge_states([merge_states(states[:2]), states[2]])) == plain_state(events)
+
+
+def test_a_sum_of_very_unequal_amounts_keeps_every_digit():
+    amounts = [Decimal("1E+300"), Decimal("0.01"), Decimal("-1E+300"), Decimal("1E-300")]
+    for order in (amounts, amounts[::-1], [amounts[index] for index in (1, 0, 3, 2)]):
+        state = replayed([(f"e{number}", number, Increment("sum", by)) for number, by in enumerate(order)])
+        assert Fraction(state.totals["sum"]) == Fraction("0.01") + Fraction(1, 10**300)
+
+
+def test_cents_add_up():
+    state = replayed([(f"e{number}", number, Increment("revenue", Decimal("0.1"))) for number in range(1000)])
+    assert state.totals == {"revenue": Decimal("100.0")}
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), appends), max_size=8), st.randoms(use_true_random=False))
+@example([(1, AppendToTrait("a", {"k": 1, "l": 2})), (2, AppendToTrait("a", {"l": 2, "k": 1}))], random.Random(0))
+def test_lists_hold_each_value_once_in_an_order_of_their_own(history: list[tuple[int, Any]], rng: random.Random):
+    events = numbered(history)
+    expected: dict[str, set[str]] = {}
+    for _, _, command in events:
+        expected.setdefault(command.name, set()).add(msgspec.json.encode(command.value, order="sorted").decode())
+    first = replayed(events).values()
+    assert {
+        name: {msgspec.json.encode(item, order="sorted").decode() for item in items} for name, items in first.items()
+    } == expected
+    assert all(len(items) == len(expected[name]) for name, items in first.items())
+    rng.shuffle(events)
+    assert replayed(events).values() == first
+    halves = [replayed(events[::2]), replayed(events[1::2])]
+    assert merge_states(halves).values() == merge_states(halves[::-1]).values() == first
+
+
+def test_an_item_is_taken_out_of_a_list_and_only_if_it_is_there():
+    state = ProfileState({"tags": Trait(["a", "b"], 5, "e5")}, {})
+    assert apply(RemoveFromTrait("tags", "a"), state, 9, "e9") == "traits.tags"
+    assert apply(RemoveFromTrait("tags", "a"), state, 9, "e9") is None
+    assert apply(RemoveFromTrait("none", "a"), state, 9, "e9") is None
+    assert state.values() == {"tags": ["b"]}
+
+
+def test_appending_to_a_trait_that_is_no_list_makes_it_one():
+    state = ProfileState({"tag": Trait("a", 5, "e5")}, {})
+    apply(AppendToTrait("tag", "b"), state, 9, "e9")
+    assert state.values() == {"tag": ["a", "b"]}
+
+
+def test_a_late_append_does_not_make_a_list_older():
+    state = ProfileState({"tags": Trait(["a"], 50, "e5")}, {})
+    apply(AppendToTrait("tags", "b"), state, 10, "e1")
+    assert apply(SetTrait("tags", []), state, 40, "e4") is None
+    assert state.values() == {"tags": ["a", "b"]}
+
+
+def test_commands_that_are_not_about_the_profile_leave_it_alone():
+    state = empty()
+    assert apply(Log("hello"), state, 1, "e1") is None
+    assert state == empty()
