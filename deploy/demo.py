@@ -6,8 +6,9 @@ What must come out is computed from the file, in plain Python; what did come out
 
 import asyncio
 import json
+import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +24,7 @@ from deploy.settings import Settings
 from schemas.topics import PROFILE_CHANGES
 
 #: Sessions in one payload would be wrong: a payload is one session. So one payload a purchase, many in parallel.
-PARALLEL = 24
+PARALLEL = 64
 FREQUENT = 10
 WITHIN_S = 900.0
 
@@ -109,14 +110,22 @@ def payload(purchase: Purchase) -> dict[str, Any]:
     }
 
 
-async def send(url: str, purchases: Sequence[Purchase], progress: Any) -> None:
+async def send(url: str, purchases: Sequence[Purchase], progress: Callable[[], None]) -> None:
     """Every purchase through the door, until each is acknowledged. What is refused with 503 is sent again."""
     waiting = iter(purchases)
-    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
-        await asyncio.gather(*(_send_some(client, waiting, progress) for _ in range(PARALLEL)))
+    context = ssl.create_default_context()  # made once: a client each would read all certificates each
+    await asyncio.gather(*(_send_some(url, context, waiting, progress) for _ in range(PARALLEL)))
 
 
-async def _send_some(client: httpx.AsyncClient, waiting: Iterator[Purchase], progress: Any) -> None:
+async def _send_some(
+    url: str, context: ssl.SSLContext, waiting: Iterator[Purchase], progress: Callable[[], None]
+) -> None:
+    # A client for each connection: httpx looks through all connections of a client at every request.
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30, verify=context) as client:
+        await _send_each(client, waiting, progress)
+
+
+async def _send_each(client: httpx.AsyncClient, waiting: Iterator[Purchase], progress: Callable[[], None]) -> None:
     for purchase in waiting:
         body = msgspec.json.encode(payload(purchase))
         while True:
@@ -133,21 +142,21 @@ async def _send_some(client: httpx.AsyncClient, waiting: Iterator[Purchase], pro
         progress()
 
 
-async def wait_until_done(settings: Settings, wanted: Result, progress: Any) -> None:
+async def wait_until_done(settings: Settings, wanted: Result, progress: Callable[[int, int], None]) -> None:
     """Return when PostgreSQL has all orders and nothing waits anywhere. Raises DemoError after a quarter of an hour."""
     from deploy.reports import total_lag
 
     deadline = time.monotonic() + WITHIN_S
+    admin = kafka_admin(settings)
     async with await psycopg.AsyncConnection.connect(settings.database_url, autocommit=True) as connection:
         while time.monotonic() < deadline:
-            cursor = await connection.execute("select count(*) from events")
-            row = await cursor.fetchone()
-            recorded = row[0] if row else 0
-            lag = await total_lag(connection, kafka_admin(settings))
+            cursor = await connection.execute("select coalesce(sum(recorded), 0)::bigint from recorded_counts")
+            (recorded,) = await cursor.fetchone() or (0,)
+            lag = await total_lag(connection, admin)
             progress(recorded, lag)
             if recorded >= wanted.orders + wanted.page_views and lag == 0:
                 return
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1)
     raise DemoError("the events are not through after a quarter of an hour; see `headwater status`")
 
 

@@ -44,7 +44,6 @@ class DefinitionsFeed:
                 "group.id": "headwater-definitions",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
-                "fetch.wait.max.ms": 100,
                 **kafka,
             }
         )
@@ -63,7 +62,7 @@ class DefinitionsFeed:
     def _run(self) -> None:
         try:
             while not self._stopping:
-                self._take(self._consumer.consume(500, 0.2))
+                self._take(self._consumer.consume(500, 0.3))
         except Exception as error:
             # The process must end: with definitions it cannot read it would judge events by old ones.
             log.exception("the definitions cannot be read")

@@ -1,5 +1,6 @@
 """What `headwater status`, `event`, `events`, `profile` and `rejected` read: from PostgreSQL and Kafka, never guessed."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -87,14 +88,14 @@ async def total_lag(connection: Report, admin: KafkaAdmin) -> int:
     """Records that wait before any stage but the archive, which gathers."""
     reads = {stage: topics for stage, topics in (await stage_topics(connection)).items() if stage != "archive"}
     # Ends first, then positions: a lag that looks like nothing then was nothing at a moment that had all before it.
-    ends = admin.end_offsets({topic for topics in reads.values() for topic in topics})
+    ends = await asyncio.to_thread(admin.end_offsets, {topic for topics in reads.values() for topic in topics})
     return sum(lags(await positions(connection), ends, reads).values())
 
 
 async def status(connection: Report, admin: KafkaAdmin) -> Status:
     """The installation as it is now."""
     reads = await stage_topics(connection)
-    ends = admin.end_offsets({topic for topics in reads.values() for topic in topics})
+    ends = await asyncio.to_thread(admin.end_offsets, {topic for topics in reads.values() for topic in topics})
     stored = await positions(connection)
     lag = lags(stored, ends, reads)
     idle = await _pairs(

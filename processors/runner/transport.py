@@ -16,7 +16,9 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 #: How long the broker may hold a fetch that has nothing: also how long a resumed partition may wait behind it.
-FETCH_WAIT_MS = 100
+FETCH_WAIT_MS = 250
+#: How old the knowledge of a topic's id may be, in seconds. Reading it after each fetch would cost a request each.
+TOPIC_ID_AGE_S = 1.0
 
 Positions = Mapping[TP, int]
 
@@ -47,6 +49,7 @@ class BatchConsumer(driver.Consumer):
         self._starts: dict[TP, int] = {}
         self._seeks: dict[TP, int] = {}
         self._stored: dict[TP, int] = {}
+        self._topic_ids: dict[str, tuple[str, float]] = {}
         self._resumed = asyncio.Event()
 
     def _new_consumer_thread(self) -> "_ConsumerThread":
@@ -104,9 +107,19 @@ class BatchConsumer(driver.Consumer):
             yield tp, self._message(Batch(tp, start, records, topic_id), generation)
 
     async def _with_topic_ids(self, fetched: Mapping[TP, list[Any]]) -> list[tuple[str, TP, list[Any]]]:
-        """Read after the fetch: a batch of a topic that was deleted and made again must not pass for the old one's."""
-        ids = {topic: await self.app.topic_id(topic) for topic in {tp.topic for tp in fetched}}
-        return [(ids[tp.topic], TP(*tp), records) for tp, records in fetched.items() if records]
+        """A batch of a topic that was deleted and made again must not pass for the old one's: its id is read again when
+        the last reading is old, and at once when offsets went back (the new topic is shorter than our position)."""
+        now = asyncio.get_running_loop().time()
+        found = []
+        for partition, records in fetched.items():
+            if records:
+                tp = TP(*partition)
+                went_back = records[0].offset < self._starts.get(tp, 0)
+                known = self._topic_ids.get(tp.topic)
+                if known is None or went_back or now - known[1] > TOPIC_ID_AGE_S:
+                    known = self._topic_ids[tp.topic] = (await self.app.topic_id(tp.topic), now)
+                found.append((known[0], tp, records))
+        return found
 
     def _message(self, batch: Batch, generation: int) -> ConsumerMessage:
         tp, last = batch.tp, batch.records[-1]

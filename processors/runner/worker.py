@@ -13,15 +13,19 @@ from processors.runner.attempt import Attempt, Toolbox
 from processors.runner.failures import Fenced, LaneStopped
 from processors.runner.lane import Lane
 from processors.runner.publisher import Publishes
-from processors.runner.stage import Gather, Stage
+from processors.runner.stage import Stage
 from processors.runner.transport import Batch, BatchApp, BatchConsumer
 from processors.storage.database import Connect
 from processors.storage.progress import LaneKey, stored_positions
 
 log = logging.getLogger("headwater.worker")
 
-#: Batches that wait in a lane before its partition is paused.
-QUEUED_BATCHES = 2
+#: Fetches that wait in a lane before its partition is paused.
+QUEUED_FETCHES = 2
+#: A lane rests this many times as long as its last batch took, unless that was a large one. So batches are small while
+#: there is time, and grow by themselves when the machine is busy, instead of many small ones keeping it busy.
+REST_FACTOR = 2.0
+MAX_REST_S = 0.1
 
 
 class Installation:
@@ -115,7 +119,7 @@ class StageWorker:
                 self._installation.publisher(key),
                 Attempt(self._stage, topic, self._toolbox),
             )
-            self._lanes[tp] = _RunningLane(lane, tp, consumer, self._slots, self._stage.gather, self._lane_ended)
+            self._lanes[tp] = _RunningLane(lane, tp, consumer, self._slots, self._stage, self._lane_ended)
         return self._lanes[tp]
 
     def _lane_ended(self, tp: TP, error: BaseException) -> None:
@@ -173,11 +177,11 @@ class _RunningLane:
         tp: TP,
         consumer: BatchConsumer,
         slots: asyncio.Semaphore,
-        gather: Gather | None,
+        stage: Stage,
         ended: Callable[[TP, BaseException], None],
     ) -> None:
         self._lane, self._tp, self._consumer, self._slots = lane, tp, consumer, slots
-        self._gather, self._ended = gather, ended
+        self._gather, self._full, self._ended = stage.gather, stage.max_records // 2, ended
         self._waiting: deque[Any] = deque()
         self._offered = asyncio.Event()
         self._paused = False
@@ -187,7 +191,7 @@ class _RunningLane:
         """Queue a batch; pause the partition when enough of them wait, so that memory stays bounded."""
         self._waiting.append(event)
         self._offered.set()
-        if not self._paused and len(self._waiting) >= QUEUED_BATCHES and self._gather is None:
+        if self._waiting_is_full() and self._gather is None:
             self._pause()
 
     async def end(self) -> None:
@@ -197,44 +201,57 @@ class _RunningLane:
         await self._lane.close()
 
     async def _run(self) -> None:
+        clock = asyncio.get_running_loop().time
         try:
             while True:
                 events = await self._next()
                 async with self._slots:
+                    started = clock()
                     await self._lane.process(_joined(events))
                 for event in events:
                     event.ack()
+                if _count(events) < self._full and not self._waiting_is_full():
+                    await asyncio.sleep(min(MAX_REST_S, REST_FACTOR * (clock() - started)))
         except Exception as error:
             self._ended(self._tp, error)
 
     async def _next(self) -> list[Any]:
+        """The fetches that make up the next batch: those that wait, or, for a stage that gathers, as many as it wants."""
         events = [await self._take()]
-        if self._gather is not None:
-            deadline = asyncio.get_running_loop().time() + self._gather.seconds
-            size = _size(events[0])
-            while size < self._gather.bytes and (left := deadline - asyncio.get_running_loop().time()) > 0:
-                try:
-                    event = await asyncio.wait_for(self._take(_end(events[-1])), left)
-                except TimeoutError:
-                    break
-                if event is None:
-                    break
-                events.append(event)
-                size += _size(event)
-            self._pause()
+        deadline = asyncio.get_running_loop().time() + (self._gather.seconds if self._gather else 0)
+        while not self._is_enough(events):
+            if not self._waiting and not await self._offered_before(deadline):
+                break
+            if self._waiting[0].value.start != events[-1].value.end:
+                break
+            events.append(self._waiting.popleft())
         return events
 
-    async def _take(self, following: int | None = None) -> Any:
-        """The next batch; where it does not follow on `following` it stays, and None is returned."""
+    def _is_enough(self, events: list[Any]) -> bool:
+        return _size(events) >= self._gather.bytes if self._gather else _count(events) >= self._full
+
+    async def _offered_before(self, deadline: float) -> bool:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._offer_comes()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _take(self) -> Any:
         while not self._waiting:
-            self._offered.clear()
-            if self._paused:
-                self._paused = False
-                self._consumer.resume_partitions({self._tp})
-            await self._offered.wait()
-        if following is not None and self._waiting[0].value.start != following:
-            return None
+            await self._offer_comes()
         return self._waiting.popleft()
+
+    async def _offer_comes(self) -> None:
+        self._offered.clear()
+        if self._paused:
+            self._paused = False
+            self._consumer.resume_partitions({self._tp})
+        await self._offered.wait()
+
+    def _waiting_is_full(self) -> bool:
+        return len(self._waiting) >= QUEUED_FETCHES
 
     def _pause(self) -> None:
         if not self._paused:
@@ -250,13 +267,12 @@ def _joined(events: list[Any]) -> Batch:
     return Batch(first.tp, first.start, records, events[-1].value.topic_id)
 
 
-def _end(event: Any) -> int:
-    batch: Batch = event.value
-    return batch.end
+def _count(events: list[Any]) -> int:
+    return sum(len(event.value.records) for event in events)
 
 
-def _size(event: Any) -> int:
-    return sum(len(record.value or b"") for record in event.value.records)
+def _size(events: list[Any]) -> int:
+    return sum(len(record.value or b"") for event in events for record in event.value.records)
 
 
 class _PartitionLog:

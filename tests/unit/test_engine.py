@@ -139,8 +139,8 @@ def graphs(draw: st.DrawFn) -> dict[str, Any]:
     names = [f"n{number}" for number in range(size)]
     nodes = {}
     for number, name in enumerate(names):
-        later = st.lists(st.sampled_from(names[number + 1 :] or names[:0] or ["-"]), max_size=3, unique=True)
-        targets = later if number + 1 < size else st.just([])
+        later = names[number + 1 :]
+        targets = st.lists(st.sampled_from(later), max_size=3, unique=True) if later else st.just([])
         then = {port: draw(targets) for port in ("left", "right", "error")}
         nodes[name] = go(draw(st.sampled_from(["left", "left", "right", "fail"])), then)
     return dict(draw(st.permutations(list(nodes.items()))))

@@ -1,0 +1,87 @@
+"""Runs the topology step by step in memory: the real stages, steps and codecs over lists and dictionaries.
+
+It proves logic, no promise. There is one partition, one worker, no crash and no PostgreSQL here; what the pipeline
+promises about those is tested on the real ones.
+"""
+
+import random
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from processors.runner.attempt import Attempt
+from processors.runner.stage import Stage
+from processors.topology import PIPELINE
+from schemas.codecs import Message
+from schemas.events import Record
+from schemas.topics import DEAD_LETTERS, TRACKS, Topic
+from tests.memory import TOOLS, Memory
+from workflows.definitions import Definitions
+from workflows.identity import ProfileIds
+
+#: When the first record arrives; each record of `tracks` comes a second after the one before.
+START = datetime(2026, 1, 1, tzinfo=UTC)
+_INPUTS = [(stage, topic) for stage in PIPELINE for topic in stage.reads]
+
+
+class Driver:
+    """A pipeline in memory. `logs` are the topics, oldest record first; `memory` is what was stored."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self.definitions = definitions
+        self.memory = Memory()
+        self.logs: dict[str, list[Record]] = {}
+        self.profile_ids = ProfileIds(b"the key of the driver's ids")
+        #: Tools that take the place of the usual ones.
+        self.instead: dict[str, Any] = {}
+        self._positions: dict[tuple[str, str], int] = {}
+
+    def send(self, payload: Any, key: str | None = None, headers: Mapping[str, str | None] | None = None) -> int:
+        """Write a payload (bytes, None, or what becomes JSON) to `tracks` as a producer would; its offset."""
+        body = payload if isinstance(payload, bytes | None) else msgspec.json.encode(payload)
+        coded = [(name, None if value is None else value.encode()) for name, value in (headers or {}).items()]
+        return self._append(Message(TRACKS.name, key.encode() if key else None, body, coded))
+
+    async def run(self, order: random.Random | None = None, without: Collection[str] = ()) -> None:
+        """Run all stages until nothing is left to read: in the data's order, or in any order and in small batches.
+
+        Stages `without` which it shall go stand still meanwhile.
+        """
+        while ready := [
+            (stage, topic) for stage, topic in _INPUTS if stage.name not in without and self.waiting(stage, topic)
+        ]:
+            if order is None:
+                await self.step(*ready[0])
+            else:
+                await self.step(*order.choice(ready), order.randint(1, 40))
+
+    def waiting(self, stage: Stage, topic: Topic) -> list[Record]:
+        """What the stage has not read yet."""
+        return self.logs.get(topic.name, [])[self._positions.get((stage.name, topic.name), 0) :]
+
+    async def step(self, stage: Stage, topic: Topic, limit: int | None = None) -> None:
+        """One batch of one stage."""
+        records = self.waiting(stage, topic)[: limit or stage.max_records]
+        attempt = Attempt(stage, topic, lambda connection: self._tools())
+        outcome = await (attempt.run_outside(records) if stage.outside else attempt.run(self.memory, records))
+        declared = {each.name for each in stage.writes} | {DEAD_LETTERS.name}
+        for message in outcome.messages:
+            assert message.topic in declared or (stage.name == "deliver" and message.topic.startswith("destination-"))
+            self._append(message)
+        self._positions[stage.name, topic.name] = self._positions.get((stage.name, topic.name), 0) + len(records)
+
+    def read(self, topic: Topic) -> list[Any]:
+        """Everything in a topic, decoded."""
+        return [topic.codec.decode(record) for record in self.logs.get(topic.name, [])]
+
+    def _tools(self) -> dict[str, Any]:
+        tools = {name: tool(self.memory) for name, tool in TOOLS.items()}
+        return {**tools, "definitions": self.definitions, "profile_ids": self.profile_ids, **self.instead}
+
+    def _append(self, message: Message) -> int:
+        log = self.logs.setdefault(message.topic, [])
+        milliseconds = int(START.timestamp() + len(log)) * 1000
+        log.append(Record(message.topic, 0, len(log), milliseconds, message.key, message.value, tuple(message.headers)))
+        return len(log) - 1

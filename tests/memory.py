@@ -1,0 +1,286 @@
+"""Stand-ins for the storage objects: the same methods over plain tables in memory, written as plainly as possible.
+
+All rows are immutable, and what PostgreSQL would hold as JSON is held as bytes: so nothing is shared by accident, and a
+transaction is a copy of the tables.
+"""
+
+import contextlib
+import copy
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import msgspec
+
+from processors.storage.events import Recorded
+from schemas.events import IdentifiedEvent, TrackedPayload, ValidEvent, WorkflowRun
+from schemas.failures import DeadLetter, RejectedEvent
+from schemas.origin import Origin, derived_id
+from schemas.profiles import MergeJob
+from workflows.merging import Candidate, Decision
+from workflows.profile import ProfileState, Trait, merge_states
+from workflows.resolution import Birth, Known, Resolution
+from workflows.segments import Memberships
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+_traits = msgspec.json.Decoder(dict[str, Trait]).decode
+_totals = msgspec.json.Decoder(dict[str, Decimal]).decode
+
+
+class Profile(NamedTuple):
+    created_at: datetime
+    merged_into: str | None = None
+
+
+class Event(NamedTuple):
+    """A recorded event."""
+
+    origin: Origin
+    type: str
+    profile: str | None
+    fingerprint: str
+    properties: bytes | None
+    hops: int
+    reused_id: str | None
+
+
+class Memory:
+    """The tables. What is a connection elsewhere is this here."""
+
+    def __init__(self) -> None:
+        self.profiles: dict[str, Profile] = {}
+        self.sessions: dict[tuple[str, str], str] = {}
+        self.identifiers: dict[tuple[str, str], str] = {}
+        self.events: dict[tuple[str, str], Event] = {}
+        self.origins: set[Origin] = set()
+        self.duplicates: dict[Origin, tuple[str, str]] = {}
+        self.counters: Counter[tuple[str, str]] = Counter()
+        self.runs: dict[Origin, bytes] = {}
+        self.traits: dict[str, tuple[bytes, bytes]] = {}
+        self.memberships: dict[str, Memberships] = {}
+        self.versions: dict[str, tuple[int, str | None]] = {}
+        self.merges: list[tuple[str, str]] = []
+        self.conflicts: set[tuple[str, ...]] = set()
+        self.failures: dict[tuple[str, int, int, int], RejectedEvent | DeadLetter] = {}
+        self.archived: list[TrackedPayload] = []
+        #: (what, source): accepted, recorded, duplicate, id_reused.
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """All of it or nothing."""
+        before = {name: copy.copy(table) for name, table in vars(self).items()}
+        try:
+            yield
+        except BaseException:
+            vars(self).update(before)
+            raise
+
+    def live(self, profile: str) -> str:
+        """The profile that this one stands for."""
+        row = self.profiles.get(profile)
+        return (row.merged_into if row else None) or profile
+
+    def state(self, profile: str) -> ProfileState:
+        """Traits and totals."""
+        traits, totals = self.traits.get(profile, (b"{}", b"{}"))
+        return ProfileState(_traits(traits), _totals(totals))
+
+
+class Table:
+    """Base of the stand-ins."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+
+
+class SourceCounts(Table):
+    async def accept(self, partition: int, events: Mapping[str, int]) -> None:
+        self.memory.counts.update({("accepted", source): count for source, count in events.items()})
+
+
+class Identities(Table):
+    async def load(self, sessions: Collection[Any], identifiers: Collection[Any], profiles: Collection[str]) -> Known:
+        memory = self.memory
+        return Known(
+            sessions={key: self._birth(memory.sessions[key]) for key in sessions if key in memory.sessions},
+            identifiers={key: self._birth(memory.identifiers[key]) for key in identifiers if key in memory.identifiers},
+            profiles={id: self._birth(id) for id in profiles if id in memory.profiles},
+        )
+
+    def _birth(self, profile: str) -> Birth:
+        live = self.memory.live(profile)
+        return Birth(live, self.memory.profiles[live].created_at)
+
+    async def store(self, resolution: Resolution, events: Iterable[ValidEvent]) -> dict[Any, str]:
+        for birth in resolution.new_profiles.values():
+            self.memory.profiles.setdefault(birth.id, Profile(birth.created_at))
+        self.memory.sessions.update(resolution.sessions)
+        taken = {}
+        for key, (profile, _) in resolution.links.items():
+            owner = self.memory.identifiers.setdefault(key, profile)
+            if owner != profile:
+                taken[key] = self.memory.live(owner)
+        return taken
+
+
+class Profiles(Table):
+    async def lock_live(self, ids: Collection[str], exclusively: bool = False) -> dict[str, str]:
+        return {id: self.memory.live(id) for id in ids}
+
+
+class Events(Table):
+    async def record(self, events: Sequence[IdentifiedEvent]) -> Recorded:
+        result = Recorded([], Counter(), Counter())
+        for event in events:
+            if event.origin not in self.memory.origins and event.origin not in self.memory.duplicates:
+                self._record(event, None, result)
+        return result
+
+    def _record(self, event: IdentifiedEvent, reused_id: str | None, result: Recorded) -> None:
+        there = self.memory.events.get((event.source, event.id))
+        if there is None:
+            properties = bytes(event.properties) if event.save else None
+            self.memory.events[event.source, event.id] = Event(
+                event.origin, event.type, event.profile, event.fingerprint, properties, event.hops, reused_id
+            )
+            self.memory.origins.add(event.origin)
+            result.new.append(event)
+            result.id_reused[event.source] += reused_id is not None
+        elif there.fingerprint == event.fingerprint:
+            self.memory.duplicates[event.origin] = (event.source, event.id)
+            result.duplicates[event.source] += 1
+        else:
+            original, event.id = event.id, derived_id("reused", event.source, event.id, event.fingerprint)
+            self._record(event, original, result)
+
+    async def count(self, partition: int, recorded: Recorded) -> None:
+        self.memory.counts.update(("recorded", event.source) for event in recorded.new)
+        for what, counted in (("duplicate", recorded.duplicates), ("id_reused", recorded.id_reused)):
+            self.memory.counts.update({(what, source): count for source, count in counted.items()})
+
+
+class Counters(Table):
+    async def add(self, events: Iterable[IdentifiedEvent]) -> None:
+        self.memory.counters.update((event.profile, event.type) for event in events if event.profile)
+
+    async def load(self, profiles: Collection[str]) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {profile: {} for profile in profiles}
+        for (profile, type), count in self.memory.counters.items():
+            if profile in found:
+                found[profile][type] = count
+        return found
+
+
+class Runs(Table):
+    async def done(self, origins: Collection[Origin]) -> set[Origin]:
+        return {origin for origin in origins if origin in self.memory.runs}
+
+    async def store(self, runs: Collection[tuple[WorkflowRun, dict[str, Any]]]) -> None:
+        for run, outcome in runs:
+            assert run.origin not in self.memory.runs, "an event's workflows run once"
+            self.memory.runs[run.origin] = _encode(outcome)
+
+
+class Traits(Table):
+    async def load(self, profiles: Collection[str]) -> dict[str, ProfileState]:
+        return {profile: self.memory.state(profile) for profile in profiles}
+
+    async def store(self, states: Mapping[str, ProfileState]) -> None:
+        for profile, state in states.items():
+            self.memory.traits[profile] = (_encode(state.traits), _encode(state.totals))
+
+
+class Merges(Table):
+    async def claim(self, job: MergeJob, at: datetime) -> str | None:
+        owner = self.memory.identifiers.setdefault((job.namespace, job.value or ""), job.profiles[0])
+        return None if owner == job.profiles[0] else owner
+
+    async def lock(self, ids: Collection[str], unique_namespaces: Sequence[str]) -> dict[str, Candidate]:
+        memory = self.memory
+        unique: dict[str, set[tuple[str, str]]] = {}
+        for (namespace, value), profile in memory.identifiers.items():
+            if namespace in unique_namespaces:
+                unique.setdefault(memory.live(profile), set()).add((namespace, value))
+        roots = {id: memory.live(id) for id in ids if id in memory.profiles}
+        return {
+            id: Candidate(root, memory.profiles[root].created_at, frozenset(unique.get(root, ())))
+            for id, root in roots.items()
+        }
+
+    async def carry_out(self, decisions: Sequence[Decision]) -> dict[str, str]:
+        final: dict[str, str] = {}
+        for decision in decisions:
+            if decision.conflict is not None:
+                self.memory.conflicts.add(tuple(sorted([decision.survivor, *decision.absorbed])))
+                continue
+            for absorbed in decision.absorbed:
+                self._absorb(absorbed, decision.survivor)
+                final = {id: decision.survivor if to == absorbed else to for id, to in final.items()}
+                final[absorbed] = decision.survivor
+        return final
+
+    def _absorb(self, absorbed: str, survivor: str) -> None:
+        memory = self.memory
+        memory.merges.append((absorbed, survivor))
+        state = merge_states([memory.state(survivor), memory.state(absorbed)])
+        memory.traits.pop(absorbed, None)
+        memory.traits[survivor] = (_encode(state.traits), _encode(state.totals))
+        for profile, type in [key for key in memory.counters if key[0] == absorbed]:
+            memory.counters[survivor, type] += memory.counters.pop((profile, type))
+        said = {one for one in memory.memberships.pop(absorbed, frozenset()) if one[1] == "workflow"}
+        memory.memberships[survivor] = memory.memberships.get(survivor, frozenset()) | said
+        for id, row in memory.profiles.items():
+            if id == absorbed or row.merged_into == absorbed:
+                memory.profiles[id] = row._replace(merged_into=survivor)
+
+
+class SegmentMemberships(Table):
+    async def load(self, profiles: Collection[str]) -> dict[str, Memberships]:
+        return {profile: self.memory.memberships.get(profile, frozenset()) for profile in profiles}
+
+    async def change(self, before: Mapping[str, Memberships], after: Mapping[str, Memberships]) -> None:
+        self.memory.memberships.update(after)
+
+
+class Versions(Table):
+    async def load(self, profiles: Collection[str]) -> dict[str, tuple[int, str | None]]:
+        return {profile: self.memory.versions[profile] for profile in profiles if profile in self.memory.versions}
+
+    async def store(self, versions: Iterable[tuple[str, int, str | None]]) -> None:
+        self.memory.versions.update({profile: (version, merged) for profile, version, merged in versions})
+
+
+class Failures(Table):
+    async def store(self, failures: Sequence[RejectedEvent | DeadLetter]) -> None:
+        for item in failures:
+            place = Origin(item.partition, item.offset, -1) if isinstance(item, DeadLetter) else item.origin
+            topic = "tracks" if item.origin else getattr(item, "topic", "")
+            origin = item.origin or place
+            self.memory.failures.setdefault((topic, origin.partition, origin.offset, origin.ordinal), item)
+
+
+class Files(Table):
+    """In the place of the archive's files."""
+
+    async def write(self, payloads: Sequence[TrackedPayload]) -> None:
+        self.memory.archived.extend(payloads)
+
+
+#: By the names under which steps ask for them.
+TOOLS: Mapping[str, type[Table]] = {
+    "counts": SourceCounts,
+    "identities": Identities,
+    "profiles": Profiles,
+    "recorded": Events,
+    "counters": Counters,
+    "finished": Runs,
+    "traits": Traits,
+    "merges": Merges,
+    "members": SegmentMemberships,
+    "versions": Versions,
+    "failures": Failures,
+    "files": Files,
+}

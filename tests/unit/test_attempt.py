@@ -1,0 +1,160 @@
+"""Running a step over a batch: what fails alone is found, the rest passes in order, and an outage stops everything."""
+
+from collections.abc import Sequence
+
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors.runner.attempt import Attempt, StepOutcome
+from processors.runner.failures import Poison, Unavailable
+from processors.runner.stage import Stage
+from schemas.events import Record
+from schemas.profiles import ProfileChange, SegmentationJob
+from schemas.topics import PROFILE_CHANGES, SEGMENTATION_JOBS
+from tests.memory import Memory
+from tests.unit.making import moment
+
+
+class Table:
+    """What a step writes to; it takes no part in what is rolled back."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+
+
+def record(number: int, value: bytes | None = None) -> Record:
+    return Record("segmentation-jobs", 0, number, 0, b"k", value or b'{"profile":"%d"}' % number)
+
+
+async def attempt(fails: dict[int, Exception], records: Sequence[Record]) -> tuple[StepOutcome, list[int], int]:
+    """The outcome, what was written by number, and how often the step was called.
+
+    `fails` has for a number what the step raises wherever it is in the batch.
+    """
+    memory = Memory()
+    calls = 0
+
+    async def step(jobs: Sequence[SegmentationJob], table: Table) -> list[ProfileChange]:
+        nonlocal calls
+        calls += 1
+        for job in jobs:
+            table.memory.versions[job.profile] = (1, None)
+        for job in jobs:
+            if error := fails.get(int(job.profile)):
+                raise error
+        return [ProfileChange(profile=job.profile, version=1, at=moment(0)) for job in jobs]
+
+    stage = Stage("segment", (SEGMENTATION_JOBS,), step, (PROFILE_CHANGES,))
+    outcome = await Attempt(stage, SEGMENTATION_JOBS, lambda connection: {"table": Table(memory)}).run(memory, records)
+    return outcome, [int(number) for number in memory.versions], calls
+
+
+def passed(outcome: StepOutcome) -> list[int]:
+    return [int(message.key) for message in outcome.messages if message.topic == "profile-changes"]
+
+
+def dead(outcome: StepOutcome) -> dict[int, str]:
+    letters = [dict(message.headers) for message in outcome.messages if message.topic == "dead-letters"]
+    return {int(headers["dlq.offset"]): headers["dlq.reason"].decode() for headers in letters}
+
+
+@given(st.integers(1, 20), st.sets(st.integers(0, 19)))
+async def test_exactly_the_poison_is_taken_out_and_the_rest_passes_in_order(size: int, poison: set[int]):
+    outcome, written, _ = await attempt({n: Poison("bad") for n in poison}, [record(n) for n in range(size)])
+    good = [number for number in range(size) if number not in poison]
+    assert passed(outcome) == written == good
+    assert dead(outcome) == {number: "bad" for number in poison if number < size}
+    assert (outcome.records, outcome.dead_letters) == (size, size - len(good))
+
+
+async def test_a_batch_without_trouble_is_one_call():
+    outcome, _, calls = await attempt({}, [record(number) for number in range(100)])
+    assert calls == 1
+    assert outcome.dead_letters == 0
+
+
+async def test_one_poison_among_many_costs_few_calls():
+    _, _, calls = await attempt({700: Poison("bad")}, [record(number) for number in range(1000)])
+    assert calls <= 2 * 11
+
+
+async def test_an_error_that_nobody_expected_is_poison_only_if_it_comes_twice():
+    outcome, written, _ = await attempt({0: KeyError("x")}, [record(0)])
+    assert dead(outcome) == {0: "bug"}
+    assert written == []
+    once = await attempt_that_fails_once()
+    assert passed(once) == [0]
+    assert once.dead_letters == 0
+
+
+async def attempt_that_fails_once() -> StepOutcome:
+    tries: list[int] = []
+
+    async def step(jobs: Sequence[SegmentationJob]) -> list[ProfileChange]:
+        tries.append(1)
+        if len(tries) == 1:
+            raise KeyError("a passing fault")
+        return [ProfileChange(profile=job.profile, version=1, at=moment(0)) for job in jobs]
+
+    stage = Stage("segment", (SEGMENTATION_JOBS,), step, (PROFILE_CHANGES,))
+    return await Attempt(stage, SEGMENTATION_JOBS, lambda connection: {}).run(Memory(), [record(0)])
+
+
+def state(code: str) -> psycopg.Error:
+    """An error as PostgreSQL would send it."""
+    return psycopg.errors.lookup(code)("the text quotes data")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unavailable("kafka"),
+        psycopg.OperationalError("connection is lost"),
+        psycopg.InterfaceError("the connection is closed"),
+        *map(state, ("08006", "40001", "40P01", "53300", "57P01", "58030", "25P03", "25006", "55P03")),
+    ],
+    ids=lambda error: getattr(error, "sqlstate", None) or type(error).__name__,
+)
+async def test_an_outage_is_never_taken_for_poison(error: Exception):
+    with pytest.raises(type(error)):
+        await attempt({2: error}, [record(number) for number in range(4)])
+    with pytest.raises(type(error)):
+        await attempt({0: error}, [record(0)])
+
+
+@pytest.mark.parametrize("code", ["22003", "22P02", "22P05", "23505", "23514"])
+async def test_a_row_that_postgresql_refuses_is_poison_and_its_error_is_not_quoted(code: str):
+    outcome, written, _ = await attempt({1: state(code)}, [record(number) for number in range(3)])
+    assert (passed(outcome), written) == ([0, 2], [0, 2])
+    assert dead(outcome) == {1: "refused_by_postgresql"}
+    assert all(b"quotes data" not in value for message in outcome.messages for _, value in message.headers)
+    assert any(code.encode() in value for message in outcome.messages for _, value in message.headers)
+
+
+async def test_what_is_no_record_of_the_topic_is_a_dead_letter_with_its_bytes():
+    outcome, _, calls = await attempt({}, [record(0), record(1, b"{"), record(2)])
+    assert passed(outcome) == [0, 2]
+    assert dead(outcome) == {1: "not_this_topics_model"}
+    assert [message.value for message in outcome.messages if message.topic == "dead-letters"] == [b"{"]
+    assert calls == 1
+
+
+async def test_an_output_that_is_too_large_is_found_before_anything_is_committed():
+    async def step(jobs: Sequence[SegmentationJob]) -> list[ProfileChange]:
+        return [
+            ProfileChange(
+                profile=job.profile,
+                version=1,
+                at=moment(0),
+                traits={"x": "x" * (PROFILE_CHANGES.max_bytes if job.profile == "1" else 1)},
+            )
+            for job in jobs
+        ]
+
+    stage = Stage("segment", (SEGMENTATION_JOBS,), step, (PROFILE_CHANGES,))
+    records = [record(number) for number in range(3)]
+    outcome = await Attempt(stage, SEGMENTATION_JOBS, lambda connection: {}).run(Memory(), records)
+    assert passed(outcome) == [0, 2]
+    assert dead(outcome) == {1: "output_too_large"}

@@ -1,0 +1,183 @@
+"""Definitions: what is refused when they are loaded, and what they refer to that is not there."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from schemas.definitions import DEFINITION
+from schemas.limits import MAX_CONDITION_CHARS, MAX_ID_CHARS
+from tests.unit.making import definitions
+from workflows.definitions import MAX_REASONS, DefinitionError, dangling
+
+WORKFLOW = {"kind": "workflow", "id": "w", "nodes": {"a": {"action": "start"}}}
+
+
+def event_type(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": "event-type", "id": "Order Completed", "schema": schema}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"kind": "source"},
+        {"kind": "nonsense", "id": "a"},
+        {"id": "a"},
+        {"kind": "source", "id": "a", "enable": True},
+        {"kind": "source", "id": "a b"},
+        {"kind": "source", "id": "../a"},
+        {"kind": "source", "id": "x" * (MAX_ID_CHARS + 1)},
+        {"kind": "source", "id": "a", "bridges": ["ftp"]},
+        {"kind": "event-type", "id": "a/b"},
+        {"kind": "event-type", "id": "a", "version": 0},
+        {"kind": "namespace", "id": "a", "normalise": "upper"},
+        {"kind": "identification-point", "id": "a", "event_type": "b", "identifiers": []},
+        {"kind": "rule", "id": "a", "event_type": "b", "workflows": []},
+        {"kind": "rule", "id": "a", "event_type": "b", "workflows": ["w"], "condition": ""},
+        {
+            "kind": "rule",
+            "id": "a",
+            "event_type": "b",
+            "workflows": ["w"],
+            "condition": "x" * (MAX_CONDITION_CHARS + 1),
+        },
+        {"kind": "workflow", "id": "a", "nodes": {}},
+        {"kind": "workflow", "id": "a", "nodes": {str(n): {"action": "start"} for n in range(201)}},
+        {"kind": "destination", "id": "Upper"},
+        {"kind": "destination", "id": "a", "type": "webhook"},
+        {"kind": "destination", "id": "a", "type": "kafka", "url": "https://hook.example"},
+        {"kind": "destination", "id": "a", "type": "webhook", "url": "file:///etc/passwd"},
+        {"kind": "destination", "id": "a", "type": "webhook", "url": "https://hook.example", "timeout_s": 0},
+    ],
+    ids=lambda body: repr(body)[:80],
+)
+def test_a_definition_that_is_none_is_refused(body: dict[str, Any]):
+    with pytest.raises(ValidationError):
+        DEFINITION.validate_python(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (event_type({"type": "nope"}), "event-type/order-completed: schema"),
+        (event_type({"minimum": "x"}), "event-type/order-completed: schema"),
+        (event_type({"pattern": "("}), "event-type/order-completed: schema"),
+        (event_type({"pattern": "(?=a)a"}), "event-type/order-completed: schema"),  # not linear: not RE2's
+        (event_type({"$ref": "#/$defs/missing"}), "event-type/order-completed: schema"),
+        (event_type({"$ref": "https://schemas.example/order"}), "may not refer to https://schemas.example/order"),
+        (event_type({"$ref": "file:///etc/passwd"}), "may not refer to file:///etc/passwd"),
+        (event_type({"$ref": "other.json"}), "event-type/order-completed: schema"),
+        ({"kind": "rule", "id": "r", "event_type": "a", "workflows": ["w"], "condition": "1 +"}, "rule/r: "),
+        ({"kind": "segment", "id": "s", "condition": "a.all(x, a.all(y, true))"}, "segment/s: .*multiply"),
+        ({"kind": "destination", "id": "d", "condition": "("}, "destination/d: "),
+        ({"kind": "destination", "id": "d", "mapping": {"x": "("}}, "destination/d: "),
+        ({**WORKFLOW, "nodes": {"a": {"action": "none"}}}, "workflow/w: node a: "),
+    ],
+    ids=lambda value: repr(value)[:80] if isinstance(value, dict) else "",
+)
+def test_an_error_begins_with_the_definition_that_it_is_in(body: dict[str, Any], said: str):
+    with pytest.raises(DefinitionError, match=said):
+        definitions(body)
+
+
+ORDER = event_type(
+    {
+        "type": "object",
+        "required": ["total"],
+        "properties": {
+            "total": {"type": "number", "minimum": 0},
+            "a/b~c": {"type": "string"},
+            "lines": {"items": {"properties": {"discs": {"type": "integer"}}}},
+            "mail": {"format": "email"},
+            "code": {"pattern": "^[A-Z]+$"},
+        },
+        "additionalProperties": {"not": {"const": "s3cret"}},
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("properties", "paths"),
+    [
+        ({"total": 1}, []),
+        ({"total": 0.5, "lines": [{"discs": 1}], "mail": "a@b.example", "code": "AB", "else": {"x": 1}}, []),
+        ({}, ["/properties"]),
+        ({"total": "1"}, ["/properties/total"]),
+        ({"total": -1, "lines": [{"discs": 1}, {"discs": 1.5}]}, ["/properties/lines/1/discs", "/properties/total"]),
+        ({"total": 1, "a/b~c": 1}, ["/properties/a~1b~0c"]),
+        ({"total": 1, "mail": "nobody"}, ["/properties/mail"]),
+        ({"total": 1, "code": "ab"}, ["/properties/code"]),
+    ],
+    ids=repr,
+)
+def test_properties_are_checked_and_a_reason_points_at_each_fault(properties: dict[str, Any], paths: list[str]):
+    found = definitions(ORDER).schemas["order-completed"].reasons(properties)
+    assert sorted(reason.path for reason in found) == paths
+    assert {reason.code for reason in found} <= {"schema_invalid"}
+
+
+def test_reasons_never_repeat_values_and_are_not_endless():
+    schema = definitions(ORDER).schemas["order-completed"]
+    assert "s3cret" not in repr(schema.reasons({"total": "s3cret", "x": "s3cret", "mail": "s3cret"}))
+    assert len(schema.reasons({"total": 1, "lines": [{"discs": "x"}] * 100})) == MAX_REASONS
+
+
+def test_a_pattern_that_would_take_others_ages_is_answered_at_once():
+    schema = definitions(event_type({"properties": {"s": {"pattern": "^(a+)+$"}}})).schemas["order-completed"]
+    assert len(schema.reasons({"s": "a" * 50_000 + "b"})) == 1
+
+
+def test_what_is_switched_off_is_not_in_force():
+    off = {"enabled": False}
+    found = definitions(
+        {"kind": "rule", "id": "r", "event_type": "a", "workflows": ["w"], **off},
+        {"kind": "segment", "id": "s", **off},
+        {
+            "kind": "identification-point",
+            "id": "i",
+            "event_type": "a",
+            "identifiers": [{"namespace": "n", "property": "p"}],
+            **off,
+        },
+        {"kind": "source", "id": "shop", **off},
+    )
+    assert (found.rules, found.segments, found.points) == ({}, [], {})
+    assert not found.sources["shop"].enabled
+
+
+def test_a_namespace_that_nobody_defined_has_the_defaults():
+    found = definitions({"kind": "namespace", "id": "customer", "unique": True}, {"kind": "namespace", "id": "mail"})
+    assert found.unique_namespaces() == ["customer"]
+    assert (found.namespace("other").unique, found.namespace("other").normalise) == (False, "trim")
+
+
+def test_every_reference_to_nothing_is_reported():
+    bodies = [
+        {"kind": "rule", "id": "r", "event_type": "a", "source": "gone", "workflows": ["w", "missing"]},
+        {
+            "kind": "identification-point",
+            "id": "i",
+            "event_type": "a",
+            "source": "gone",
+            "identifiers": [{"namespace": "undefined-is-fine", "property": "x"}],
+        },
+        {
+            "kind": "workflow",
+            "id": "w",
+            "nodes": {
+                "in": {"action": "segment", "config": {"segment": "nobody"}},
+                "out": {"action": "send-to-destination", "config": {"destination": "nowhere"}},
+            },
+        },
+    ]
+    found = dangling({each.key: each for each in map(DEFINITION.validate_python, bodies)})
+    assert sorted(found) == [
+        "identification-point/i: there is no source 'gone'",
+        "rule/r: there is no source 'gone'",
+        "rule/r: there is no workflow 'missing'",
+        "workflow/w: node in: there is no segment 'nobody'",
+        "workflow/w: node out: there is no destination 'nowhere'",
+    ]
+    there = [{"kind": "source", "id": "gone"}, {**WORKFLOW, "id": "missing"}]
+    there += [{"kind": "segment", "id": "nobody"}, {"kind": "destination", "id": "nowhere"}]
+    assert dangling({each.key: each for each in map(DEFINITION.validate_python, bodies + there)}) == []
