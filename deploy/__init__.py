@@ -1,1 +1,1 @@
-"""How it is run: the command line, embedded services, the supervisor, settings, and wiring, the one composition root."""
+"""How it is run: command line, embedded services, supervisor, settings, and wiring, the one composition root."""

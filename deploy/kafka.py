@@ -18,7 +18,7 @@ from confluent_kafka import (
 from confluent_kafka import (
     Message as KafkaMessage,
 )
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
 
 from deploy.settings import Settings
 from schemas.topics import Topic
@@ -27,7 +27,7 @@ TIMEOUT_S = 10
 
 
 def client_config(settings: Settings) -> dict[str, Any]:
-    """What every librdkafka client of ours is told. It logs only what is fatal: outages we notice and report ourselves."""
+    """What every librdkafka client of ours is told. It logs only what is fatal: outages we report ourselves."""
     return {"bootstrap.servers": settings.kafka, "log_level": 2, "log.connection.close": False}
 
 
@@ -67,7 +67,7 @@ class KafkaAdmin:
         """(topic without prefix, partition) to the offset behind its last committed record."""
         existing = self.existing()
         asked = {
-            TopicPartition(self._prefix + topic, partition): OffsetSpec.latest()
+            TopicPartition(self._prefix + topic, partition): OffsetSpec.latest()  # type: ignore[no-untyped-call]
             for topic in topics
             for partition in range(existing.get(self._prefix + topic, 0))
         }
@@ -107,18 +107,19 @@ class KafkaAdmin:
         try:
             while left:
                 for message in consumer.consume(1000, 1.0):
-                    if message.error() is None:
+                    error = message.error()
+                    if error is None:
                         yield message
-                    elif message.error().code() == KafkaError._PARTITION_EOF:
+                    elif error.code() == KafkaError._PARTITION_EOF:
                         left.discard(message.partition())
                     else:
-                        raise KafkaException(message.error())
+                        raise KafkaException(error)
         finally:
             consumer.close()
 
     def read_all(self, topic: str) -> Iterator[bytes]:
         """The values of all records that a topic holds now."""
-        return (message.value() for message in self.read(topic) if message.value() is not None)
+        return (value for message in self.read(topic) if (value := message.value()) is not None)
 
 
 def _new_topic(topic: Topic, prefix: str, partitions: int, replication: int) -> NewTopic:

@@ -1,4 +1,4 @@
-"""What `headwater status`, `event`, `events`, `profile` and `rejected` read: from PostgreSQL and Kafka, never guessed."""
+"""What `headwater status`, `event`, `events`, `profile` and `rejected` read from PostgreSQL and Kafka."""
 
 import asyncio
 from collections.abc import Mapping
@@ -254,7 +254,8 @@ async def _profile_id(connection: Report, key: str) -> str | None:
     namespace, colon, value = key.partition(":")
     if colon:
         query = (
-            "select coalesce(p.merged_into, p.id)::text as id from identifiers i join profiles p on p.id = i.profile_id "
+            "select coalesce(p.merged_into, p.id)::text as id "
+            "from identifiers i join profiles p on p.id = i.profile_id "
             "where i.namespace = %(namespace)s and i.value = %(value)s"
         )
         found = await rows(connection, query, {"namespace": namespace, "value": value})

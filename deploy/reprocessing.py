@@ -92,9 +92,11 @@ async def _received(
 _RECEIVED = """
 select e.id, encode(e.fingerprint, 'hex') as fingerprint, e.source, e.type, e.session_id, e.occurred_at, e.received_at,
        e.origin_partition as p, e.origin_offset as o, e.origin_ordinal as n, e.hops, e.revision,
-       coalesce(p.merged_into, e.profile_id)::text as profile, e.properties::text as properties, e.context::text as context
+       coalesce(p.merged_into, e.profile_id)::text as profile,
+       e.properties::text as properties, e.context::text as context
 from events e left join profiles p on p.id = e.profile_id
-where e.saved and (%(type)s::text is null or e.type = %(type)s) and (%(source)s::text is null or e.source = %(source)s)
+where e.saved
+  and (%(type)s::text is null or e.type = %(type)s) and (%(source)s::text is null or e.source = %(source)s)
   and not exists (select from workflow_runs r where r.origin_partition = e.origin_partition
                   and r.origin_offset = e.origin_offset and r.origin_ordinal = e.origin_ordinal)
 order by e.origin_partition, e.origin_offset, e.origin_ordinal

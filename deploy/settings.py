@@ -76,7 +76,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 
 def connected(settings: Settings) -> Settings:
-    """The settings with the addresses of running embedded services filled in. Raises SettingsError if there are none."""
+    """The settings, the addresses of running embedded services filled in. Raises SettingsError if there are none."""
     found: dict[str, str] = {}
     if settings.running_file.exists():
         found = json.loads(settings.running_file.read_text())
@@ -107,7 +107,7 @@ def stored_identity_key(data: Path, make: bool) -> str:
 
 
 def write_running(settings: Settings) -> None:
-    """Tell other commands where the services are. The file holds the database's password: only the owner may read it."""
+    """Tell other commands where the services are. The file holds the database's password: it is its owner's alone."""
     settings.data.mkdir(parents=True, exist_ok=True)
     settings.running_file.touch(mode=0o600)
     settings.running_file.write_text(

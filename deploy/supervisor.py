@@ -193,7 +193,11 @@ def run_services(settings: Settings) -> None:
     with ExitStack() as stack:
         running = _start_services(settings, stack)
         say(f"ready: Kafka {running.kafka}, PostgreSQL {_without_password(running.database_url)}; Ctrl-C stops them")
-        run_until_signal(lambda stop: stop.wait())
+        run_until_signal(_wait_for)
+
+
+async def _wait_for(stop: asyncio.Event) -> None:
+    await stop.wait()
 
 
 def run_up(settings: Settings, definitions: Path | None, workers: Mapping[str, int]) -> None:

@@ -137,10 +137,10 @@ def _toolbox(
     stage: Stage, feed: DefinitionsFeed, settings: Settings, client: httpx.AsyncClient
 ) -> Callable[[Connection | None], Mapping[str, Any]]:
     """Makes the tools that the stage's step names, on the connection of the lane that asks."""
-    still = {
+    still: dict[str, Callable[[], Any]] = {
         "profile_ids": lambda: profile_ids(settings),
         "files": lambda: Archive(settings.archive()),
-        "webhook": lambda: Webhook(feed.get().destinations[stage.name[len(DISPATCH) :]], client),
+        "webhook": lambda: Webhook(lambda: feed.get().destinations[stage.name[len(DISPATCH) :]], client),
     }
     made = {name: make() for name, make in still.items() if name in stage.needs}
 
@@ -181,7 +181,8 @@ async def _definitions(settings: Settings, stop: asyncio.Event) -> Any:
     feed = DefinitionsFeed(client_config(settings), settings.topic_prefix + CONFIG.name, load_actions())
     try:
         stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait({feed.ready, feed.failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        waited: list[asyncio.Future[Any]] = [feed.ready, feed.failed, stopped]
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if feed.failed.done():
             feed.failed.result()
@@ -215,8 +216,9 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     serving = asyncio.create_task(server.serve())
     stopped = asyncio.create_task(stop.wait())
     log.info("ingest: serving on http://%s:%d", settings.http_host, settings.http_port)
-    await asyncio.wait({serving, stopped, feed.failed}, return_when=asyncio.FIRST_COMPLETED)
-    server.stop()
+    waited: list[asyncio.Future[Any]] = [serving, stopped, feed.failed]
+    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+    server.stop()  # type: ignore[no-untyped-call]
     with contextlib.suppress(asyncio.TimeoutError):
         await asyncio.wait_for(serving, 8)
     feed.stop()

@@ -12,7 +12,7 @@ from schemas.codecs import BRIDGE_HEADER
 #: How long a client waits at most before it hears that Kafka cannot take its payload.
 DEADLINE_S = 8.0
 
-_HEADERS = [(BRIDGE_HEADER, b"http")]
+_HEADERS: list[tuple[str, str | bytes | None]] = [(BRIDGE_HEADER, b"http")]
 
 Place = tuple[int, int]
 

@@ -68,7 +68,7 @@ class JsonCodec(Generic[Model]):
 
 
 class PayloadCodec:
-    """`tracks`: a payload stays the bytes that it was. Written by the door and, for emitted events, by run-workflows."""
+    """`tracks`: a payload stays the bytes that it was. Written by the door, and by run-workflows for emitted events."""
 
     def decode(self, record: Record) -> TrackedPayload:
         if record.value is None:

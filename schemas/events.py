@@ -1,4 +1,4 @@
-"""An event on its way. The type says how far it has come; a stage that does not look into `properties` never parses it."""
+"""An event on its way; the type says how far it has come. Stages that do not look into `properties` never parse it."""
 
 from datetime import datetime
 

@@ -19,7 +19,7 @@ DAY_MS = 24 * HOUR_MS
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic. `models` are the types that a stage may return to have them written here; the first is what is read."""
+    """One topic. `models` are the types that a stage returns to have them written here; the first is what is read."""
 
     name: str
     models: tuple[type, ...]

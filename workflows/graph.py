@@ -24,7 +24,7 @@ class Graph:
     """A workflow's steps in an order in which every node comes after those that lead to it."""
 
     def __init__(self, workflow: Workflow, actions: Mapping[str, Action[Any]]) -> None:
-        """Raises GraphError where a node's action, settings, ports or successors are wrong, or the graph has a cycle."""
+        """Raises GraphError where a node's action, settings, ports or successors are wrong, or there is a cycle."""
         self.id = workflow.id
         steps = {name: _step(name, workflow, actions) for name in workflow.nodes}
         followers = {name: {to for ports in step.ports.values() for to in ports} for name, step in steps.items()}

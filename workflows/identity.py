@@ -70,7 +70,7 @@ class ProfileIds:
         return hashlib.blake2b(name.encode(), key=self._key, digest_size=4, person=b"profile-id").hexdigest()
 
     def resolve(self, source: str, session: str | None, sent: str | None, event: str, client_made: bool) -> str:
-        """The profile id to use: the sent one if ours, the one it maps to if clients may make them, else a minted one."""
+        """The id to use: the sent one if ours, the one it maps to if clients may make them, else a minted one."""
         if sent is not None and self.is_ours(sent):
             return str(UUID(sent))
         if sent is not None and client_made and identifier_value(sent, "trim"):

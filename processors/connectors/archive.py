@@ -1,4 +1,4 @@
-"""The archive: Avro object container files below one URL, each with payloads of one partition of `tracks`, byte for byte.
+"""The archive: Avro object container files below one URL, payloads of `tracks` byte for byte, a partition a file.
 
 A file is named by the first and last offset in it. It is written aside, synced and then renamed; only then the position
 moves on. A crash between can leave two files that overlap: readers take each coordinate once.
@@ -8,6 +8,7 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import fastavro
@@ -58,6 +59,7 @@ class Archive:
         for path in sorted(system.glob(f"{root}/tracks/*/*.avro")):
             partition = path.split("/")[-2]
             with system.open(path, "rb") as file:
+                row: Any
                 for row in fastavro.reader(file):
                     if row["offset"] > seen.get(partition, -1):
                         seen[partition] = row["offset"]

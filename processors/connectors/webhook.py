@@ -1,9 +1,9 @@
-"""Posts deliveries to a webhook: at least once, each profile's in order, with an idempotency key that stays the same."""
+"""Posts deliveries to a webhook: at least once, each profile's in order, with a stable idempotency key."""
 
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -26,8 +26,8 @@ PARALLEL = 16
 class Webhook:
     """One destination's client. A receiver that is down only delays this destination; it is tried until it answers."""
 
-    def __init__(self, destination: Destination, client: httpx.AsyncClient) -> None:
-        """`client` is for this destination alone; redirects are not followed."""
+    def __init__(self, destination: Callable[[], Destination], client: httpx.AsyncClient) -> None:
+        """`destination` gives the definition in force; `client` is for this destination alone."""
         self._destination, self._client = destination, client
         self._slots = asyncio.Semaphore(PARALLEL)
         self._encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -64,22 +64,23 @@ class Webhook:
 
     async def _try(self, delivery: Delivery) -> float | None:
         """None where it was taken, else the seconds that the receiver asks to be left alone."""
+        destination = self._destination()
         headers = {
-            **self._destination.headers,
+            **destination.headers,
             "content-type": "application/json",
             "idempotency-key": delivery.id,
         }
         try:
             response = await self._client.post(
-                str(self._destination.url), content=self._encode(delivery), headers=headers
+                str(destination.url), content=self._encode(delivery), headers=headers, timeout=destination.timeout_s
             )
         except httpx.HTTPError as error:
-            log.warning("destination %s: %s", self._destination.id, type(error).__name__)
+            log.warning("destination %s: %s", destination.id, type(error).__name__)
             return 0.0
         if response.is_success:
             return None
         if response.status_code in RETRIED or response.status_code >= 500:
-            log.warning("destination %s answered %d", self._destination.id, response.status_code)
+            log.warning("destination %s answered %d", destination.id, response.status_code)
             return _retry_after(response.headers.get("retry-after", ""))
         raise Poison("refused_by_destination", f"http {response.status_code}")
 

@@ -103,7 +103,7 @@ class Attempt:
 
 
 def encode(models: Sequence[Any]) -> list[Message]:
-    """Messages for what a step returned. Raises Poison for one too large for its topic: sizes are known before commits."""
+    """Messages for what a step returned. Raises Poison for one too large for its topic, before anything commits."""
     messages = []
     for model in models:
         topic = topic_of(model)

@@ -1,8 +1,8 @@
 """A lane: one partition of one stage, strictly in order, on a PostgreSQL connection of its own.
 
-The protocol of DESIGN.md section 3, which was model-checked; each step below is there because without it a record can be
-lost, repeated or overtaken. For one batch: lock the lane's row, deliver what is not known to be delivered, drop what is
-done, run the step, store position and outputs, commit, publish, acknowledge.
+The protocol was model-checked; each step below is there because without it a record can be lost, repeated or overtaken.
+For one batch: lock the lane's row, deliver what is not known to be delivered, drop what is done, run the step, store
+position and outputs, commit, publish, acknowledge.
 """
 
 import asyncio

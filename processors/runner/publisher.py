@@ -76,7 +76,7 @@ class Publisher:
             return
         reports = _Reports(len(messages))
         for message in messages:
-            while not self._accepts(message, reports):
+            while not self._accepts(message, reports):  # noqa: ASYNC110  librdkafka has no event for "queue has room"
                 await asyncio.sleep(0.01)
         await reports.done
 
@@ -97,7 +97,7 @@ class Publisher:
 
 
 class FencedPublisher:
-    """A producer of one lane with a transactional.id, used purely as a fence: opening it shuts out the previous owner."""
+    """A lane's own producer, its transactional.id used purely as a fence: opening it shuts out the previous owner."""
 
     def __init__(self, kafka: Mapping[str, Any], prefix: str, name: str) -> None:
         self._prefix = prefix
@@ -153,6 +153,6 @@ def produce(producer: Producer, prefix: str, message: Message, report: Any) -> N
         prefix + message.topic,
         message.value,
         key=message.key,
-        headers=message.headers or None,
+        headers=list(message.headers) or None,
         on_delivery=report,
     )

@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from faust.types import TP
 
@@ -60,7 +60,8 @@ class StageWorker:
         await self._app.start()
         stopped = asyncio.create_task(stop.wait())
         crashed = asyncio.create_task(self._app._crashed.wait())
-        await asyncio.wait({stopped, crashed, self._failed}, return_when=asyncio.FIRST_COMPLETED)
+        waited: list[asyncio.Future[Any]] = [stopped, crashed, self._failed]
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         await self._end_lanes(set(self._lanes))
         if self._failed.done():
             self._failed.result()
@@ -149,8 +150,7 @@ class StageWorker:
         return {tp: offset for tp, offset in found.items() if tp in partitions}
 
     def _consumer(self) -> BatchConsumer:
-        consumer: BatchConsumer = self._app.consumer
-        return consumer
+        return cast(BatchConsumer, self._app.consumer)
 
 
 class _StageApp(BatchApp):
@@ -216,7 +216,7 @@ class _RunningLane:
             self._ended(self._tp, error)
 
     async def _next(self) -> list[Any]:
-        """The fetches that make up the next batch: those that wait, or, for a stage that gathers, as many as it wants."""
+        """The fetches that make up the next batch: those that wait; for a stage that gathers, as many as it wants."""
         events = [await self._take()]
         deadline = asyncio.get_running_loop().time() + (self._gather.seconds if self._gather else 0)
         while not self._is_enough(events):

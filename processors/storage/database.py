@@ -11,7 +11,7 @@ Connection = psycopg.AsyncConnection[TupleRow]
 Connect = Callable[[], Awaitable[Connection]]
 
 #: A frozen worker must not hold its row, a dead network must be noticed, a statement must end.
-LANE_OPTIONS = {
+LANE_OPTIONS: dict[str, Any] = {
     "options": (
         "-c idle_in_transaction_session_timeout=30s -c lock_timeout=10s -c statement_timeout=120s "
         "-c timezone=UTC -c jit=off"

@@ -39,7 +39,7 @@ class DefinitionStore:
         cursor = await self._connection.execute(
             "select revision, key, body from definitions where not published order by revision"
         )
-        return await cursor.fetchall()  # type: ignore[return-value]
+        return await cursor.fetchall()
 
     async def published(self, up_to: int) -> None:
         """The topic has everything up to this revision."""

@@ -149,18 +149,13 @@ class Counters:
         for event in events:
             if event.profile is None:
                 continue
+            at = event.occurred_at
             row = folded.setdefault(
                 (event.profile, event.type),
-                {
-                    "profile_id": event.profile,
-                    "type": event.type,
-                    "n": 0,
-                    "first": event.occurred_at,
-                    "last": event.occurred_at,
-                },
+                {"profile_id": event.profile, "type": event.type, "n": 0, "first": at, "last": at},
             )
             row["n"] += 1
-            row["first"], row["last"] = min(row["first"], event.occurred_at), max(row["last"], event.occurred_at)
+            row["first"], row["last"] = min(row["first"], at), max(row["last"], at)
         if folded:
             await self._connection.execute(
                 "insert into profile_counters as c (profile_id, type, count, first_at, last_at) "

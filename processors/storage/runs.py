@@ -34,7 +34,7 @@ class Runs:
         return {Origin(*origin) for origin in await cursor.fetchall()}
 
     async def store(self, runs: Collection[tuple[WorkflowRun, dict[str, Any]]]) -> None:
-        """Write runs down. Raises Unavailable where another lane ran one of them meanwhile: start again, see it done."""
+        """Write runs down. Raises Unavailable where another lane ran one meanwhile: starting again sees it done."""
         rows = [
             {
                 "p": run.origin.partition,

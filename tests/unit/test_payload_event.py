@@ -1,6 +1,7 @@
 """Reading one event: each reason that can be found against it, exactly at the limits."""
 
 import json
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -79,9 +80,9 @@ def test_an_event_id_that_is_no_short_printable_text_is_rejected(id: Any):
 
 
 def test_an_event_id_may_be_missing_or_as_long_as_the_limit():
-    assert read({"type": "a"}).id is None
-    assert read({"type": "a", "id": None}).id is None
-    assert read({"type": "a", "id": "x" * MAX_ID_CHARS}).id == "x" * MAX_ID_CHARS
+    for event, id in (({}, None), ({"id": None}, None), ({"id": "x" * MAX_ID_CHARS}, "x" * MAX_ID_CHARS)):
+        found = read({"type": "a", **event})
+        assert (found.id, found.reasons) == (id, [])
 
 
 @pytest.mark.parametrize("field", ["properties", "context"])
@@ -104,7 +105,7 @@ def test_every_reason_is_found_at_once():
 @pytest.mark.parametrize("innermost", [1, {}, []], ids=repr)
 def test_json_may_nest_as_deep_as_the_limit(innermost: Any):
     containers = MAX_DEPTH - 1 - isinstance(innermost, dict | list)  # the event itself is the first
-    assert reasons_of({"type": "a", "x": nested(containers, innermost)}) == []
+    assert reasons_of({"type": "a", "x": nested(containers, innermost), "y": [[]]}) == []
     assert reasons_of({"type": "a", "x": nested(containers + 1, innermost)}) == [("too_deep", "")]
 
 
@@ -189,7 +190,7 @@ def test_reasons_never_repeat_what_was_sent():
 
 
 @pytest.mark.parametrize(
-    ("sent", "time"),
+    ("sent", "moment"),
     [
         ("2024-02-29T12:30:45Z", datetime(2024, 2, 29, 12, 30, 45, tzinfo=UTC)),
         ("2024-02-29T12:30:45", datetime(2024, 2, 29, 12, 30, 45, tzinfo=UTC)),  # without an offset: UTC
@@ -200,10 +201,19 @@ def test_reasons_never_repeat_what_was_sent():
         ("9999-12-31T23:59:59Z", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
     ],
 )
-def test_a_timestamp_is_the_moment_that_it_names(sent: str, time: datetime):
+def test_a_timestamp_is_the_moment_that_it_names(sent: str, moment: datetime):
     event = read({"type": "a", "timestamp": sent})
-    assert (event.occurred_at, event.reasons) == (time, [])
+    assert (event.occurred_at, event.reasons) == (moment, [])
     assert event.occurred_at.utcoffset().total_seconds() == 0
+
+
+def test_a_time_without_an_offset_does_not_depend_on_where_the_machine_stands(monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "Asia/Kolkata")
+        time.tzset()
+        event = read({"type": "a", "timestamp": "2024-02-29T12:30:45"})
+    time.tzset()
+    assert event.occurred_at == datetime(2024, 2, 29, 12, 30, 45, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -238,9 +248,9 @@ def test_what_is_no_moment_between_the_years_1_and_9999_is_rejected(sent: Any):
 
 
 def test_the_time_may_stand_in_a_time_object_and_insert_comes_first():
-    time = {"insert": "2024-01-01T00:00:00Z", "create": "2023-01-01T00:00:00Z"}
-    assert read({"type": "a", "time": time}).occurred_at == datetime(2024, 1, 1, tzinfo=UTC)
-    assert read({"type": "a", "time": {**time, "insert": None}}).occurred_at == datetime(2023, 1, 1, tzinfo=UTC)
-    assert read({"type": "a", "time": time, "timestamp": "2022-01-01T00:00:00Z"}).occurred_at.year == 2022
+    both = {"insert": "2024-01-01T00:00:00Z", "create": "2023-01-01T00:00:00Z"}
+    assert read({"type": "a", "time": both}).occurred_at == datetime(2024, 1, 1, tzinfo=UTC)
+    assert read({"type": "a", "time": {**both, "insert": None}}).occurred_at == datetime(2023, 1, 1, tzinfo=UTC)
+    assert read({"type": "a", "time": both, "timestamp": "2022-01-01T00:00:00Z"}).occurred_at.year == 2022
     assert read({"type": "a", "time": {}}).occurred_at is None
     assert reasons_of({"type": "a", "time": {"create": "now"}}) == [("invalid_timestamp", "/time/create")]

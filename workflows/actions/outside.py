@@ -14,7 +14,7 @@ class EmitConfig(Config):
     """`type`: the new event's type. `properties`: name to CEL."""
 
     type: EventType
-    properties: dict[str, Expression] = {}
+    properties: dict[str, Expression] = Field(default_factory=dict)
 
 
 class EmitEvent(Action[EmitConfig]):
@@ -30,8 +30,8 @@ class EmitEvent(Action[EmitConfig]):
 class SendConfig(Config):
     """`destination`: its id. `properties`: name to CEL, sent beside the profile."""
 
-    destination: TopicPart = Field()
-    properties: dict[str, Expression] = {}
+    destination: TopicPart
+    properties: dict[str, Expression] = Field(default_factory=dict)
 
 
 class SendToDestination(Action[SendConfig]):

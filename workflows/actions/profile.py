@@ -32,10 +32,10 @@ class CopyToProfile(Action[CopyConfig]):
 class UpdateConfig(Config):
     """Each a table of name to CEL: `set`, `append` and `remove` name traits, `increment` totals."""
 
-    set: dict[str, Expression] = {}
-    increment: dict[str, Expression] = {}
-    append: dict[str, Expression] = {}
-    remove: dict[str, Expression] = {}
+    set: dict[str, Expression] = Field(default_factory=dict)
+    increment: dict[str, Expression] = Field(default_factory=dict)
+    append: dict[str, Expression] = Field(default_factory=dict)
+    remove: dict[str, Expression] = Field(default_factory=dict)
 
 
 class UpdateProfile(Action[UpdateConfig]):
