@@ -134,7 +134,9 @@ async def accounting(connection: Report) -> list[Accounting]:
         "from source_counts union all "
         "select source, 0, recorded, duplicates, id_reused, 0, 0 from recorded_counts union all "
         "select source, 0, 0, 0, 0, count(*) filter (where kind = 'rejected'), "
-        "count(*) filter (where kind = 'dead-letter') from failures where topic = 'tracks' group by source"
+        # What fails behind persist is recorded already: that is its outcome here.
+        "count(*) filter (where kind = 'dead-letter' and stage in ('validate', 'identify', 'persist')) "
+        "from failures where topic = 'tracks' group by source"
         ") everything group by source order by source"
     )
     return [Accounting(*row) for row in await cursor.fetchall()]

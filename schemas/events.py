@@ -27,7 +27,8 @@ class TrackedPayload(msgspec.Struct, frozen=True):
     partition: int
     offset: int
     received_at: datetime
-    body: bytes
+    #: None for a record without a value.
+    body: bytes | None
     key: bytes | None = None
     #: How many workflow emissions led to this payload (a header; 0 for what clients send).
     hops: int = 0

@@ -36,8 +36,6 @@ class SegmentationJob(msgspec.Struct, kw_only=True, omit_defaults=True):
     profile: str
     #: What changed: "counters", "traits.<name>", "totals.<name>", "segments.<key>", "merged".
     changed: list[str] = []
-    #: Segments that workflows put the profile into (True) or took it out of (False).
-    memberships: dict[str, bool] = {}
     sends: list[Send] = []
     #: Profiles that were merged into this one.
     absorbed: list[str] = []

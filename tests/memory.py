@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from processors.storage.events import Recorded
+from processors.storage.memberships import Said
 from schemas.events import IdentifiedEvent, TrackedPayload, ValidEvent, WorkflowRun
 from schemas.failures import DeadLetter, RejectedEvent
 from schemas.origin import Origin, derived_id
-from schemas.profiles import MergeJob
+from schemas.profiles import MergeJob, ProfileChange
 from workflows.merging import Candidate, Decision
 from workflows.profile import ProfileState, Trait, merge_states
 from workflows.resolution import Birth, Known, Resolution
@@ -60,7 +61,7 @@ class Memory:
         self.runs: dict[Origin, bytes] = {}
         self.traits: dict[str, tuple[bytes, bytes]] = {}
         self.memberships: dict[str, Memberships] = {}
-        self.versions: dict[str, tuple[int, str | None]] = {}
+        self.versions: dict[str, Said] = {}
         self.merges: list[tuple[str, str]] = []
         self.conflicts: set[tuple[str, ...]] = set()
         self.failures: dict[tuple[str, int, int, int], RejectedEvent | DeadLetter] = {}
@@ -241,16 +242,21 @@ class SegmentMemberships(Table):
     async def load(self, profiles: Collection[str]) -> dict[str, Memberships]:
         return {profile: self.memory.memberships.get(profile, frozenset()) for profile in profiles}
 
+    async def say(self, said: Mapping[tuple[str, str], bool]) -> None:
+        for (profile, segment), member in said.items():
+            now = self.memory.memberships.get(profile, frozenset()) - {(segment, "workflow")}
+            self.memory.memberships[profile] = now | {(segment, "workflow")} if member else now
+
     async def change(self, before: Mapping[str, Memberships], after: Mapping[str, Memberships]) -> None:
         self.memory.memberships.update(after)
 
 
 class Versions(Table):
-    async def load(self, profiles: Collection[str]) -> dict[str, tuple[int, str | None]]:
+    async def load(self, profiles: Collection[str]) -> dict[str, Said]:
         return {profile: self.memory.versions[profile] for profile in profiles if profile in self.memory.versions}
 
-    async def store(self, versions: Iterable[tuple[str, int, str | None]]) -> None:
-        self.memory.versions.update({profile: (version, merged) for profile, version, merged in versions})
+    async def store(self, changes: Iterable[ProfileChange]) -> None:
+        self.memory.versions.update({c.profile: Said(c.version, c.merged_into, c.segments) for c in changes})
 
 
 class Failures(Table):

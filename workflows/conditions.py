@@ -39,7 +39,7 @@ class Condition:
         self.source = source
 
     def holds(self, context: "Context") -> bool:
-        """Whether the expression is true. Anything but `true` is false, an error too; errors are noted in the context."""
+        """Whether the expression is true. Anything else is false, an error too; errors are noted in the context."""
         return self.value(context) is True
 
     def value(self, context: "Context") -> Any:

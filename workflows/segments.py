@@ -17,20 +17,16 @@ class CompiledSegment:
         self.key, self.condition = key, condition
 
 
-def memberships(
-    segments: Iterable[CompiledSegment], before: Memberships, by_workflows: Mapping[str, bool], context: Context
-) -> Memberships:
-    """The memberships after: conditions evaluated anew, what workflows said since applied, the rest as it was."""
+def memberships(segments: Iterable[CompiledSegment], before: Memberships, context: Context) -> Memberships:
+    """The memberships after: conditions evaluated anew, what workflows said as it is, undefined segments empty."""
     known = {segment.key: segment for segment in segments}
-    after: set[tuple[str, MembershipOrigin]] = {
-        (key, origin) for key, origin in before if origin == "workflow" and key in known
+    kept = {(key, origin) for key, origin in before if origin == "workflow" and key in known}
+    holding: set[tuple[str, MembershipOrigin]] = {
+        (key, "rule")
+        for key, segment in known.items()
+        if segment.condition is not None and segment.condition.holds(context)
     }
-    for key, member in by_workflows.items():
-        (after.add if member and key in known else after.discard)((key, "workflow"))
-    for segment in known.values():
-        if segment.condition is not None and segment.condition.holds(context):
-            after.add((segment.key, "rule"))
-    return frozenset(after)
+    return frozenset(kept | holding)
 
 
 def profile_variables(

@@ -28,7 +28,7 @@ SCHEMA = fastavro.parse_schema(
             {"name": "key", "type": ["null", "bytes"]},
             {"name": "hops", "type": "int"},
             {"name": "bridge", "type": "string"},
-            {"name": "body", "type": "bytes"},
+            {"name": "body", "type": ["null", "bytes"]},
         ],
     }
 )

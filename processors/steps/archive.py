@@ -29,7 +29,7 @@ async def archive(payloads: Sequence[TrackedPayload], definitions: Definitions, 
 
 def _may_keep(payload: TrackedPayload, definitions: Definitions) -> bool:
     try:
-        source = definitions.sources.get(_source_of(payload.body).source.id)
+        source = definitions.sources.get(_source_of(payload.body or b"").source.id)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return True  # what cannot be read is kept: nobody asked otherwise
     return source is None or (source.archive and not source.ephemeral)

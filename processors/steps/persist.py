@@ -14,10 +14,9 @@ async def persist(
 ) -> list[AcceptedEvent]:
     """The events that are new, with their profile's counters as of each."""
     live = await profiles.lock_live({event.profile for event in events if event.profile})
-    for event in events:
-        if event.profile is not None:
-            event.profile = live[event.profile]
-    outcome = await recorded.record(events)
+    # Copies: a try that is rolled back must leave nothing in what the next one sees.
+    mine = [msgspec.structs.replace(event, profile=event.profile and live[event.profile]) for event in events]
+    outcome = await recorded.record(mine)
     if events:
         await recorded.count(events[0].origin.partition, outcome)
     await counters.add(outcome.new)

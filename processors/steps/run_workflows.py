@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
+from processors.storage.memberships import SegmentMemberships
 from processors.storage.profiles import Profiles
 from processors.storage.runs import Runs, Traits
 from schemas.events import EmittedEvent, WorkflowRun
-from schemas.limits import MAX_HOPS
+from schemas.limits import MAX_HOPS, MAX_RECORD_BYTES
 from schemas.origin import derived_id
 from schemas.profiles import MergeJob, SegmentationJob, Send
 from workflows.actions.action import Run
@@ -22,7 +23,12 @@ log = logging.getLogger("headwater.workflows")
 
 
 async def run_workflows(
-    runs: Sequence[WorkflowRun], definitions: Definitions, profiles: Profiles, finished: Runs, traits: Traits
+    runs: Sequence[WorkflowRun],
+    definitions: Definitions,
+    profiles: Profiles,
+    finished: Runs,
+    traits: Traits,
+    members: SegmentMemberships,
 ) -> list[Any]:
     """Merge jobs, emitted events, and a segmentation job for each profile that an event touched."""
     live = await profiles.lock_live({run.profile for run in runs if run.profile}, exclusively=True)
@@ -32,13 +38,14 @@ async def run_workflows(
     states = await traits.load({live[run.profile] for run in todo.values() if run.profile}) if todo else {}
     batch = _Batch(definitions, states)
     for run in runs:
-        if run.profile is not None:
-            run.profile = live[run.profile]
-        batch.add(run, todo.pop(run.origin, None) is not None)
+        mine = msgspec.structs.replace(run, profile=run.profile and live[run.profile])
+        batch.add(mine, todo.pop(run.origin, None) is not None)
     if batch.outcomes:
         await finished.store(batch.outcomes)
     if batch.touched:
         await traits.store({profile: states[profile] for profile in sorted(batch.touched)})
+    if batch.memberships:
+        await members.say(batch.memberships)
     return [*batch.merges, *batch.emitted, *batch.jobs.values()]
 
 
@@ -53,6 +60,8 @@ class _Batch:
         self.emitted: list[EmittedEvent] = []
         #: Profiles whose state the runs changed.
         self.touched: set[str] = set()
+        #: What workflows said, last, of a profile's membership in a segment.
+        self.memberships: dict[tuple[str, str], bool] = {}
 
     def add(self, event: WorkflowRun, first_time: bool) -> None:
         if event.profile is not None:
@@ -83,7 +92,7 @@ class _Batch:
             id = derived_id("effect", event.origin, ran.workflow, node, number)
             match command:
                 case SetMembership(segment, member):
-                    job.memberships[segment] = member
+                    self._set_membership(event.profile, segment, member, job)
                 case SendTo(destination, properties):
                     job.sends.append(Send(id=id, destination=destination, event_type=event.type, properties=properties))
                 case MergeBy(namespace, value) if event.profile:
@@ -97,9 +106,14 @@ class _Batch:
                 case Log(message):
                     log.info("workflow %s, node %s, event %s: %s", ran.workflow, node, event.id, message)
 
+    def _set_membership(self, profile: str | None, segment: str, member: bool, job: SegmentationJob) -> None:
+        if profile is not None:
+            self.memberships[profile, segment] = member
+            job.changed = sorted({*job.changed, f"segments.{segment}"})
+
     def _emit(self, event: WorkflowRun, ran: Ran, node: str, payload: msgspec.Raw) -> None:
-        if event.hops >= MAX_HOPS:
-            ran.errors.append((node, "loop_detected"))
+        if event.hops >= MAX_HOPS or len(bytes(payload)) > MAX_RECORD_BYTES:
+            ran.errors.append((node, "loop_detected" if event.hops >= MAX_HOPS else "event_too_large"))
             return
         key = event.session or event.profile or event.id
         self.emitted.append(EmittedEvent(key=key, hops=event.hops + 1, payload=payload))

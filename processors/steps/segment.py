@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from processors.storage.events import Counters
-from processors.storage.memberships import SegmentMemberships, Versions
+from processors.storage.memberships import Said, SegmentMemberships, Versions
 from processors.storage.profiles import Profiles
 from processors.storage.runs import Traits
 from schemas.profiles import ProfileChange, SegmentationJob
@@ -33,28 +33,27 @@ async def segment(
     changes: list[ProfileChange] = []
     after: dict[str, Memberships] = {}
     for profile, job in folded.items():
-        version, merged_into = known.get(profile, (0, None))
-        change = ProfileChange(profile=profile, version=version + 1, at=datetime.now(UTC), changed=job.changed)
+        said = known.get(profile) or Said()
+        change = ProfileChange(profile=profile, version=said.version + 1, at=datetime.now(UTC), changed=job.changed)
         change.sends, change.absorbed = job.sends, job.absorbed
         if live[profile] != profile:
             change.merged_into = live[profile]
-            if merged_into != live[profile] or job.sends:
+            if said.merged_into != live[profile] or job.sends:
                 changes.append(change)
             continue
-        after[profile] = _evaluate(change, job, states[profile], counts[profile], before[profile], definitions)
+        after[profile] = _evaluate(change, said, states[profile], counts[profile], before[profile], definitions)
         changes.append(change)
     await members.change(before, after)
-    await versions.store((change.profile, change.version, change.merged_into) for change in changes)
+    await versions.store(changes)
     return changes
 
 
 def _fold(jobs: Sequence[SegmentationJob]) -> dict[str, SegmentationJob]:
-    """One job a profile: what changed added up, what workflows said last."""
+    """One job a profile, everything added up."""
     folded: dict[str, SegmentationJob] = {}
     for job in jobs:
         known = folded.setdefault(job.profile, SegmentationJob(profile=job.profile))
         known.changed = sorted({*known.changed, *job.changed})
-        known.memberships = {**known.memberships, **job.memberships}
         known.sends = [*known.sends, *job.sends]
         known.absorbed = sorted({*known.absorbed, *job.absorbed})
     return folded
@@ -62,18 +61,18 @@ def _fold(jobs: Sequence[SegmentationJob]) -> dict[str, SegmentationJob]:
 
 def _evaluate(
     change: ProfileChange,
-    job: SegmentationJob,
+    said: Said,
     state: ProfileState,
     counts: dict[str, int],
     before: Memberships,
     definitions: Definitions,
 ) -> Memberships:
     change.traits, change.totals, change.counters = state.values(), dict[str, Decimal](state.totals), counts
-    earlier = {key for key, _ in before}
+    earlier = set(said.segments)
     context = Context(
         lambda: {"profile": profile_variables(change.profile, change.traits, change.totals, counts, earlier)}
     )
-    after = memberships(definitions.segments, before, job.memberships, context)
+    after = memberships(definitions.segments, before, context)
     now = {key for key, _ in after}
     change.segments, change.entered, change.left = sorted(now), sorted(now - earlier), sorted(earlier - now)
     return after

@@ -34,7 +34,7 @@ async def validate(
     accepted: Counter[str] = Counter()
     for tracked in payloads:
         try:
-            payload = read_payload(tracked.body)
+            payload = read_payload(_body(tracked))
         except PayloadError as error:
             accepted[""] += 1
             out.append(_dead_letter(tracked, error.code))
@@ -47,10 +47,16 @@ async def validate(
     return out
 
 
+def _body(tracked: TrackedPayload) -> bytes:
+    if not tracked.body:
+        raise PayloadError("null_value" if tracked.body is None else "empty_value")
+    return tracked.body
+
+
 def _dead_letter(tracked: TrackedPayload, reason: str) -> DeadLetter:
     return DeadLetter(
         key=tracked.key,
-        value=tracked.body,
+        value=tracked.body or b"",
         reason=reason,
         stage="validate",
         topic="tracks",

@@ -144,7 +144,8 @@ create table merge_conflicts (
     primary key (profiles, namespace)
 );
 
--- Segments: membership with its origin, and the version of what was last said about a profile.
+-- Segments: membership with its origin (rows of origin `rule` are segment's, `workflow` run-workflows'), and what was
+-- last said about a profile.
 create table memberships (
     profile_id uuid not null,
     segment text not null,
@@ -157,7 +158,8 @@ create index memberships_segment on memberships (segment);
 create table profile_versions (
     profile_id uuid primary key,
     version bigint not null,
-    merged_into uuid
+    merged_into uuid,
+    segments text[] not null default '{}'
 ) with (fillfactor = 70);
 
 -- Failures: one outcome an origin, kept for repair and replay.
