@@ -24,7 +24,7 @@ from deploy.settings import Settings
 from schemas.topics import PROFILE_CHANGES
 
 #: Sessions in one payload would be wrong: a payload is one session. So one payload a purchase, many in parallel.
-PARALLEL = 64
+PARALLEL = 200
 FREQUENT = 10
 WITHIN_S = 900.0
 

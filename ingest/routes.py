@@ -49,6 +49,8 @@ class Door:
             self._requests.labels(refused.code).inc()
             if refused.status in (429, 503):
                 headers.append(("retry-after", "1"))
+            if refused.status == 405:
+                headers.append(("allow", "POST"))
         protocol.response_bytes(status, headers, body)
 
     async def _respond(self, scope: Any, protocol: Any) -> tuple[int, Headers, bytes]:

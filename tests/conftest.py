@@ -1,6 +1,66 @@
-"""For all tests: generated examples are the same in every run, and none fails for being slow."""
+"""For all tests: generated examples are the same in every run, and none fails for being slow; cheap tests come first."""
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+from tests.kit.installation import Installation
+from tests.kit.services import Services
 
 settings.register_profile("headwater", derandomize=True, deadline=None, database=None)
 settings.load_profile("headwater")
+
+_ORDER = ("unit", "contract", "integration", "e2e")
+
+#: Makes an installation with these definitions (YAML), closed at the end of the fixture's scope.
+MakeInstallation = Callable[..., Installation]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Folder by folder, and slow tests last in theirs."""
+    tests = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> tuple[int, bool]:
+        folder = item.path.relative_to(tests).parts[0] if item.path.is_relative_to(tests) else ""
+        return _ORDER.index(folder) if folder in _ORDER else -1, item.get_closest_marker("slow") is not None
+
+    items.sort(key=rank)
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """A Kafka and a PostgreSQL for the whole session. Tests that break such a thing start their own."""
+    started = Services(tmp_path_factory.mktemp("services"))
+    try:
+        started.start()
+        yield started
+    finally:
+        started.kill()
+
+
+def _maker(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeInstallation]:
+    made: list[Installation] = []
+
+    def make(definitions: str = "", **options: int) -> Installation:
+        made.append(Installation(services, tmp_path_factory.mktemp("installation"), definitions, **options))
+        return made[-1]
+
+    yield make
+    for installation in made:
+        installation.close()
+
+
+@pytest.fixture
+def make_installation(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeInstallation]:
+    """Installations of a test's own."""
+    yield from _maker(services, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def make_shared_installation(
+    services: Services, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeInstallation]:
+    """Installations that the tests of a module share, each with sources of its own."""
+    yield from _maker(services, tmp_path_factory)

@@ -66,13 +66,22 @@ class Context:
     def __init__(self, build: Callable[[], Mapping[str, Any]]) -> None:
         self._build = build
         self._compiled: cel.Context | None = None
+        self._changed: dict[str, Callable[[], Any]] = {}
         #: Conditions that had no value, and the class of the error.
         self.errors: list[tuple[str, str]] = []
 
     def compiled(self) -> cel.Context:
         if self._compiled is None:
             self._compiled = cel.Context(variables=dict(self._build()))
+        elif self._changed:
+            for name, make in self._changed.items():
+                self._compiled.add_variable(name, make())
+        self._changed.clear()
         return self._compiled
+
+    def change(self, name: str, make: Callable[[], Any]) -> None:
+        """Conditions that come now see this variable anew; the others stay as they were built."""
+        self._changed[name] = make
 
     def note(self, source: str, error: str) -> None:
         self.errors.append((source, error))

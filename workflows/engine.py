@@ -48,7 +48,7 @@ def _run_step(step: Step, run: Run, ran: Ran) -> str:
         ran.commands.append((step.name, command))
         if changed := apply(command, run.profile, run.at, run.event.id):
             ran.changed.add(changed)
-            run.forget_context()
+            run.profile_changed()
     return outcome.port
 
 

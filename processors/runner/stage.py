@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from schemas.topics import Topic
@@ -32,7 +33,7 @@ class Stage:
     #: Records in one batch at most.
     max_records: int = 3000
 
-    @property
+    @cached_property
     def needs(self) -> tuple[str, ...]:
         """The tools that the step asks for, by parameter name; its first parameter is the batch."""
         return tuple(inspect.signature(self.step).parameters)[1:]

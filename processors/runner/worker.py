@@ -24,8 +24,8 @@ log = logging.getLogger("headwater.worker")
 QUEUED_FETCHES = 2
 #: A lane rests this many times as long as its last batch took, unless that was a large one. So batches are small while
 #: there is time, and grow by themselves when the machine is busy, instead of many small ones keeping it busy.
-REST_FACTOR = 2.0
-MAX_REST_S = 0.1
+REST_FACTOR = 6.0
+MAX_REST_S = 0.15
 
 
 class Installation:

@@ -89,12 +89,19 @@ class _Batch:
         if ran.changed and event.profile:
             self.touched.add(event.profile)
         for number, (node, command) in enumerate(ran.commands):
-            id = derived_id("effect", event.origin, ran.workflow, node, number)
+            effect = ("effect", event.origin, ran.workflow, node, number)
             match command:
                 case SetMembership(segment, member):
                     self._set_membership(event.profile, segment, member, job)
                 case SendTo(destination, properties):
-                    job.sends.append(Send(id=id, destination=destination, event_type=event.type, properties=properties))
+                    job.sends.append(
+                        Send(
+                            id=derived_id(*effect),
+                            destination=destination,
+                            event_type=event.type,
+                            properties=properties,
+                        )
+                    )
                 case MergeBy(namespace, value) if event.profile:
                     self.merges.append(
                         MergeJob(
@@ -102,7 +109,7 @@ class _Batch:
                         )
                     )
                 case Emit(type, properties):
-                    self._emit(event, ran, node, _payload(event, id, type, properties))
+                    self._emit(event, ran, node, _payload(event, derived_id(*effect), type, properties))
                 case Log(message):
                     log.info("workflow %s, node %s, event %s: %s", ran.workflow, node, event.id, message)
 

@@ -53,18 +53,17 @@ class Run:
             self._properties = msgspec.json.decode(self.event.properties)
         return self._properties or {}
 
-    def forget_context(self) -> None:
-        """The profile changed: conditions that come now must see it."""
-        errors, self.context = self.context.errors, Context(self._variables)
-        self.context.errors = errors
+    def profile_changed(self) -> None:
+        """Conditions that come now must see the profile as it is now."""
+        self.context.change("profile", self._profile_variables)
 
     def _variables(self) -> Mapping[str, Any]:
-        return {
-            "event": event_variables(self.event, self.properties),
-            "profile": profile_variables(
-                self.event.profile or "", self.profile.values(), self.profile.totals, self.event.counters
-            ),
-        }
+        return {"event": event_variables(self.event, self.properties), "profile": self._profile_variables()}
+
+    def _profile_variables(self) -> dict[str, Any]:
+        return profile_variables(
+            self.event.profile or "", self.profile.values(), self.profile.totals, self.event.counters
+        )
 
 
 class Outcome(msgspec.Struct):

@@ -1,0 +1,330 @@
+"""An installation of its own for a test: topics under a prefix, a database, definitions, and the processes."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from deploy.embedded.process import usable_port
+from deploy.installation import apply_folder, create_topics, migrate_database
+from deploy.settings import Settings
+from tests.kit.processes import REPOSITORY, Child, environment, headwater
+from tests.kit.services import Services
+from tests.kit.waiting import until
+
+#: What each stage reads, as the documentation says.
+READS: Mapping[str, tuple[str, ...]] = {
+    "validate": ("tracks",),
+    "identify": ("events-valid",),
+    "persist": ("events-identified",),
+    "route": ("events-accepted",),
+    "run-workflows": ("workflow-runs",),
+    "merge": ("merge-jobs",),
+    "segment": ("segmentation-jobs",),
+    "deliver": ("profile-changes",),
+    "archive": ("tracks",),
+    "record-failures": ("events-rejected", "dead-letters"),
+}
+ALL = tuple(READS)
+#: As far as events are recorded, or their failure is.
+RECORDING = ("validate", "identify", "persist", "record-failures")
+IDENTITY_KEY = "a key for tests only, 32 bytes.."
+
+Place = tuple[int, int]
+
+
+class Installation:
+    """To be closed. Everything it reads it reads by plain SQL and plain consumers."""
+
+    def __init__(self, services: Services, folder: Path, definitions: str, partitions: int = 2) -> None:
+        self.services, self.folder = services, folder
+        self.prefix = f"t{uuid.uuid4().hex[:8]}-"
+        self.partitions = partitions
+        self.database_url = services.new_database()
+        self.kafka = services.kafka.address
+        self.port = usable_port(0)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.children: dict[str, Child] = {}
+        self._client = httpx.Client(base_url=self.url, trust_env=False, timeout=30)
+        self._admin = AdminClient({"bootstrap.servers": self.kafka, "log_level": 0})
+        self._producer: Producer | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        self._settings = Settings(
+            data=folder / "data",
+            kafka=self.kafka,
+            database_url=self.database_url,
+            http_port=self.port,
+            topic_prefix=self.prefix,
+            partitions=partitions,
+            identity_key=IDENTITY_KEY,
+        )
+        asyncio.run(migrate_database(self._settings))
+        create_topics(self._settings)
+        if definitions:
+            self.apply(definitions)
+
+    # --- preparing and running -----------------------------------------------------------------------------------
+
+    def apply(self, definitions: str) -> None:
+        """Apply these definitions (YAML)."""
+        folder = self.folder / f"definitions-{uuid.uuid4().hex[:6]}"
+        folder.mkdir()
+        (folder / "all.yaml").write_text(definitions)
+        assert asyncio.run(apply_folder(self._settings, folder, False, bool))
+
+    def start(self, *stages: str, name: str = "") -> None:
+        """Start a process of each of these stages."""
+        for stage in stages:
+            self._start(name or stage, ["worker", stage])
+
+    def start_door(self) -> None:
+        """Start the door and wait until it takes payloads."""
+        self._start("ingest", ["ingest"])
+        self.wait_ready()
+
+    def wait_ready(self, within_s: float = 30) -> None:
+        until(lambda: self.get_status("/ready") == 200, within_s, self.tell)
+
+    def get_status(self, path: str) -> int:
+        try:
+            return self._client.get(path).status_code
+        except httpx.TransportError:
+            return 0
+
+    def get(self, path: str) -> httpx.Response:
+        return self._client.get(path)
+
+    def _start(self, name: str, arguments: Sequence[str]) -> None:
+        assert name not in self.children or not self.children[name].running
+        self.children[name] = Child(arguments, self.variables(), self.folder / f"{name}.log")
+
+    def variables(self) -> dict[str, str]:
+        """The environment of its processes."""
+        return environment(self._settings.model_dump(exclude_defaults=True))
+
+    def kill(self, name: str) -> None:
+        """kill -9."""
+        self.children[name].kill()
+
+    def restart(self, name: str, stage: str = "") -> None:
+        self._start(name, ["worker", stage or name])
+
+    def stop(self, name: str) -> None:
+        """TERM, and wait for the end."""
+        assert self.children.pop(name).terminate() == 0
+
+    def close(self) -> None:
+        """End all children and drop what they used."""
+        for child in self.children.values():
+            if child.running:
+                child.signal(signal.SIGCONT)
+                child.kill()
+        self._client.close()
+
+    def command(self, *arguments: str, within_s: float = 60) -> subprocess.CompletedProcess[str]:
+        """A command of `headwater`, run to its end."""
+        return subprocess.run(
+            headwater(*arguments),
+            cwd=REPOSITORY,
+            env=self.variables(),
+            capture_output=True,
+            text=True,
+            timeout=within_s,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def json(self, *arguments: str) -> Any:
+        """What a command of `headwater` says with --json."""
+        done = self.command(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    # --- sending -------------------------------------------------------------------------------------------------
+
+    def track(self, payload: Any = None, **request: Any) -> httpx.Response:
+        """POST /track."""
+        if payload is not None:
+            request["json"] = payload
+        return self._client.post("/track", **request)
+
+    def write(self, value: bytes | None, key: bytes | None = None, topic: str = "tracks", headers: Any = None) -> Place:
+        """Write one record as any producer would; (partition, offset)."""
+        return self.write_all([value], key, topic, headers)[0]
+
+    def write_all(
+        self, values: Iterable[bytes | None], key: bytes | None = None, topic: str = "tracks", headers: Any = None
+    ) -> list[Place]:
+        """Write records; their places, in order."""
+        places: list[Message] = []
+        if self._producer is None:
+            self._producer = Producer({"bootstrap.servers": self.kafka, "acks": "all", "log_level": 0})
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            assert error is None, error
+            places.append(message)
+
+        for value in values:
+            self._producer.produce(self.prefix + topic, value, key=key, headers=headers, on_delivery=report)
+            if key is None:
+                self._producer.poll(0)
+        assert self._producer.flush(30) == 0
+        return [(message.partition() or 0, message.offset() or 0) for message in places]
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def sql(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.database_url, autocommit=True, connect_timeout=10) as connection:
+            return connection.execute(query.encode(), values or None).fetchall()
+
+    def one(self, query: str, *values: Any) -> Any:
+        """The first column of the only row."""
+        ((value, *_),) = self.sql(query, *values)
+        return value
+
+    def ends(self, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+        """(topic, partition) to the end of what is committed there."""
+        existing = self._admin.list_topics(timeout=10).topics
+        asked = {
+            TopicPartition(self.prefix + topic, partition): OffsetSpec.latest()
+            for topic in topics
+            for partition in existing[self.prefix + topic].partitions
+        }
+        found = self._admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=10)
+        return {
+            (place.topic.removeprefix(self.prefix), place.partition): future.result(10).offset
+            for place, future in found.items()
+        }
+
+    def records(self, topic: str) -> list[Message]:
+        """All that a topic holds now, partition by partition in order, as a consumer reads it."""
+        ends = self.ends([topic])
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.kafka,
+                "group.id": f"{self.prefix}reader",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+                "log_level": 0,
+            }
+        )
+        left = {partition for (_, partition), end in ends.items() if end}
+        consumer.assign([TopicPartition(self.prefix + topic, partition, 0) for partition in left])
+        found = []
+        try:
+            while left:
+                message = consumer.poll(10)
+                assert message is not None, f"{topic} is not read to its end"
+                error = message.error()
+                if error is None:
+                    found.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    left.discard(message.partition())
+                else:
+                    raise KafkaException(error)
+        finally:
+            consumer.close()
+        return sorted(found, key=lambda message: (message.partition(), message.offset()))
+
+    def bodies(self, topic: str) -> list[dict[str, Any]]:
+        """The records of a topic that holds JSON."""
+        return [json.loads(message.value()) for message in self.records(topic)]
+
+    def lag(self, stages: Iterable[str] = ()) -> dict[tuple[str, str, int], int]:
+        """(stage, topic, partition) to the records that it has still to process; only those that have some."""
+        reads = {stage: self._reads(stage) for stage in stages or self._stages()}
+        ends = self.ends({topic for topics in reads.values() for topic in topics})
+        stored = {
+            (stage, topic, partition): offset
+            for stage, topic, partition, offset in self.sql(
+                "select stage, topic, partition, next_offset from stage_progress"
+            )
+        }
+        found = {}
+        for stage, topics in reads.items():
+            for (topic, partition), end in ends.items():
+                # profile-changes is written in transactions: its last offset is the marker that ends the last of them.
+                last = end - 1 if topic == "profile-changes" else end
+                waiting = last - stored.get((stage, topic, partition), 0)
+                if topic in topics and waiting > 0:
+                    found[stage, topic, partition] = waiting
+        return found
+
+    def _stages(self) -> set[str]:
+        """The stages that have processes (`identify-2` is another one of identify)."""
+        names = {name.removesuffix("-2") for name in self.children}
+        return names - {"ingest"}
+
+    def _reads(self, stage: str) -> tuple[str, ...]:
+        return READS.get(stage) or (f"destination-{stage.removeprefix('dispatch-')}",)
+
+    def wait_through(self, within_s: float = 60, stages: Iterable[str] = ()) -> None:
+        """Return when nothing waits before any stage that runs.
+
+        A stage stores its position a moment before its outputs are in Kafka: so nothing must wait three times in a row,
+        and nothing must have moved.
+        """
+        before: list[Any] = []
+
+        def still() -> bool:
+            now = [self.lag(stages), self._positions()]
+            before.append(None if now[0] else now[1])
+            return len(before) >= 4 and before[-1] is not None and all(one == before[-1] for one in before[-4:])
+
+        until(still, within_s, self.tell)
+
+    def _positions(self) -> list[tuple[Any, ...]]:
+        return self.sql("select stage, topic, partition, next_offset from stage_progress order by 1, 2, 3")
+
+    def tell(self) -> str:
+        """What one wants to know when something did not come about."""
+        ended = {name: child.output()[-1500:] for name, child in self.children.items() if not child.running}
+        words = [
+            f"{name}: {line}"
+            for name, child in self.children.items()
+            for line in child.output().splitlines()[-2:]
+            if "working" not in line
+        ]
+        try:
+            lag: Any = self.lag()
+        except Exception as error:
+            lag = type(error).__name__
+        return f"lag {lag}; ended {ended}; last words {words}"
+
+    def accounting(self) -> dict[str, dict[str, int]]:
+        """Each source's events by what became of them, counted from the tables."""
+        found: dict[str, dict[str, int]] = {}
+
+        def add(source: str, **numbers: int) -> None:
+            empty = dict.fromkeys(("accepted", "recorded", "duplicates", "rejected", "dead_letters"), 0)
+            entry = found.setdefault(source, empty)
+            for name, number in numbers.items():
+                entry[name] += int(number)
+
+        for source, accepted in self.sql("select source, sum(accepted) from source_counts group by 1"):
+            add(source, accepted=accepted)
+        query = "select source, sum(recorded), sum(duplicates) from recorded_counts group by 1"
+        for source, recorded, duplicates in self.sql(query):
+            add(source, recorded=recorded, duplicates=duplicates)
+        for source, kind, count in self.sql("select source, kind, count(*) from failures group by 1, 2"):
+            add(source, **{"rejected" if kind == "rejected" else "dead_letters": count})
+        return found
+
+    def require_balance(self) -> dict[str, dict[str, int]]:
+        """The accounting, which must come out even for each source."""
+        found = self.accounting()
+        for source, numbers in found.items():
+            rest = dict(numbers)
+            accepted = rest.pop("accepted")
+            assert accepted == sum(rest.values()), (source, numbers)
+        return found
