@@ -15,6 +15,7 @@ import httpx
 from confluent_kafka import KafkaException
 
 from deploy import demo
+from deploy.definitions import read_folder
 from deploy.embedded.process import EmbeddedError, EmbeddedServer, dying_with_parent, usable_port
 from deploy.feed import DefinitionsFeed
 from deploy.installation import apply_folder, create_topics, kafka_admin, migrate_database, publish_definitions
@@ -204,6 +205,8 @@ def run_up(settings: Settings, definitions: Path | None, workers: Mapping[str, i
     """Everything, until Ctrl-C or TERM."""
     with ExitStack() as stack:
         _require_free_port(settings)
+        if definitions is not None:
+            read_folder(definitions)  # what is wrong with it is said before anything starts
         services = Services(settings)
         stack.callback(services.stop)
         running = prepare(services, settings, definitions, stack)

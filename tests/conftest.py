@@ -1,4 +1,4 @@
-"""For all tests: generated examples are the same in every run, and none fails for being slow; cheap tests come first."""
+"""For all tests: generated examples are the same every time, and none fails for being slow. Cheap tests come first."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -72,6 +72,12 @@ class Driver:
             self._append(message)
         self._positions[stage.name, topic.name] = self._positions.get((stage.name, topic.name), 0) + len(records)
 
+    def repeat(self, topic: Topic, some: random.Random) -> None:
+        """Write about half of what the topic holds to it once more, in order, as a woken worker may at any time."""
+        for record in list(self.logs.get(topic.name, [])):
+            if some.random() < 0.5:
+                self._append(Message(topic.name, record.key, record.value, list(record.headers)))
+
     def read(self, topic: Topic) -> list[Any]:
         """Everything in a topic, decoded."""
         return [topic.codec.decode(record) for record in self.logs.get(topic.name, [])]

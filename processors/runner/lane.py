@@ -81,9 +81,10 @@ class Lane:
                 return await self._process_once(batch)
             except Exception as error:
                 cause = unavailable_cause(error)
+                # A lane that ends must not hold its row: whoever comes next would wait for it.
+                await self._forget_connection()
                 if cause is None:
                     raise
-                await self._forget_connection()
                 tries += 1
                 delay = min(MAX_BACKOFF_S, 0.1 * 2 ** min(tries, 6)) * random.uniform(0.5, 1)
                 log.warning("%s: %s unavailable, try %d follows in %.1f s", self.key, cause, tries + 1, delay)

@@ -1,6 +1,7 @@
 """archive: payloads as they came, byte for byte, with their place in `tracks`."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -9,14 +10,15 @@ from schemas.events import TrackedPayload
 from workflows.definitions import Definitions
 
 
-class _SourceOnly(msgspec.Struct):
+class _Outline(msgspec.Struct):
     class Source(msgspec.Struct):
         id: str = ""
 
     source: Source = msgspec.field(default_factory=Source)
+    options: Any = None
 
 
-_source_of = msgspec.json.Decoder(_SourceOnly).decode
+_outline_of = msgspec.json.Decoder(_Outline).decode
 
 
 async def archive(payloads: Sequence[TrackedPayload], definitions: Definitions, files: Archive) -> list[None]:
@@ -29,7 +31,10 @@ async def archive(payloads: Sequence[TrackedPayload], definitions: Definitions, 
 
 def _may_keep(payload: TrackedPayload, definitions: Definitions) -> bool:
     try:
-        source = definitions.sources.get(_source_of(payload.body or b"").source.id)
+        sent = _outline_of(payload.body or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return True  # what cannot be read is kept: nobody asked otherwise
+    if isinstance(sent.options, dict) and sent.options.get("saveEvents") is False:
+        return False
+    source = definitions.sources.get(sent.source.id.strip())
     return source is None or (source.archive and not source.ephemeral)

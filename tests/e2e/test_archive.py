@@ -105,8 +105,13 @@ def test_events_that_must_not_be_stored_are_counted_and_routed_without_their_con
     bodies = [
         view("fleeting", id="a"),
         json.dumps(unsaved | {"options": {"saveEvents": False}}).encode(),
-        json.dumps(payload("shop", {"type": "page-view", "properties": {"mail": SECRET},
-                                    "options": {"saveEvents": False}}, {"type": "page-view", "id": "saved"})).encode(),
+        json.dumps(
+            payload(
+                "shop",
+                {"type": "page-view", "properties": {"mail": SECRET}, "options": {"saveEvents": False}},
+                {"type": "page-view", "id": "saved"},
+            )
+        ).encode(),
         view("fleeting", id="a"),
     ]
     installation.write_all(bodies, key=b"k")
@@ -116,8 +121,8 @@ def test_events_that_must_not_be_stored_are_counted_and_routed_without_their_con
     assert [id for _, id, saved, _, _ in stored if saved] == ["saved"]
     assert all((properties, context) == (None, None) for _, _, saved, properties, context in stored if not saved)
     accounting = installation.require_balance()
-    assert accounting["fleeting"] == dict(accepted=2, recorded=1, duplicates=1, rejected=0, dead_letters=0)
-    assert accounting["shop"] == dict(accepted=3, recorded=3, duplicates=0, rejected=0, dead_letters=0)
+    assert accounting["fleeting"] == {"accepted": 2, "recorded": 1, "duplicates": 1, "rejected": 0, "dead_letters": 0}
+    assert accounting["shop"] == {"accepted": 3, "recorded": 3, "duplicates": 0, "rejected": 0, "dead_letters": 0}
     assert installation.one("select sum((totals->>'views')::numeric) from profile_traits") == 4
     for table, column in (("workflow_runs", "outcome"), ("sessions", "context"), ("profile_traits", "traits")):
         assert installation.one(f"select count(*) from {table} where {column}::text like %s", f"%{SECRET}%") == 0

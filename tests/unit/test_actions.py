@@ -1,5 +1,6 @@
 """Every built-in action: its ports, its settings, what it decides."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from workflows.actions import builtin
-from workflows.actions.action import Action
+from workflows.actions.action import Action, microseconds
 from workflows.actions.builtin import BUILTIN, load_actions
 from workflows.actions.flow import Branch, LogMessage, Start
 from workflows.actions.outside import EmitEvent, SendToDestination
@@ -175,6 +176,20 @@ def test_every_built_in_action_is_found_by_a_name_of_its_own_and_says_what_it_do
         assert action.__doc__
         assert len(set(action.ports)) == len(action.ports) > 0
     assert len({action.name for action in BUILTIN}) == len(BUILTIN)
+
+
+@pytest.mark.parametrize(
+    ("time", "since_1970"),
+    [
+        (datetime(1970, 1, 1, 0, 0, 1, 1, tzinfo=UTC), 1_000_001),
+        (datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), -1),
+        (datetime(1, 1, 1, tzinfo=UTC), -62_135_596_800_000_000),
+        (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), 253_402_300_799_999_999),
+    ],
+)
+def test_times_are_counted_exactly_to_the_microsecond(time: datetime, since_1970: int):
+    """Traits are stored with this number; the later wins."""
+    assert microseconds(time) == since_1970
 
 
 class Postcard(Start):

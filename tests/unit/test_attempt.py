@@ -1,18 +1,20 @@
 """Running a step over a batch: what fails alone is found, the rest passes in order, and an outage stops everything."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
+import msgspec
 import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.runner.attempt import Attempt, StepOutcome
+from processors.runner.attempt import Attempt, StepOutcome, to_record
 from processors.runner.failures import Poison, Unavailable
 from processors.runner.stage import Stage
 from schemas.events import Record
 from schemas.profiles import ProfileChange, SegmentationJob
-from schemas.topics import PROFILE_CHANGES, SEGMENTATION_JOBS
+from schemas.topics import DEAD_LETTERS, PROFILE_CHANGES, SEGMENTATION_JOBS
 from tests.memory import Memory
 from tests.unit.making import moment
 
@@ -158,3 +160,50 @@ async def test_an_output_that_is_too_large_is_found_before_anything_is_committed
     outcome = await Attempt(stage, SEGMENTATION_JOBS, lambda connection: {}).run(Memory(), records)
     assert passed(outcome) == [0, 2]
     assert dead(outcome) == {1: "output_too_large"}
+
+
+async def test_an_output_may_be_as_large_as_its_topic_allows_its_key_counted():
+    async def step(jobs: Sequence[SegmentationJob]) -> list[ProfileChange]:
+        return [sized(int(job.profile)) for job in jobs]
+
+    def sized(extra: int) -> ProfileChange:
+        change = ProfileChange(profile="p", version=1, at=moment(0), traits={"x": ""})
+        empty = PROFILE_CHANGES.encode(change)
+        change.traits["x"] = "x" * (PROFILE_CHANGES.max_bytes - len(empty.value) - len(empty.key) + extra)
+        return change
+
+    stage = Stage("segment", (SEGMENTATION_JOBS,), step, (PROFILE_CHANGES,))
+    records = [record(0), record(1)]
+    outcome = await Attempt(stage, SEGMENTATION_JOBS, lambda connection: {}).run(Memory(), records)
+    assert dead(outcome) == {1: "output_too_large"}
+    assert outcome.dead_letters == 1
+
+
+async def test_a_known_poison_is_not_tried_again():
+    _, _, calls = await attempt({0: Poison("bad")}, [record(0)])
+    assert calls == 1
+
+
+async def test_an_outage_while_an_error_is_looked_at_again_is_an_outage():
+    errors = [KeyError("x"), Unavailable("postgresql")]
+
+    async def step(jobs: Sequence[SegmentationJob]) -> list[ProfileChange]:
+        raise errors.pop(0)
+
+    stage = Stage("segment", (SEGMENTATION_JOBS,), step, (PROFILE_CHANGES,))
+    with pytest.raises(Unavailable):
+        await Attempt(stage, SEGMENTATION_JOBS, lambda connection: {}).run(Memory(), [record(0)])
+
+
+async def test_a_dead_letter_says_where_its_record_lay_and_claims_no_origin_that_nobody_knows():
+    outcome, _, _ = await attempt({}, [msgspec.structs.replace(record(5), value=None)])
+    (message,) = outcome.messages
+    headers = tuple(message.headers)
+    letter = DEAD_LETTERS.codec.decode(Record("dead-letters", 0, 0, 0, message.key, message.value, headers))
+    assert (letter.topic, letter.partition, letter.offset, letter.origin) == ("segmentation-jobs", 0, 5, None)
+    assert (letter.reason, letter.stage, letter.value) == ("null_value", "segment", b"")
+
+
+def test_a_record_that_came_without_time_and_headers_has_none():
+    raw = SimpleNamespace(partition=1, offset=2, timestamp=None, key=None, value=b"x", headers=None)
+    assert to_record(raw, "tracks") == Record("tracks", 1, 2, 0, None, b"x", ())

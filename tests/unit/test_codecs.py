@@ -67,6 +67,10 @@ def test_any_time_of_a_record_can_be_read(timestamp: int, year: int):
     assert TRACKS.codec.decode(record(timestamp=timestamp)).received_at.year == year
 
 
+def test_a_record_without_a_time_came_in_1970():
+    assert TRACKS.codec.decode(record(timestamp=0)).received_at == datetime(1970, 1, 1, tzinfo=UTC)
+
+
 @pytest.mark.parametrize(
     ("value", "hops"),
     [
@@ -86,6 +90,7 @@ def test_any_time_of_a_record_can_be_read(timestamp: int, year: int):
 )
 def test_hops_are_a_small_number_or_none(value: bytes | None, hops: int):
     assert TRACKS.codec.decode(record(headers=(("headwater-hops", value),))).hops == hops
+    assert TRACKS.codec.decode(record(headers=(("hops", b"5"), ("headwater-hops", value)))).hops == hops
 
 
 @pytest.mark.parametrize(
@@ -101,6 +106,12 @@ def test_an_emitted_event_arrives_as_a_payload_with_its_hops():
     message = TRACKS.encode(EmittedEvent(key="s1", hops=4, payload=msgspec.Raw(b'{"events":[]}')))
     found = PayloadCodec().decode(record(message.value, tuple(message.headers), key=message.key))
     assert (found.body, found.hops, found.bridge, found.key) == (b'{"events":[]}', 4, "workflow", b"s1")
+
+
+def test_a_dead_letter_of_nothing_for_no_reason_can_be_read_too():
+    place = (("dlq.partition", b"0"), ("dlq.offset", b"1"))
+    found = DeadLetterCodec().decode(record(None, place))
+    assert (found.value, found.reason, found.origin, found.source) == (b"", "unknown", None, "")
 
 
 origins = st.none() | st.builds(Origin, st.integers(0, 99), st.integers(0, 2**62), st.integers(-1, 499))

@@ -87,6 +87,8 @@ def test_a_pattern_that_would_take_others_ages_is_answered_at_once():
 @pytest.mark.parametrize(
     ("source", "value"),
     [
+        ("5 / 2", 2),
+        ("5.0 / 2.0", 2.5),
         ("time", "2026-01-01T00:00:00Z"),
         ("{1: time}", {"1": "2026-01-01T00:00:00Z"}),
         ('[b"abc"]', ["YWJj"]),

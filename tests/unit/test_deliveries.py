@@ -81,6 +81,7 @@ def test_what_a_workflow_sends_goes_to_its_destination_whatever_the_condition():
     )
     found = owed(change(sends=sends), wants)
     assert [(each.destination, each.id == "one") for each in found] == [("crm", True), ("mail", False)]
+    assert {each.profile for each in found} == {"p1"}
     assert found[0].body == {"event": "order", "properties": {"total": 5}, "name": "Ada"}
     assert "sends" not in found[1].body
 

@@ -1,16 +1,27 @@
 """Single cases through the whole pipeline in memory: bad input, loops, poison, ids, sessions and people."""
 
+from collections import Counter
 from typing import Any
 
 import msgspec
 import pytest
 
+from schemas.definitions import Source
 from schemas.failures import DeadLetter
-from schemas.limits import MAX_HOPS
-from schemas.topics import DEAD_LETTERS, EVENTS_ACCEPTED, EVENTS_REJECTED, PROFILE_CHANGES, destination_topic
+from schemas.limits import MAX_HOPS, MAX_RECORD_BYTES
+from schemas.origin import Origin, event_id_of
+from schemas.topics import (
+    DEAD_LETTERS,
+    EVENTS_ACCEPTED,
+    EVENTS_REJECTED,
+    MERGE_JOBS,
+    PROFILE_CHANGES,
+    destination_topic,
+)
 from tests.driver import Driver
-from tests.memory import Events
+from tests.memory import Events, Identities, SourceCounts
 from tests.unit.making import definitions
+from workflows.definitions import Definitions
 
 LOGIN = {
     "kind": "identification-point",
@@ -117,12 +128,24 @@ async def test_what_is_wrong_with_a_payload_is_a_reason_against_each_of_its_even
     driver = pipeline(
         {"kind": "source", "id": "off", "enabled": False}, {"kind": "source", "id": "web", "bridges": ["http"]}
     )
-    driver.send({**sent({"type": "a"}, {"type": "b"}), **parts}, headers=headers)
+    driver.send({**sent({"type": "a", "id": "one"}, {"type": "b"}), **parts}, headers=headers)
     driver.send(sent({"type": "a", "id": "good"}))
     await driver.run()
     assert [found[0] for found in reasons(driver)] == [code, code]
+    assert [event.id for event in driver.read(EVENTS_REJECTED)] == ["one", event_id_of(Origin(0, 0, 1))]
+    named = "" if code in ("no_source", "invalid_source") else parts.get("source", {"id": "shop"})["id"]
+    assert {event.source for event in driver.read(EVENTS_REJECTED)} == {named}
+    assert driver.memory.counts["accepted", named] == (2 if named != "shop" else 3)
     assert list(driver.memory.events) == [("shop", "good")]
     assert unaccounted(driver) == 0
+
+
+async def test_a_fault_of_the_payload_is_reported_whatever_is_right_about_the_event():
+    driver = pipeline({"kind": "event-type", "id": "order", "schema": {"required": ["total"]}})
+    driver.send(sent({"type": "order", "properties": {"total": 1}}, source="elsewhere"))
+    driver.send(sent({"type": "order", "properties": {}}, source="elsewhere"))
+    await driver.run()
+    assert [found[0] for found in reasons(driver)] == ["unknown_source", "unknown_source"]
 
 
 async def test_the_door_may_write_for_a_source_that_others_may_not_write_for():
@@ -151,7 +174,7 @@ async def test_payloads_that_cannot_be_read_become_dead_letters_and_block_nobody
         "invalid_json",
     ]
     assert len(driver.memory.events) == len(bodies)
-    assert len(driver.memory.failures) == len(bodies)
+    assert set(driver.memory.failures) == {("tracks", 0, 2 * number, -1) for number in range(len(bodies))}
     assert unaccounted(driver) == 0
 
 
@@ -185,6 +208,27 @@ class Picky(Events):
         if any(event.type == "poison" for event in events):
             raise ValueError("cannot be stored")
         return recorded
+
+
+class Fussy(SourceCounts):
+    """A database that cannot count for one source."""
+
+    async def accept(self, partition, events):
+        if "fussy" in events:
+            raise ValueError("cannot be counted")
+        await super().accept(partition, events)
+
+
+async def test_a_payload_that_nothing_can_be_done_with_is_a_dead_letter_at_its_place_in_tracks():
+    driver = pipeline({"kind": "source", "id": "fussy"})
+    driver.instead["counts"] = Fussy(driver.memory)
+    for source in ("shop", "fussy", "shop"):
+        driver.send(sent({"type": "a"}, {"type": "b"}, source=source))
+    await driver.run()
+    (letter,) = driver.read(DEAD_LETTERS)
+    assert (letter.reason, letter.stage, letter.origin) == ("bug", "validate", Origin(0, 1, -1))
+    assert letter.value == driver.logs["tracks"][1].value
+    assert [event.origin.offset for event in driver.read(EVENTS_ACCEPTED)] == [0, 0, 2, 2]
 
 
 @pytest.mark.parametrize("place", [0, 3, 6])
@@ -269,6 +313,53 @@ async def test_an_event_that_a_workflow_makes_too_large_leaves_its_cause_with_on
     await driver.run()
     assert list(driver.memory.events) == [("shop", "x")]
     assert unaccounted(driver) == 0
+    (outcome,) = map(msgspec.json.decode, driver.memory.runs.values())
+    assert outcome["big"]["errors"] == [{"node": "huge", "error": "event_too_large"}]
+
+
+@pytest.mark.xfail(strict=True, reason="run-workflows leaves the key out of account when it looks at the size")
+async def test_an_emitted_event_may_be_as_large_as_a_record_of_tracks_its_key_counted():
+    """To the byte: what no record can hold is an error of its node, never of the event that led to it."""
+    whole = " + ".join(["event.properties.s"] * 5 + ["event.properties.t"])
+    huge = {"action": "emit-event", "config": {"type": "huge", "properties": {"s": whole}}}
+    driver = pipeline(*workflow("big", huge=huge))
+
+    def big(rest: int) -> dict[str, Any]:
+        return sent(
+            {"type": "big", "id": "x", "properties": {"s": "x" * 200_000, "t": "x" * rest}}, session=f"{rest:09}"
+        )
+
+    driver.send(big(0))
+    await driver.run()
+    record = driver.logs["tracks"][1]
+    room = MAX_RECORD_BYTES - len(record.value) - len(record.key)
+    for rest, fits in ((room, True), (room + 1, False), (room + 9, False), (room + 10, False)):
+        driver = pipeline(*workflow("big", huge=huge))
+        driver.send(big(rest))
+        await driver.run()
+        (outcome,) = map(msgspec.json.decode, driver.memory.runs.values())
+        assert outcome["big"]["errors"] == ([] if fits else [{"node": "huge", "error": "event_too_large"}])
+        assert len(driver.logs["tracks"]) == 1 + fits
+        assert unaccounted(driver) == 0
+
+
+@pytest.mark.parametrize(("session", "key"), [("s1", b"s1"), (None, None)])
+async def test_an_emitted_event_lies_in_tracks_beside_those_of_its_session_or_profile(session: str | None, key: Any):
+    driver = pipeline(*ECHO)
+    driver.send(sent({"type": "ping", "properties": {"n": 0}}, session=session), headers={"headwater-hops": "9"})
+    await driver.run()
+    (profile,) = live(driver)
+    assert driver.logs["tracks"][1].key == (key or profile.encode())
+    assert [event.session for event in driver.read(EVENTS_ACCEPTED)] == [session, session]
+    assert [event.profile for event in driver.read(EVENTS_ACCEPTED)] == [profile, profile]
+
+
+async def test_a_workflow_that_logs_names_itself_and_the_event_and_nothing_of_its_content(caplog):
+    driver = pipeline(*workflow("a", note={"action": "log", "config": {"message": "here"}}))
+    driver.send(sent({"type": "a", "id": "e1", "properties": {"secret": "s3cret"}}))
+    with caplog.at_level("INFO", "headwater.workflows"):
+        await driver.run()
+    assert [record.getMessage() for record in caplog.records] == ["workflow a, node note, event e1: here"]
 
 
 async def test_an_unknown_workflow_is_noted_and_the_others_run():
@@ -311,6 +402,19 @@ async def test_an_id_used_for_two_things_keeps_both_and_is_counted():
     assert unaccounted(driver) == 0
 
 
+async def test_an_event_sees_its_profiles_counters_as_they_were_with_it():
+    driver = pipeline()
+    types = [*"abacab", *"bbacc"]
+    driver.send(sent(*({"type": type} for type in types[:6])))
+    driver.send(sent(*({"type": type} for type in types[6:])))
+    driver.send(sent({"type": "a"}, session="another"))
+    await driver.run()
+    *events, other = driver.read(EVENTS_ACCEPTED)
+    assert [event.type for event in events] == types
+    assert [event.counters for event in events] == [Counter(types[: n + 1]) for n in range(len(types))]
+    assert other.counters == {"a": 1}
+
+
 async def test_the_same_id_from_two_sources_is_two_events():
     driver = pipeline({"kind": "source", "id": "app"})
     driver.send(sent({"type": "a", "id": "one"}))
@@ -333,7 +437,7 @@ async def test_what_shall_not_be_saved_is_processed_and_counted_but_its_content_
     kept = {id: row.properties for (_, id), row in driver.memory.events.items()}
     assert kept == {"kept": b'{"secret":7}', "option": None, "payload": None, "source": None}
     assert len(driver.memory.runs) == 4
-    assert [each.offset for each in driver.memory.archived] == [0, 1, 2]
+    assert [each.offset for each in driver.memory.archived] == [0, 1]
     assert sum(driver.memory.counters.values()) == 4
 
 
@@ -354,6 +458,13 @@ async def test_a_clock_that_runs_ahead_is_set_to_the_time_of_receipt_and_one_tha
         "2026-01-01T00:05:01Z": ("2026-01-01T00:00:00+00:00", True),
         "0001-01-01T00:00:00Z": ("0001-01-01T00:00:00+00:00", False),
     }
+
+
+async def test_an_event_is_stamped_with_the_revision_of_the_definitions_that_it_was_judged_by():
+    driver = Driver(Definitions([Source(id="shop")], {}, revision=7))
+    driver.send(sent({"type": "a"}, {"type": ""}))
+    await driver.run()
+    assert [event.revision for event in (*driver.read(EVENTS_ACCEPTED), *driver.read(EVENTS_REJECTED))] == [7, 7]
 
 
 async def test_an_events_context_lies_on_top_of_its_payloads():
@@ -423,6 +534,25 @@ async def test_a_merge_by_a_trait_joins_everyone_who_has_its_value():
     await driver.run()
     assert owner(driver, "s1") == owner(driver, "s3") == owner(driver, "s4") != owner(driver, "s2")
     assert driver.memory.state(owner(driver, "s1")).values() == {"mail": "a@b.example"}
+
+
+class Racing(Identities):
+    """Another lane links the same identifiers between our reading and our writing."""
+
+    async def load(self, sessions, identifiers, profiles):
+        return await super().load(sessions, [], profiles)
+
+
+async def test_an_identifier_that_another_lane_linked_first_joins_both_profiles():
+    driver = pipeline()
+    driver.send(sent(login("ada", "e1"), session="s1"))
+    await driver.run()
+    driver.instead["identities"] = Racing(driver.memory)
+    driver.send(sent(login("ada", "e2"), {"type": "view", "id": "e3"}, session="s2"))
+    await driver.run()
+    assert live(driver) == {owner(driver, "e1")} == {owner(driver, "e2")} == {owner(driver, "e3")}
+    (job,) = driver.read(MERGE_JOBS)
+    assert (job.profiles[0], job.cause, job.namespace, job.event) == (owner(driver, "e1"), "identifier", "user", "e2")
 
 
 VIP = [

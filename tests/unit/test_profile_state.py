@@ -137,9 +137,24 @@ def test_an_item_is_taken_out_of_a_list_and_only_if_it_is_there():
 
 
 def test_appending_to_a_trait_that_is_no_list_makes_it_one():
-    state = ProfileState({"tag": Trait("a", 5, "e5")}, {})
-    apply(AppendToTrait("tag", "b"), state, 9, "e9")
-    assert state.values() == {"tag": ["a", "b"]}
+    state = ProfileState({"tag": Trait("red", 5, "e5")}, {})
+    apply(AppendToTrait("tag", "blue"), state, 9, "e9")
+    assert state.values() == {"tag": ["blue", "red"]}
+
+
+def test_appending_what_is_there_changes_nothing():
+    state = ProfileState({"tags": Trait(["a"], 5, "e5")}, {})
+    assert apply(AppendToTrait("tags", "a"), state, 9, "e9") is None
+    assert state.traits == {"tags": Trait(["a"], 5, "e5")}
+
+
+def test_where_a_list_and_a_single_value_meet_the_later_wins():
+    earlier, later = Trait(["a"], 5, "e5"), Trait("b", 9, "e9")
+    for one, other in ((earlier, later), (later, earlier)):
+        assert merge_states([ProfileState({"t": one}, {}), ProfileState({"t": other}, {})]).values() == {"t": "b"}
+    earlier, later = Trait("b", 5, "e5"), Trait(["a"], 9, "e9")
+    for one, other in ((earlier, later), (later, earlier)):
+        assert merge_states([ProfileState({"t": one}, {}), ProfileState({"t": other}, {})]).values() == {"t": ["a"]}
 
 
 def test_a_late_append_does_not_make_a_list_older():

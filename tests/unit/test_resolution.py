@@ -92,6 +92,13 @@ def test_the_same_session_id_of_two_sources_is_two_sessions():
     assert found.merges == []
 
 
+def test_events_without_a_session_have_nothing_in_common():
+    events = [event(1, profile="one"), event(2, profile="two")]
+    found = resolve([(each, []) for each in events], Known({}, {}, {}))
+    assert found.owners == ["one", "two"]
+    assert found.sessions == {}
+
+
 def test_a_session_stays_whose_it_is_when_its_client_changes_its_profile_id():
     known = Known({SESSION: Birth("mine", moment(1))}, {}, {"older": Birth("older", moment(0))})
     assert resolve([(event(5, session="s1", profile="older"), [])], known).owners == ["mine"]

@@ -14,6 +14,9 @@ RULES = definitions(
     rule("3-app", "third", source="app"),
     rule("4-big", "fourth", condition="event.properties.total > 10"),
     rule("5-tenth", "fifth", condition='profile.counters["page-view"] >= 10 && profile.id == "p"'),
+    rule(
+        "5b-event", "fifth-b", condition='event.session == "s9" && event.context.lang == "nb" && event.id == "event-1"'
+    ),
     rule("6-off", "never", enabled=False),
     rule("7-broken", "never", condition="event.properties.missing > 1"),
     rule("8-other", "other", event_type="order"),
@@ -35,6 +38,12 @@ def test_a_condition_sees_the_profile_as_of_the_event():
     assert "fifth" not in chosen(profile="p", counters={"page-view": 9})
     assert "fifth" in chosen(profile="p", counters={"page-view": 10})
     assert "fifth" not in chosen(profile="q", counters={"page-view": 10})
+
+
+def test_a_condition_sees_the_events_session_and_context():
+    assert "fifth-b" in chosen(session="s9", context={"lang": "nb"})
+    assert "fifth-b" not in chosen(session="s8", context={"lang": "nb"})
+    assert "fifth-b" not in chosen(context={"lang": "nb"})
 
 
 def test_an_event_that_no_rule_wants_gets_no_workflow_and_no_error():

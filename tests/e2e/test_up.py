@@ -1,0 +1,165 @@
+"""`headwater up` as a user sees it: one ready line, workers that come back, an end that leaves nothing but the data."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from deploy.embedded.process import usable_port
+from tests.kit.definitions import payload
+from tests.kit.processes import REPOSITORY, Child, environment, headwater
+from tests.kit.waiting import until
+
+pytestmark = pytest.mark.slow
+
+SHOP = REPOSITORY / "deploy/examples/shop"
+
+
+def alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+class Up:
+    """A running `headwater up`."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder, self.url = folder / "data", f"http://127.0.0.1:{port}"
+        self.variables = environment({"data": self.folder, "http_port": port, "partitions": 2})
+        self.child = Child(
+            ["up", "--definitions", str(SHOP)], self.variables, folder / f"up-{len(list(folder.iterdir()))}.log"
+        )
+
+    def wait_ready(self) -> None:
+        until(lambda: "ready after" in self.child.output() or not self.child.running, 120, self.child.output)
+        assert self.child.running, self.child.output()
+
+    def family(self) -> list[psutil.Process]:
+        return psutil.Process(self.child.pid).children(recursive=True)
+
+    def worker(self, stage: str) -> psutil.Process | None:
+        for process in self.family():
+            if alive(process) and process.cmdline()[-2:] == ["worker", stage]:
+                return process
+        return None
+
+    def track(self, id: str) -> None:
+        body = payload("shop", {"id": id, "type": "page-view"}, session=id)
+        assert httpx.post(f"{self.url}/track", json=body, trust_env=False).status_code == 200
+
+    def events(self) -> set[str]:
+        done = subprocess.run(
+            headwater("events", "--json"),
+            env=self.variables,
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return {event["id"] for event in json.loads(done.stdout)}
+
+    def end(self) -> None:
+        """TERM: everything is gone within ten seconds."""
+        family = self.family()
+        assert self.child.terminate(10) == 0
+        assert not [process for process in family if alive(process)]
+
+    def close(self) -> None:
+        if self.child.running:
+            family = self.family()
+            self.child.kill()
+            for process in family:
+                if alive(process):
+                    os.kill(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def test_up_runs_everything_restarts_the_dead_ends_cleanly_and_keeps_its_data(tmp_path: Path) -> None:
+    port = usable_port(0)
+    up = Up(tmp_path, port)
+    try:
+        up.wait_ready()
+        (line,) = [line for line in up.child.output().splitlines() if "ready after" in line]
+        assert f"POST {up.url}/track" in line
+        up.track("first")
+        worker = up.worker("persist")
+        assert worker is not None
+        worker.kill()
+        until(lambda: up.worker("persist"), 20, up.child.output)
+        assert "persist ended with -9; it starts again" in up.child.output()
+        up.track("second")
+        until(lambda: up.events() == {"first", "second"}, 60, up.child.output)
+        up.end()
+        up = Up(tmp_path, port)
+        up.wait_ready()
+        assert up.events() == {"first", "second"}
+        up.track("third")
+        until(lambda: up.events() == {"first", "second", "third"}, 60, up.child.output)
+        up.end()
+    finally:
+        up.close()
+
+
+def refused(*arguments: str, **settings: object) -> list[str]:
+    """What a command that must fail says: lines on stderr."""
+    done = subprocess.run(
+        headwater(*arguments), env=environment(settings), cwd=REPOSITORY, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == ""
+    return done.stderr.splitlines()
+
+
+def test_a_taken_port_gets_one_clear_line(tmp_path: Path, taken_port: int) -> None:
+    (line,) = refused("up", data=tmp_path, http_port=taken_port)
+    assert f"port {taken_port}" in line
+    assert "HEADWATER_HTTP_PORT" in line
+
+
+@pytest.mark.parametrize(
+    "setting, value", [("partitions", "many"), ("http_port", "99999"), ("nonsense", "1"), ("identity_key", "short")]
+)
+def test_a_wrong_setting_gets_one_clear_line_that_names_it(tmp_path: Path, setting: str, value: str) -> None:
+    (line,) = refused("up", data=tmp_path, **{setting: value})
+    assert "HEADWATER_" in line
+    assert setting in line.lower()
+
+
+def test_a_wrong_number_of_workers_gets_one_clear_line(tmp_path: Path) -> None:
+    (line,) = refused("up", "--workers", "nobody=2", data=tmp_path)
+    assert "there is no stage 'nobody'" in line
+
+
+def test_a_missing_folder_of_definitions_gets_one_clear_line(tmp_path: Path) -> None:
+    folder = tmp_path / "nowhere"
+    (line,) = refused("up", "--definitions", str(folder), data=tmp_path / "data", http_port=usable_port(0))
+    assert line == f"Error: {folder} is not a folder"
+
+
+def test_services_that_cannot_be_reached_get_one_clear_line(tmp_path: Path) -> None:
+    (line,) = refused("status", data=tmp_path)
+    assert "nothing is running here" in line
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"postgresql://nobody@127.0.0.1:{closed.getsockname()[1]}/none"
+        (line,) = refused("migrate", data=tmp_path, database_url=url, kafka="127.0.0.1:1")
+    assert line.startswith("Error: PostgreSQL:")
+
+
+def test_a_definition_that_is_wrong_is_refused_before_anything_is_applied(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("kind: source\nid: shop\nenabledd: true\n")
+    settings = {"database_url": "postgresql://nobody@127.0.0.1:1/none", "kafka": "127.0.0.1:1"}
+    (line,) = refused("apply", str(tmp_path), data=tmp_path, **settings)
+    assert "bad.yaml: shop: enabledd" in line

@@ -1,0 +1,290 @@
+"""The lane's protocol, on a real PostgreSQL and a real Kafka, driven batch by batch."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+from confluent_kafka import KafkaException, TopicCollection
+from faust.types import TP
+
+from deploy.installation import create_topics
+from processors.runner import lane as lane_module
+from processors.runner.attempt import Attempt
+from processors.runner.failures import LaneStopped, Poison, Unavailable
+from processors.runner.lane import Lane
+from processors.runner.publisher import Publisher
+from processors.runner.stage import Stage
+from processors.runner.transport import Batch
+from processors.storage.database import connector
+from processors.storage.progress import LaneKey
+from schemas.codecs import Message
+from schemas.profiles import SegmentationJob
+from schemas.topics import SEGMENTATION_JOBS, TRACKS
+from tests.conftest import MakeInstallation
+from tests.kit.installation import Installation
+from tests.kit.waiting import until
+
+
+class Record:
+    """A record as the driver hands it over."""
+
+    def __init__(self, offset: int, value: bytes) -> None:
+        self.partition, self.offset, self.timestamp = 0, offset, 0
+        self.key: bytes | None = None
+        self.value, self.headers = value, ()
+
+
+@dataclass
+class PartitionLog:
+    """What Kafka knows of the partition, from the test; the topic's id from Kafka."""
+
+    id: str
+    committed_offset: int | None = None
+    first: int = 0
+    sought: int | None = None
+    done: int = 0
+
+    async def committed(self) -> int | None:
+        return self.committed_offset
+
+    async def beginning(self) -> int:
+        return self.first
+
+    async def topic_id(self) -> str:
+        return self.id
+
+    def seek(self, offset: int) -> None:
+        self.sought = offset
+
+    def stored(self, offset: int) -> None:
+        self.done = offset
+
+
+class FailingPublisher:
+    """Publishes, after it has failed as often as it is told to: as if the process had died before it could."""
+
+    def __init__(self, real: Publisher) -> None:
+        self._real = real
+        self.failures = 0
+        self.error: type[Exception] = Crash
+
+    async def open(self) -> None:
+        pass
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        if messages and self.failures:
+            self.failures -= 1
+            raise self.error("publisher")
+        await self._real.publish(messages)
+
+
+class Crash(Exception):
+    """The process dies here."""
+
+
+class Bench:
+    """Lanes over one partition of one installation."""
+
+    def __init__(self, installation: Installation) -> None:
+        self.installation = installation
+        self.publisher = FailingPublisher(
+            Publisher({"bootstrap.servers": installation.kafka, "log_level": 0}, installation.prefix)
+        )
+        self.log = PartitionLog(self.topic_id())
+        self.values: list[bytes] = []
+        self.lanes: list[Lane] = []
+        self.seen: list[bytes] = []
+        self.bug_at: Callable[[bytes], bool] = lambda _: False
+
+    def topic_id(self) -> str:
+        name = self.installation.prefix + "tracks"
+        found = self.installation._admin.describe_topics(TopicCollection([name]))[name].result(10)
+        return str(found.topic_id)
+
+    def new_topic_id(self, old: str) -> str | None:
+        """The id of the topic that has taken the old one's place, None while Kafka does not know it everywhere."""
+        try:
+            return found if (found := self.topic_id()) != old else None
+        except KafkaException:
+            return None
+
+    async def step(self, payloads: Sequence[Any]) -> list[SegmentationJob]:
+        for payload in payloads:
+            if payload.body.startswith(b"poison"):
+                raise Poison("tastes_bad")
+            if self.bug_at(payload.body):
+                raise ZeroDivisionError
+        self.seen += [payload.body for payload in payloads]
+        return [SegmentationJob(profile=payload.body.decode()) for payload in payloads]
+
+    def lane(self) -> Lane:
+        """A new one, as after a start or an assignment."""
+        stage = Stage("validate", (TRACKS,), self.step, (SEGMENTATION_JOBS,))
+        connect = connector(self.installation.database_url, "test")
+        attempt = Attempt(stage, TRACKS, lambda _: {})
+        key = LaneKey("validate", "tracks", 0)
+        self.lanes.append(Lane(key, stage, self.log, connect, self.publisher, attempt))
+        return self.lanes[-1]
+
+    def batch(self, start: int, *values: bytes, topic_id: str = "") -> Batch:
+        records = [Record(start + number, value) for number, value in enumerate(values)]
+        return Batch(TP("tracks", 0), start, records, topic_id or self.log.id)
+
+    def outputs(self) -> list[str]:
+        return [job["profile"] for job in self.installation.bodies("segmentation-jobs")]
+
+    def next_offset(self) -> int:
+        return int(self.installation.one("select next_offset from stage_progress"))
+
+    async def close(self) -> None:
+        for lane in self.lanes:
+            await lane.close()
+
+
+@pytest.fixture
+async def bench(make_installation: MakeInstallation) -> AsyncIterator[Bench]:
+    # In a thread: preparing runs an event loop of its own.
+    installation = await asyncio.to_thread(make_installation, "", partitions=1)
+    made = Bench(installation)
+    yield made
+    await made.close()
+    made.publisher._real.close()
+
+
+async def test_a_batch_moves_the_position_and_puts_out_what_the_step_made_of_it(bench: Bench) -> None:
+    lane = bench.lane()
+    await lane.process(bench.batch(0, b"a", b"b"))
+    await lane.process(bench.batch(2, b"c"))
+    assert (bench.next_offset(), bench.log.done) == (3, 3)
+    assert bench.outputs() == ["a", "b", "c"]
+
+
+async def test_outputs_that_a_crash_kept_back_are_sent_by_the_next_lane_before_anything_else(bench: Bench) -> None:
+    lane = bench.lane()
+    await lane.process(bench.batch(0, b"a"))
+    bench.publisher.failures = 1
+    with pytest.raises(Crash):
+        await lane.process(bench.batch(1, b"b", b"c"))
+    await lane.close()
+    assert bench.next_offset() == 3
+    assert bench.outputs() == ["a"]
+    await bench.lane().process(bench.batch(3, b"d"))
+    assert bench.outputs() == ["a", "b", "c", "d"]
+    assert bench.seen == [b"a", b"b", b"c", b"d"]
+
+
+async def test_outputs_that_an_outage_kept_back_are_sent_by_the_same_lane_and_the_step_runs_once(bench: Bench) -> None:
+    lane = bench.lane()
+    bench.publisher.failures, bench.publisher.error = 2, Unavailable
+    await lane.process(bench.batch(0, b"a", b"b"))
+    assert bench.outputs() == ["a", "b"]
+    assert bench.seen == [b"a", b"b"]
+    assert bench.log.done == 2
+
+
+async def test_a_batch_that_starts_above_the_position_seeks_back_and_does_nothing(bench: Bench) -> None:
+    lane = bench.lane()
+    await lane.process(bench.batch(0, b"a"))
+    await lane.process(bench.batch(5, b"f"))
+    assert bench.log.sought == 1
+    assert (bench.next_offset(), bench.log.done, bench.seen) == (1, 1, [b"a"])
+
+
+async def test_records_below_the_position_are_dropped(bench: Bench) -> None:
+    lane = bench.lane()
+    await lane.process(bench.batch(0, b"a", b"b"))
+    await lane.process(bench.batch(0, b"a", b"b"))
+    await lane.process(bench.batch(1, b"b", b"c"))
+    assert bench.seen == [b"a", b"b", b"c"]
+    assert bench.outputs() == ["a", "b", "c"]
+    assert bench.next_offset() == 3
+
+
+async def test_records_that_are_gone_before_they_were_processed_stop_the_lane(bench: Bench) -> None:
+    lane = bench.lane()
+    await lane.process(bench.batch(0, b"a"))
+    bench.log.first = 4
+    gap = Batch(TP("tracks", 0), 1, [Record(4, b"e")], bench.log.id)
+    with pytest.raises(LaneStopped, match="offsets 1 to 3 are gone"):
+        await lane.process(gap)
+    assert bench.next_offset() == 1
+    # A hole inside the log is none: compacted records and transaction markers.
+    bench.log.first = 0
+    await lane.process(gap)
+    assert bench.next_offset() == 5
+
+
+async def test_a_topic_that_was_deleted_and_made_again_stops_the_lane(bench: Bench) -> None:
+    lane = bench.lane()
+    await lane.process(bench.batch(0, b"a"))
+    name = bench.installation.prefix + "tracks"
+    await asyncio.to_thread(lambda: bench.installation._admin.delete_topics([name])[name].result(10))
+    await asyncio.to_thread(until, lambda: create_topics(bench.installation._settings))
+    anew = await asyncio.to_thread(until, lambda: bench.new_topic_id(bench.log.id))
+    with pytest.raises(LaneStopped, match="made again"):
+        await lane.process(bench.batch(1, b"b", topic_id=anew))
+    bench.log.id = anew
+    with pytest.raises(LaneStopped, match="made again"):
+        await bench.lane().process(bench.batch(0, b"b"))
+    assert bench.seen == [b"a"]
+
+
+async def test_a_database_that_went_back_in_time_stops_the_lane(bench: Bench) -> None:
+    await bench.lane().process(bench.batch(0, b"a", b"b"))
+    with psycopg.connect(bench.installation.database_url, autocommit=True) as connection:
+        connection.execute("update stage_progress set next_offset = 1, outbox = null")
+    bench.log.committed_offset = 2
+    with pytest.raises(LaneStopped, match="went back in time"):
+        await bench.lane().process(bench.batch(2, b"c"))
+    assert bench.next_offset() == 1
+
+
+async def test_two_lanes_of_one_partition_do_each_record_once(bench: Bench) -> None:
+    one, other = bench.lane(), bench.lane()
+    for start in range(0, 40, 2):
+        batch = bench.batch(start, b"%d" % start, b"%d" % (start + 1))
+        await asyncio.gather(one.process(batch), other.process(batch))
+    assert bench.seen == [b"%d" % n for n in range(40)]
+    assert bench.next_offset() == 40
+    # Outputs may come again, each first one in order.
+    assert list(dict.fromkeys(bench.outputs())) == [str(n) for n in range(40)]
+
+
+async def test_halving_finds_exactly_the_poison_and_the_rest_goes_on_in_order(bench: Bench) -> None:
+    values = [b"%d" % n for n in range(64)]
+    for place in (0, 17, 18, 63):
+        values[place] = b"poison %d" % place
+    await bench.lane().process(bench.batch(0, *values))
+    assert bench.outputs() == [value.decode() for value in values if not value.startswith(b"poison")]
+    dead = bench.installation.records("dead-letters")
+    assert [message.value() for message in dead] == [b"poison 0", b"poison 17", b"poison 18", b"poison 63"]
+    headers = dict(dead[1].headers() or [])
+    assert (headers["dlq.reason"], headers["dlq.offset"], headers["dlq.stage"]) == (b"tastes_bad", b"17", b"validate")
+
+
+async def test_a_bug_that_hits_one_record_twice_is_poison_and_one_that_passes_is_not(bench: Bench) -> None:
+    left = itertools.count()
+    bench.bug_at = lambda body: body == b"always" or (body == b"once" and next(left) < 1)
+    lane = bench.lane()
+    await lane.process(bench.batch(0, b"once"))
+    await lane.process(bench.batch(1, b"a", b"always", b"b"))
+    assert bench.outputs() == ["once", "a", "b"]
+    (dead,) = bench.installation.records("dead-letters")
+    headers = dict(dead.headers() or [])
+    assert (dead.value(), headers["dlq.reason"], headers["dlq.exception"]) == (b"always", b"bug", b"ZeroDivisionError")
+
+
+async def test_a_lane_stops_when_half_of_its_records_become_dead_letters(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = bench.lane()
+    values = [b"poison" if n % 2 else b"good" for n in range(lane_module.WATCHED_RECORDS)]
+    await lane.process(bench.batch(0, *values[:-2]))
+    with pytest.raises(LaneStopped, match="half of the last 1000 records"):
+        await lane.process(bench.batch(len(values) - 2, *values[-2:]))
+    # What was done is done: the lane goes on behind it once somebody has looked.
+    assert bench.next_offset() == len(values)
