@@ -12,6 +12,8 @@ MAX_RECORD_BYTES = 1_048_576
 MAX_TRANSIT_BYTES = 2_000_000
 #: Largest single event inside a payload, in bytes as sent.
 MAX_EVENT_BYTES = 262_144
+#: A context, in bytes: every event of a payload carries its payload's.
+MAX_CONTEXT_BYTES = 32_768
 #: Events in one payload.
 MAX_EVENTS = 500
 #: Nesting of free-form JSON, keys in one object, bytes in one key.

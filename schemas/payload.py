@@ -13,6 +13,7 @@ import msgspec
 from schemas.events import EMPTY_OBJECT
 from schemas.failures import Reason
 from schemas.limits import (
+    MAX_CONTEXT_BYTES,
     MAX_DEPTH,
     MAX_EVENT_BYTES,
     MAX_EVENTS,
@@ -87,6 +88,7 @@ _NO_SESSION = frozenset(
     ("null", "undefined", "none", "nil", "nan", "[object object]", "00000000-0000-0000-0000-000000000000")
 )
 _NAME = re.compile(r"[a-z0-9][a-z0-9._:-]*")
+_CONTEXT = f"a context is a plain JSON object of at most {MAX_CONTEXT_BYTES} bytes"
 _SPACES = re.compile(r"\s+")
 
 
@@ -95,8 +97,8 @@ def read_payload(body: bytes) -> TrackerPayload:
     envelope = _read_envelope(body)
     reasons: list[Reason] = []
     options = envelope.options if isinstance(envelope.options, dict) else {}
-    if not _is_object(envelope.context) or _parsed(envelope.context)[1]:
-        reasons.append(Reason("invalid_context", "/context", "the payload's context is not a plain JSON object"))
+    if not _is_context(envelope.context) or _parsed(envelope.context)[1]:
+        reasons.append(Reason("invalid_context", "/context", _CONTEXT))
         envelope.context = EMPTY_OBJECT
     source = _id_in(envelope.source, "/source/id", "invalid_source", reasons)
     session = _id_in(envelope.session, "/session/id", "invalid_id", reasons)
@@ -172,10 +174,10 @@ def _read_fields(sent: _SentEvent, event: TrackerEvent) -> None:
         event.properties = sent.properties
     else:
         reasons.append(Reason("invalid_properties", "/properties", "properties are a JSON object"))
-    if _is_object(sent.context):
+    if _is_context(sent.context):
         event.context = sent.context
     else:
-        reasons.append(Reason("invalid_context", "/context", "a context is a JSON object"))
+        reasons.append(Reason("invalid_context", "/context", _CONTEXT))
     options = sent.options if isinstance(sent.options, dict) else {}
     event.save = options.get("saveEvents") is not False
 
@@ -224,6 +226,10 @@ def _checked_id(value: Any) -> str | None:
         return None
     value = value.strip()
     return value if 0 < len(value) <= MAX_ID_CHARS and value.isprintable() else None
+
+
+def _is_context(raw: msgspec.Raw) -> bool:
+    return _is_object(raw) and len(bytes(raw)) <= MAX_CONTEXT_BYTES
 
 
 def _is_object(raw: msgspec.Raw) -> bool:

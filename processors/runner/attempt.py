@@ -46,7 +46,8 @@ class Attempt:
 
     async def run(self, connection: Connection, records: Sequence[Any]) -> StepOutcome:
         """The step over these records, inside the connection's transaction. Raises what is not about the data."""
-        step = self._stage.bind(self._toolbox(connection))
+        # Beside its tools a step may ask for its lane's partition, to keep what it counts apart from other lanes'.
+        step = self._stage.bind({**self._toolbox(connection), "partition": records[0].partition})
 
         async def under_savepoint(models: list[Any]) -> list[Message]:
             async with connection.transaction():

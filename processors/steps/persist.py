@@ -10,15 +10,14 @@ from schemas.events import AcceptedEvent, IdentifiedEvent
 
 
 async def persist(
-    events: Sequence[IdentifiedEvent], profiles: Profiles, recorded: Events, counters: Counters
+    events: Sequence[IdentifiedEvent], partition: int, profiles: Profiles, recorded: Events, counters: Counters
 ) -> list[AcceptedEvent]:
     """The events that are new, with their profile's counters as of each."""
     live = await profiles.lock_live({event.profile for event in events if event.profile})
     # Copies: a try that is rolled back must leave nothing in what the next one sees.
     mine = [msgspec.structs.replace(event, profile=event.profile and live[event.profile]) for event in events]
     outcome = await recorded.record(mine)
-    if events:
-        await recorded.count(events[0].origin.partition, outcome)
+    await recorded.count(partition, outcome)
     await counters.add(outcome.new)
     totals = await counters.load({event.profile for event in outcome.new if event.profile})
     return list(reversed([_accepted(event, totals) for event in reversed(outcome.new)]))

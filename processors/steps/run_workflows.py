@@ -119,11 +119,14 @@ class _Batch:
             job.changed = sorted({*job.changed, f"segments.{segment}"})
 
     def _emit(self, event: WorkflowRun, ran: Ran, node: str, payload: msgspec.Raw) -> None:
-        if event.hops >= MAX_HOPS or len(bytes(payload)) > MAX_RECORD_BYTES:
-            ran.errors.append((node, "loop_detected" if event.hops >= MAX_HOPS else "event_too_large"))
-            return
+        """The event is recorded already: what it may not emit is noted, and must not make a dead letter of it."""
         key = event.session or event.profile or event.id
-        self.emitted.append(EmittedEvent(key=key, hops=event.hops + 1, payload=payload))
+        if event.hops >= MAX_HOPS:
+            ran.errors.append((node, "loop_detected"))
+        elif len(bytes(payload)) + len(key.encode()) > MAX_RECORD_BYTES:
+            ran.errors.append((node, "event_too_large"))
+        else:
+            self.emitted.append(EmittedEvent(key=key, hops=event.hops + 1, payload=payload))
 
 
 def _payload(event: WorkflowRun, id: str, type: str, properties: dict[str, Any]) -> msgspec.Raw:

@@ -27,7 +27,11 @@ _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 async def validate(
-    payloads: Sequence[TrackedPayload], definitions: Definitions, profile_ids: ProfileIds, counts: SourceCounts
+    payloads: Sequence[TrackedPayload],
+    partition: int,
+    definitions: Definitions,
+    profile_ids: ProfileIds,
+    counts: SourceCounts,
 ) -> list[Any]:
     """One ValidEvent or RejectedEvent for each event; a DeadLetter for a payload that cannot be read as a whole."""
     out: list[Any] = []
@@ -42,8 +46,7 @@ async def validate(
         events = _Payload(tracked, payload, definitions, profile_ids).events()
         accepted[payload.source or ""] += len(events)
         out.extend(events)
-    if payloads:
-        await counts.accept(payloads[0].partition, accepted)
+    await counts.accept(partition, accepted)
     return out
 
 

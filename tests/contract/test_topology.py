@@ -82,7 +82,8 @@ async def test_every_tool_that_a_step_asks_for_is_provided(stage: Stage, tmp_pat
     settings = Settings(data=tmp_path, identity_key="x" * 32)
     async with httpx.AsyncClient() as client:
         tools = wiring._toolbox(stage, feed, settings, client)
-        stage.bind(tools(None if stage.outside else object()))  # raises KeyError for what is missing
+        # The runner adds the partition. Raises KeyError for what is missing.
+        stage.bind({**tools(None if stage.outside else object()), "partition": 0})
 
 
 def test_every_model_goes_to_one_topic_and_no_other_model_anywhere():

@@ -317,7 +317,6 @@ async def test_an_event_that_a_workflow_makes_too_large_leaves_its_cause_with_on
     assert outcome["big"]["errors"] == [{"node": "huge", "error": "event_too_large"}]
 
 
-@pytest.mark.xfail(strict=True, reason="run-workflows leaves the key out of account when it looks at the size")
 async def test_an_emitted_event_may_be_as_large_as_a_record_of_tracks_its_key_counted():
     """To the byte: what no record can hold is an error of its node, never of the event that led to it."""
     whole = " + ".join(["event.properties.s"] * 5 + ["event.properties.t"])
