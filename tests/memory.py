@@ -212,6 +212,7 @@ class Merges(Table):
         }
 
     async def carry_out(self, decisions: Sequence[Decision]) -> dict[str, str]:
+        before = part_of = {id: row.merged_into for id, row in self.memory.profiles.items()}
         final: dict[str, str] = {}
         for decision in decisions:
             if decision.conflict is not None:
@@ -219,9 +220,9 @@ class Merges(Table):
                 continue
             for absorbed in decision.absorbed:
                 self._absorb(absorbed, decision.survivor)
-                final = {id: decision.survivor if to == absorbed else to for id, to in final.items()}
-                final[absorbed] = decision.survivor
-        return final
+                part_of = {id: row.merged_into for id, row in self.memory.profiles.items()}
+                final |= {id: to for id, to in part_of.items() if to == decision.survivor and to != before.get(id)}
+        return {id: part_of[id] for id in final}
 
     def _absorb(self, absorbed: str, survivor: str) -> None:
         memory = self.memory

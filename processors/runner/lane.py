@@ -10,7 +10,7 @@ import contextlib
 import logging
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from processors.runner.attempt import Attempt, StepOutcome
@@ -73,12 +73,19 @@ class Lane:
         self._delivered: int | None = None
         self._recent: deque[bool] = deque(maxlen=WATCHED_RECORDS)
 
+    async def recover(self) -> None:
+        """Deliver what the lane's last life may have left undelivered, before anything new comes. Raises as process."""
+        await self._persistently(self._recover_once)
+
     async def process(self, batch: ReadBatch) -> None:
         """Do the batch, however often it takes. Raises LaneStopped, Fenced, and what is neither outage nor data."""
+        await self._persistently(lambda: self._process_once(batch))
+
+    async def _persistently(self, attempt: Callable[[], Awaitable[None]]) -> None:
         tries = 0
         while True:
             try:
-                return await self._process_once(batch)
+                return await attempt()
             except Exception as error:
                 cause = unavailable_cause(error)
                 # A lane that ends must not hold its row: whoever comes next would wait for it.
@@ -93,6 +100,11 @@ class Lane:
     async def close(self) -> None:
         """Let go of the connection; whatever was not committed never happened."""
         await self._forget_connection()
+
+    async def _recover_once(self) -> None:
+        connection = await self._open()
+        await self._lock_delivered(Progress(connection, self.key), connection)
+        await connection.rollback()
 
     async def _process_once(self, batch: ReadBatch) -> None:
         connection = await self._open()

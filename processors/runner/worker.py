@@ -96,7 +96,7 @@ class StageWorker:
             broker_heartbeat_interval=3,
         )
         app.stored_positions, app.topic_id = self._stored_positions, self._installation.topic_id
-        app.lanes_lost = self._end_lanes
+        app.lanes_lost, app.lanes_found = self._end_lanes, self._start_lanes
         for name in self._topics:
             topic = app.topic(name, key_type=None, value_type=None)
             app.agent(topic, name=f"{stage.name}-{name}")(self._consume)
@@ -131,6 +131,10 @@ class StageWorker:
         elif not self._failed.done():
             self._failed.set_exception(error)
 
+    def _start_lanes(self, found: set[TP]) -> None:
+        for tp in found:
+            self._lane(tp)
+
     async def _end_lanes(self, lost: set[TP]) -> None:
         ending = [self._lanes.pop(tp) for tp in lost if tp in self._lanes]
         for lane in ending:
@@ -154,9 +158,10 @@ class StageWorker:
 
 
 class _StageApp(BatchApp):
-    """Destroys lanes before and after Faust handles a rebalance: no lane outlives its assignment."""
+    """Lanes end before Faust handles a rebalance and start after it: none outlives its assignment."""
 
     lanes_lost: Callable[[set[TP]], Awaitable[None]]
+    lanes_found: Callable[[set[TP]], None]
 
     async def _on_partitions_revoked(self, revoked: set[TP]) -> None:
         await self.lanes_lost(revoked)
@@ -166,6 +171,7 @@ class _StageApp(BatchApp):
     async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         await self.lanes_lost(assigned)
         await super()._on_partitions_assigned(assigned, generation_id)
+        self.lanes_found(assigned)
 
 
 class _RunningLane:
@@ -203,6 +209,8 @@ class _RunningLane:
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
         try:
+            async with self._slots:
+                await self._lane.recover()
             while True:
                 events = await self._next()
                 async with self._slots:

@@ -12,17 +12,17 @@ from workflows.merging import decide
 
 
 async def merge(jobs: Sequence[MergeJob], definitions: Definitions, merges: Merges) -> list[SegmentationJob]:
-    """A segmentation job for each survivor, and one for each absorbed profile, whose last change it brings about."""
+    """A segmentation job for each survivor, and one for each profile that is now part of it: its last change."""
     claimed = [await _claimed(job, merges) for job in jobs]
     ids = {id for job in claimed for id in job.profiles}
     roots = await merges.lock(ids, definitions.unique_namespaces())
-    final = await merges.carry_out(decide(claimed, roots))
+    moved = await merges.carry_out(decide(claimed, roots))
     survivors: dict[str, list[str]] = {}
-    for absorbed, survivor in final.items():
+    for absorbed, survivor in moved.items():
         survivors.setdefault(survivor, []).append(absorbed)
     return [
         *(SegmentationJob(profile=id, changed=["merged"], absorbed=sorted(gone)) for id, gone in survivors.items()),
-        *(SegmentationJob(profile=absorbed, changed=["merged"]) for absorbed in final),
+        *(SegmentationJob(profile=absorbed, changed=["merged"]) for absorbed in moved),
     ]
 
 

@@ -81,7 +81,8 @@ class Merges:
         return found
 
     async def carry_out(self, decisions: Sequence[Decision]) -> dict[str, str]:
-        """Write the merges; every absorbed profile with the one that it is part of in the end."""
+        """Write the merges. Every profile whose pointer moved, with the one that it is part of in the end: the absorbed
+        ones, and those that had been absorbed by them."""
         await self._report_conflicts([decision for decision in decisions if decision.conflict])
         merged = [decision for decision in decisions if not decision.conflict]
         final = _final_survivors(merged)
@@ -91,8 +92,8 @@ class Merges:
             await self._move_traits(final)
             await self._move_counters(rows)
             await self._move_memberships(rows)
-            await self._point(rows)
-        return final
+            return await self._point(rows)
+        return {}
 
     async def _audit(self, merged: Iterable[Decision]) -> None:
         rows = [
@@ -153,12 +154,14 @@ class Merges:
             (rows,),
         )
 
-    async def _point(self, rows: str) -> None:
-        await self._connection.execute(
+    async def _point(self, rows: str) -> dict[str, str]:
+        cursor = await self._connection.execute(
             "with map as (select * from jsonb_to_recordset(%s::jsonb) as r(a uuid, s uuid)) "
-            "update profiles p set merged_into = map.s from map where p.id = map.a or p.merged_into = map.a",
+            "update profiles p set merged_into = map.s from map where p.id = map.a or p.merged_into = map.a "
+            "returning p.id::text, p.merged_into::text",
             (rows,),
         )
+        return dict(await cursor.fetchall())
 
     async def _report_conflicts(self, conflicts: Iterable[Decision]) -> None:
         for decision in conflicts:

@@ -36,7 +36,6 @@ def test_a_restarted_worker_goes_on_where_it_was_and_repeats_nothing(shop: Insta
     assert shop.one("select accepted from (select sum(accepted) as accepted from source_counts) s") == 40
 
 
-@pytest.mark.xfail(reason="lanes open with their first batch only, so a stored outbox waits for the next record")
 def test_a_restarted_worker_sends_a_stored_outbox_though_nothing_new_comes(shop: Installation) -> None:
     shop.start("validate")
     send(shop, "last")
