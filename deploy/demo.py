@@ -177,13 +177,15 @@ async def found(settings: Settings) -> Result:
 
 
 _TOTALS = """
-select count(*) filter (where type = 'order-completed'),
-       count(*) filter (where type = 'page-view'),
-       count(*) filter (where type = 'page-view' and not exists (
-           select from identifiers i join profiles who on who.id = i.profile_id
-           where i.namespace = 'customer-id'
-             and coalesce(who.merged_into, who.id) = coalesce(p.merged_into, p.id)))
-from events e left join profiles p on p.id = e.profile_id
+with customers as (
+    select distinct coalesce(p.merged_into, p.id) as id from identifiers i join profiles p on p.id = i.profile_id
+    where i.namespace = 'customer-id')
+select count(*) filter (where e.type = 'order-completed'),
+       count(*) filter (where e.type = 'page-view'),
+       count(*) filter (where e.type = 'page-view' and c.id is null)
+from events e
+left join profiles p on p.id = e.profile_id
+left join customers c on c.id = coalesce(p.merged_into, p.id)
 """
 
 

@@ -130,6 +130,7 @@ class EmbeddedKafka(EmbeddedServer):
             f"-Xms{min(self._heap_mb, 128)}m",
             f"-Xmx{self._heap_mb}m",
             "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
             "-XX:+UseCompactObjectHeaders",
             "-XX:+ExitOnOutOfMemoryError",
             "-XX:-UsePerfData",

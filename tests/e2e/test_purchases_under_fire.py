@@ -209,15 +209,14 @@ def test_the_destination_gets_each_change_under_one_id_and_ends_with_the_right_s
         assert by_id.setdefault(delivery["id"], message.value()) == message.value()
         if "event" not in delivery["body"]:
             place[delivery["id"]] = delivery["profile"], delivery["version"]
-            last[delivery["profile"]] = max(
-                delivery, last.get(delivery["profile"], delivery), key=lambda one: one["version"]
-            )
+            known = last.setdefault(delivery["profile"], delivery)
+            last[delivery["profile"]] = max(delivery, known, key=lambda one: one["version"])
     assert len(set(place.values())) == len(place)
-    # A profile that was merged later had its last word as itself; the survivor speaks for it since.
+    # Versions count within a profile. A customer may have been frequent on a profile that was merged away later.
     live = {id for (id,) in shop.sql("select id::text from profiles where merged_into is null")}
-    told = [one["body"] for profile, one in last.items() if profile in live]
-    assert {body["customer"]: (body["orders"], body["revenue"]) for body in told} == {
-        customer: (len(theirs), sum(row.dollars for row in theirs))
+    bodies = [delivery["body"] for profile, delivery in last.items() if profile in live]
+    assert sorted((body["customer"], body["orders"], body["revenue"]) for body in bodies) == sorted(
+        (customer, len(theirs), sum(row.dollars for row in theirs))
         for customer, theirs in customers(rows).items()
         if len(theirs) > 10
-    }
+    )
