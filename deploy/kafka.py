@@ -21,6 +21,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
 
 from deploy.settings import Settings
+from processors.runner.failures import Unavailable
 from schemas.topics import Topic
 
 TIMEOUT_S = 10
@@ -59,9 +60,12 @@ class KafkaAdmin:
         return {name: len(topic.partitions) for name, topic in topics.items()}
 
     async def topic_id(self, name: str) -> str:
-        """The id that Kafka gave this topic when it was made; `name` with prefix."""
+        """The id that Kafka gave this topic when it was made; `name` with prefix. Raises Unavailable."""
         future: Future[Any] = self._admin.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)[name]
-        return str((await asyncio.wrap_future(future)).topic_id)
+        try:
+            return str((await asyncio.wrap_future(future)).topic_id)
+        except KafkaException as error:
+            raise Unavailable("kafka") from error
 
     def end_offsets(self, topics: Collection[str]) -> dict[tuple[str, int], int]:
         """(topic without prefix, partition) to the offset behind its last committed record."""

@@ -2,55 +2,24 @@
 
 import asyncio
 import os
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-import click
 import httpx
 from confluent_kafka import KafkaException
 
-from deploy import demo
 from deploy.definitions import read_folder
-from deploy.embedded.process import EmbeddedError, EmbeddedServer, dying_with_parent, usable_port
+from deploy.embedded.process import EmbeddedError, EmbeddedServer, usable_port
 from deploy.feed import DefinitionsFeed
 from deploy.installation import apply_folder, create_topics, kafka_admin, migrate_database, publish_definitions
 from deploy.kafka import client_config
-from deploy.settings import Settings, SettingsError, stored_identity_key, write_running
-from deploy.wiring import DISPATCH, dispatchers, run_until_signal
-from processors.topology import PIPELINE
+from deploy.pipeline import STOP_WITHIN_S, Pipeline, say
+from deploy.settings import Settings, stored_identity_key, write_running
+from deploy.wiring import dispatchers, run_until_signal
 from schemas.topics import CONFIG
 from workflows.actions.builtin import load_actions
-
-#: The example definitions that the demo runs with.
-SHOP = Path(__file__).parent / "examples" / "shop"
-STOP_WITHIN_S = 6.0
-MAX_BACKOFF_S = 15.0
-#: A process that ran this long has started well: its next start comes without delay again.
-RAN_WELL_S = 60.0
-
-
-def say(line: str) -> None:
-    """One line for whoever watches; results go to stdout, progress here."""
-    click.echo(line, err=True)
-
-
-def parse_workers(given: Sequence[str]) -> dict[str, int]:
-    """`STAGE=N` options as numbers. Raises SettingsError."""
-    counts: dict[str, int] = {}
-    names = {stage.name for stage in PIPELINE}
-    for text in given:
-        name, _, number = text.partition("=")
-        if name not in names and not name.startswith(DISPATCH):
-            raise SettingsError(f"--workers {text}: there is no stage {name!r} (there are: {', '.join(sorted(names))})")
-        if not number.isdigit() or not 1 <= int(number) <= 64:
-            raise SettingsError(f"--workers {text}: the number of processes is 1 to 64")
-        counts[name] = int(number)
-    return counts
 
 
 class Services:
@@ -94,101 +63,6 @@ class Services:
             server.stop(STOP_WITHIN_S)
 
 
-class Child:
-    """One process of ours, started again when it dies."""
-
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        self.name, self._command, self._environment, self._log = name, command, environment, log
-        self._process: subprocess.Popen[bytes] | None = None
-        self._started = self._next_start = 0.0
-        self._deaths = 0
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process and self._process.poll() is None else None
-
-    def keep_running(self) -> None:
-        """Start it if it is not running and its time has come; say so when it died."""
-        now = time.monotonic()
-        if self._process is not None and self._process.poll() is not None:
-            self._deaths = 0 if now - self._started > RAN_WELL_S else self._deaths + 1
-            delay = min(MAX_BACKOFF_S, 0.5 * 2 ** min(self._deaths, 6)) if self._deaths > 1 else 0.2
-            code, self._process, self._next_start = self._process.returncode, None, now + delay
-            say(f"{self.name} ended with {code}; it starts again in {delay:.1f} s (its log: {self._log})")
-        if self._process is None and now >= self._next_start:
-            self._started = now
-            with self._log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    self._command,
-                    env=dict(self._environment),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                    preexec_fn=dying_with_parent(),
-                )
-
-    def terminate(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-
-    def wait_or_kill(self, until: float) -> None:
-        """Wait for its end until then, at most."""
-        if self._process is not None:
-            try:
-                self._process.wait(max(0.1, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-
-
-class Pipeline:
-    """The door and all stages as children of this process."""
-
-    def __init__(self, settings: Settings, workers: Mapping[str, int], environment: Mapping[str, str]) -> None:
-        self._settings, self._workers = settings, workers
-        self._environment = {**environment, **settings.environment()}
-        self._logs = settings.data / "logs"
-        self._logs.mkdir(parents=True, exist_ok=True)
-        self.children: dict[str, Child] = {}
-        self._add("ingest", ["ingest"])
-        for stage in PIPELINE:
-            self._add_stage(stage.name)
-
-    def _add_stage(self, name: str) -> None:
-        for number in range(1, self._workers.get(name, 1) + 1):
-            self._add(name if number == 1 else f"{name}-{number}", ["worker", name])
-
-    def _add(self, name: str, arguments: Sequence[str]) -> None:
-        command = [sys.executable, "-m", "deploy.cli", *arguments]
-        self.children[name] = Child(name, command, self._environment, self._logs / f"{name}.log")
-
-    def keep_running(self, wanted_dispatchers: Sequence[str]) -> None:
-        """Restart who died; start and stop dispatchers as destinations come and go."""
-        for name in wanted_dispatchers:
-            if name not in self.children:
-                self._add_stage(name)
-        for name in [name for name in self.children if name.startswith(DISPATCH)]:
-            if not any(name == wanted or name.startswith(f"{wanted}-") for wanted in wanted_dispatchers):
-                child = self.children.pop(name)
-                child.terminate()
-                child.wait_or_kill(time.monotonic() + STOP_WITHIN_S)
-        for child in self.children.values():
-            child.keep_running()
-
-    def stop(self) -> None:
-        for child in self.children.values():
-            child.terminate()
-        until = time.monotonic() + STOP_WITHIN_S
-        for child in self.children.values():
-            child.wait_or_kill(until)
-
-    def groups(self, wanted_dispatchers: Sequence[str]) -> dict[str, list[str]]:
-        """Every stage's consumer group, and the topics it reads."""
-        found = {stage.name: [topic.name for topic in stage.reads] for stage in PIPELINE}
-        return found | {name: [f"destination-{name[len(DISPATCH) :]}"] for name in wanted_dispatchers}
-
-
 def run_services(settings: Settings) -> None:
     """Embedded services until Ctrl-C or TERM."""
     with ExitStack() as stack:
@@ -212,59 +86,9 @@ def run_up(settings: Settings, definitions: Path | None, workers: Mapping[str, i
         running = prepare(services, settings, definitions, stack)
         pipeline = Pipeline(running, workers, os.environ)
         stack.callback(pipeline.stop)
-        run_until_signal(lambda stop: _with_pipeline(pipeline, services, running, stop, None))
+        run_until_signal(lambda stop: with_pipeline(pipeline, services, running, stop, None))
         say("stopping")
     say("stopped; data is kept for the next time")
-
-
-def run_demo(settings: Settings, data: Path, rows: int | None, exit_after: bool, as_json: bool) -> bool:
-    """The demo, in a folder and on ports of its own; whether what came out is what went in."""
-    purchases = demo.read_purchases(data)[:rows]
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headwater-demo-")))
-        folder.chmod(0o755)
-        own = Settings(data=folder, http_port=usable_port(0), partitions=settings.partitions, lanes=settings.lanes)
-        services = Services(own)
-        stack.callback(services.stop)
-        running = prepare(services, own, SHOP, stack, quiet=True)
-        pipeline = Pipeline(running, {}, os.environ)
-        stack.callback(pipeline.stop)
-        outcome = DemoRun(running, purchases, exit_after, as_json)
-        run_until_signal(lambda stop: _with_pipeline(pipeline, services, running, stop, outcome.run))
-    return outcome.right
-
-
-class DemoRun:
-    """Sends the purchases once everything is ready, waits until they are through, and shows what became of them."""
-
-    def __init__(self, settings: Settings, purchases: Sequence[demo.Purchase], exit_after: bool, as_json: bool) -> None:
-        self._settings, self._purchases = settings, purchases
-        self._exit_after, self._as_json = exit_after, as_json
-        self._sent = 0
-        self.right = False
-
-    async def run(self, stop: asyncio.Event) -> None:
-        wanted = demo.expected(self._purchases)
-        url = f"http://{self._settings.http_host}:{self._settings.http_port}"
-        say(f"sending {len(self._purchases):,} purchases, each as a page-view and an order")
-        started = time.monotonic()
-        sending = asyncio.create_task(demo.send(url, self._purchases, self._count))
-        await demo.wait_until_done(self._settings, wanted, self._show)
-        await sending
-        seconds = time.monotonic() - started
-        say("")
-        self.right = demo.report(wanted, await demo.found(self._settings), seconds, self._as_json)
-        if self._exit_after or not self.right:
-            stop.set()
-        else:
-            say(demo.try_next(self._settings))
-
-    def _count(self) -> None:
-        self._sent += 1
-
-    def _show(self, recorded: int, lag: int) -> None:
-        line = f"\r  sent {self._sent:,} payloads, recorded {recorded:,} events, {lag:,} records under way   "
-        click.echo(line, err=True, nl=False)
 
 
 def prepare(
@@ -282,7 +106,7 @@ def prepare(
     return running
 
 
-async def _with_pipeline(
+async def with_pipeline(
     pipeline: Pipeline,
     services: Services,
     settings: Settings,

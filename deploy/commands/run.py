@@ -29,7 +29,8 @@ def up(definitions: Path | None, workers: tuple[str, ...]) -> None:
     Kafka and PostgreSQL are started here unless HEADWATER_KAFKA and HEADWATER_DATABASE_URL point elsewhere. Data stays
     in the data folder (HEADWATER_DATA) for the next time. The log of each process lies in its folder `logs`.
     """
-    from deploy.supervisor import parse_workers, run_up
+    from deploy.pipeline import parse_workers
+    from deploy.supervisor import run_up
 
     run_up(load_settings(), definitions, parse_workers(workers))
 
@@ -119,7 +120,7 @@ def demo(exit_after: bool, as_json: bool, rows: int | None, data: Path) -> None:
     It has data and ports of its own: nothing you run otherwise is touched. Exits with 1 where what came out is not what
     went in.
     """
-    from deploy.supervisor import run_demo
+    from deploy.demo_run import run_demo
 
     if not run_demo(load_settings(), data, rows, exit_after, as_json):
         sys.exit(1)

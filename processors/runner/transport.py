@@ -12,14 +12,18 @@ from typing import Any
 
 import aiokafka
 import faust
+from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+
+from processors.runner.failures import Unavailable
 
 #: How long the broker may hold a fetch that has nothing: also how long a resumed partition may wait behind it.
 FETCH_WAIT_MS = 250
 #: How old the knowledge of a topic's id may be, in seconds. Reading it after each fetch would cost a request each.
 TOPIC_ID_AGE_S = 1.0
+RETRY_S = 0.5
 
 Positions = Mapping[TP, int]
 
@@ -103,7 +107,7 @@ class BatchConsumer(driver.Consumer):
             await self.perform_seek()
             return
         for topic_id, tp, records in await self._with_topic_ids(fetched):
-            if not self.flow_active or self.app.consumer_generation_id != generation:
+            if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
                 return
             start = self._starts.get(tp, records[0].offset)
             self._starts[tp] = records[-1].offset + 1
@@ -120,9 +124,18 @@ class BatchConsumer(driver.Consumer):
                 went_back = records[0].offset < self._starts.get(tp, 0)
                 known = self._topic_ids.get(tp.topic)
                 if known is None or went_back or now - known[1] > TOPIC_ID_AGE_S:
-                    known = self._topic_ids[tp.topic] = (await self.app.topic_id(tp.topic), now)
+                    known = self._topic_ids[tp.topic] = (await self._read_topic_id(tp.topic), now)
                 found.append((known[0], tp, records))
         return found
+
+    async def _read_topic_id(self, topic: str) -> str:
+        """However long it takes: the records are fetched, nobody would fetch them again."""
+        while not self.should_stop:
+            try:
+                return await self.app.topic_id(topic)
+            except Unavailable:
+                await asyncio.sleep(RETRY_S)
+        return ""
 
     def _message(self, batch: Batch, generation: int) -> ConsumerMessage:
         tp, last = batch.tp, batch.records[-1]
@@ -159,6 +172,18 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         made._isolation_level = "read_committed"
         made._fetch_max_wait_ms = FETCH_WAIT_MS
         return made
+
+    async def _commit(self, offsets: Positions) -> bool:
+        """Commits only inform tools that show lag: one that fails must not end the worker, as Faust's would."""
+        assigned = self.assignment()
+        mine = {driver.ensure_aiokafka_TP(tp): offset for tp, offset in offsets.items() if tp in assigned}
+        if not mine:
+            return False
+        try:
+            await self._ensure_consumer().commit(mine)
+        except KafkaError:
+            return False
+        return True
 
 
 class BatchTransport(driver.Transport):

@@ -3,29 +3,23 @@
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from processors.runner.attempt import Attempt, Toolbox
-from processors.runner.failures import Fenced, LaneStopped
+from processors.runner.failures import Fenced, LaneStopped, Unavailable
 from processors.runner.lane import Lane
 from processors.runner.publisher import Publishes
+from processors.runner.running_lane import RunningLane
 from processors.runner.stage import Stage
-from processors.runner.transport import Batch, BatchApp, BatchConsumer
+from processors.runner.transport import BatchApp, BatchConsumer
 from processors.storage.database import Connect
 from processors.storage.progress import LaneKey, stored_positions
 
 log = logging.getLogger("headwater.worker")
-
-#: Fetches that wait in a lane before its partition is paused.
-QUEUED_FETCHES = 2
-#: A lane rests this many times as long as its last batch took, unless that was a large one. So batches are small while
-#: there is time, and grow by themselves when the machine is busy, instead of many small ones keeping it busy.
-REST_FACTOR = 6.0
-MAX_REST_S = 0.15
 
 
 class Installation:
@@ -50,7 +44,7 @@ class StageWorker:
     def __init__(self, stage: Stage, installation: Installation, toolbox: Toolbox) -> None:
         self._stage, self._installation, self._toolbox = stage, installation, toolbox
         self._topics = {installation.prefix + topic.name: topic for topic in stage.reads}
-        self._lanes: dict[TP, _RunningLane] = {}
+        self._lanes: dict[TP, RunningLane] = {}
         self._slots = asyncio.Semaphore(installation.lanes)
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._app = self._build_app()
@@ -92,8 +86,8 @@ class StageWorker:
             broker_commit_interval=1.0,
             broker_max_poll_records=stage.max_records,
             consumer_max_fetch_size=1024 * 1024,
-            broker_session_timeout=30,
-            broker_heartbeat_interval=3,
+            broker_session_timeout=10,
+            broker_heartbeat_interval=2,
         )
         app.stored_positions, app.topic_id = self._stored_positions, self._installation.topic_id
         app.lanes_lost, app.lanes_found = self._end_lanes, self._start_lanes
@@ -107,7 +101,7 @@ class StageWorker:
             if event.message.generation_id == self._app.consumer_generation_id:
                 self._lane(event.message.tp).offer(event)
 
-    def _lane(self, tp: TP) -> "_RunningLane":
+    def _lane(self, tp: TP) -> "RunningLane":
         if tp not in self._lanes:
             topic = self._topics[tp.topic]
             key = LaneKey(self._stage.name, topic.name, tp.partition)
@@ -120,7 +114,7 @@ class StageWorker:
                 self._installation.publisher(key),
                 Attempt(self._stage, topic, self._toolbox),
             )
-            self._lanes[tp] = _RunningLane(lane, tp, consumer, self._slots, self._stage, self._lane_ended)
+            self._lanes[tp] = RunningLane(lane, tp, consumer, self._slots, self._stage, self._lane_ended)
         return self._lanes[tp]
 
     def _lane_ended(self, tp: TP, error: BaseException) -> None:
@@ -174,115 +168,6 @@ class _StageApp(BatchApp):
         self.lanes_found(assigned)
 
 
-class _RunningLane:
-    """A lane and the batches that wait for it."""
-
-    def __init__(
-        self,
-        lane: Lane,
-        tp: TP,
-        consumer: BatchConsumer,
-        slots: asyncio.Semaphore,
-        stage: Stage,
-        ended: Callable[[TP, BaseException], None],
-    ) -> None:
-        self._lane, self._tp, self._consumer, self._slots = lane, tp, consumer, slots
-        self._gather, self._full, self._ended = stage.gather, stage.max_records // 2, ended
-        self._waiting: deque[Any] = deque()
-        self._offered = asyncio.Event()
-        self._paused = False
-        self._task = asyncio.create_task(self._run(), name=str(lane.key))
-
-    def offer(self, event: Any) -> None:
-        """Queue a batch; pause the partition when enough of them wait, so that memory stays bounded."""
-        self._waiting.append(event)
-        self._offered.set()
-        if self._waiting_is_full() and self._gather is None:
-            self._pause()
-
-    async def end(self) -> None:
-        """Stop at once. What was not committed never happened."""
-        self._task.cancel()
-        await asyncio.wait({self._task})
-        await self._lane.close()
-
-    async def _run(self) -> None:
-        clock = asyncio.get_running_loop().time
-        try:
-            async with self._slots:
-                await self._lane.recover()
-            while True:
-                events = await self._next()
-                async with self._slots:
-                    started = clock()
-                    await self._lane.process(_joined(events))
-                for event in events:
-                    event.ack()
-                if _count(events) < self._full and not self._waiting_is_full():
-                    await asyncio.sleep(min(MAX_REST_S, REST_FACTOR * (clock() - started)))
-        except Exception as error:
-            self._ended(self._tp, error)
-
-    async def _next(self) -> list[Any]:
-        """The fetches that make up the next batch: those that wait; for a stage that gathers, as many as it wants."""
-        events = [await self._take()]
-        deadline = asyncio.get_running_loop().time() + (self._gather.seconds if self._gather else 0)
-        while not self._is_enough(events):
-            if not self._waiting and not await self._offered_before(deadline):
-                break
-            if self._waiting[0].value.start != events[-1].value.end:
-                break
-            events.append(self._waiting.popleft())
-        return events
-
-    def _is_enough(self, events: list[Any]) -> bool:
-        return _size(events) >= self._gather.bytes if self._gather else _count(events) >= self._full
-
-    async def _offered_before(self, deadline: float) -> bool:
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._offer_comes()
-        except TimeoutError:
-            return False
-        return True
-
-    async def _take(self) -> Any:
-        while not self._waiting:
-            await self._offer_comes()
-        return self._waiting.popleft()
-
-    async def _offer_comes(self) -> None:
-        self._offered.clear()
-        if self._paused:
-            self._paused = False
-            self._consumer.resume_partitions({self._tp})
-        await self._offered.wait()
-
-    def _waiting_is_full(self) -> bool:
-        return len(self._waiting) >= QUEUED_FETCHES
-
-    def _pause(self) -> None:
-        if not self._paused:
-            self._paused = True
-            self._consumer.pause_partitions({self._tp})
-
-
-def _joined(events: list[Any]) -> Batch:
-    first: Batch = events[0].value
-    if len(events) == 1:
-        return first
-    records = [record for event in events for record in event.value.records]
-    return Batch(first.tp, first.start, records, events[-1].value.topic_id)
-
-
-def _count(events: list[Any]) -> int:
-    return sum(len(event.value.records) for event in events)
-
-
-def _size(events: list[Any]) -> int:
-    return sum(len(record.value or b"") for event in events for record in event.value.records)
-
-
 class _PartitionLog:
     """The partition of a lane, asked through the worker's consumer."""
 
@@ -291,11 +176,17 @@ class _PartitionLog:
 
     async def committed(self) -> int | None:
         thread = self._consumer._thread
-        committed: int | None = await thread.call_thread(thread._ensure_consumer().committed, self._tp)
+        try:
+            committed: int | None = await thread.call_thread(thread._ensure_consumer().committed, self._tp)
+        except KafkaError as error:
+            raise Unavailable("kafka") from error
         return committed
 
     async def beginning(self) -> int:
-        return int((await self._consumer.earliest_offsets(self._tp))[self._tp])
+        try:
+            return int((await self._consumer.earliest_offsets(self._tp))[self._tp])
+        except KafkaError as error:
+            raise Unavailable("kafka") from error
 
     async def topic_id(self) -> str:
         return await self._installation.topic_id(self._tp.topic)

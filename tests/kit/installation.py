@@ -118,12 +118,6 @@ class Installation:
     def restart(self, name: str, stage: str = "") -> None:
         self._start(name, ["worker", stage or name])
 
-    def revive(self) -> None:
-        """Start again what has ended by itself, as a supervisor does."""
-        for name, child in self.children.items():
-            if not child.running and name != "ingest":
-                self.restart(name, name.removesuffix("-2"))
-
     def stop(self, name: str) -> None:
         """TERM, and wait for the end."""
         assert self.children.pop(name).terminate() == 0

@@ -1,0 +1,71 @@
+"""Runs the demo: an installation of its own, the purchases through it, the table."""
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from deploy import demo
+from deploy.embedded.process import usable_port
+from deploy.pipeline import Pipeline, say
+from deploy.settings import Settings
+from deploy.supervisor import Services, prepare, with_pipeline
+from deploy.wiring import run_until_signal
+
+#: The example definitions that the demo runs with.
+SHOP = Path(__file__).parent / "examples" / "shop"
+
+
+def run_demo(settings: Settings, data: Path, rows: int | None, exit_after: bool, as_json: bool) -> bool:
+    """The demo, in a folder and on ports of its own; whether what came out is what went in."""
+    purchases = demo.read_purchases(data)[:rows]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headwater-demo-")))
+        folder.chmod(0o755)
+        own = Settings(data=folder, http_port=usable_port(0), partitions=settings.partitions, lanes=settings.lanes)
+        services = Services(own)
+        stack.callback(services.stop)
+        running = prepare(services, own, SHOP, stack, quiet=True)
+        pipeline = Pipeline(running, {}, os.environ)
+        stack.callback(pipeline.stop)
+        outcome = DemoRun(running, purchases, exit_after, as_json)
+        run_until_signal(lambda stop: with_pipeline(pipeline, services, running, stop, outcome.run))
+    return outcome.right
+
+
+class DemoRun:
+    """Sends the purchases once everything is ready, waits until they are through, and shows what became of them."""
+
+    def __init__(self, settings: Settings, purchases: Sequence[demo.Purchase], exit_after: bool, as_json: bool) -> None:
+        self._settings, self._purchases = settings, purchases
+        self._exit_after, self._as_json = exit_after, as_json
+        self._sent = 0
+        self.right = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        wanted = demo.expected(self._purchases)
+        url = f"http://{self._settings.http_host}:{self._settings.http_port}"
+        say(f"sending {len(self._purchases):,} purchases, each as a page-view and an order")
+        started = time.monotonic()
+        sending = asyncio.create_task(demo.send(url, self._purchases, self._count))
+        await demo.wait_until_done(self._settings, wanted, self._show)
+        await sending
+        seconds = time.monotonic() - started
+        say("")
+        self.right = demo.report(wanted, await demo.found(self._settings), seconds, self._as_json)
+        if self._exit_after or not self.right:
+            stop.set()
+        else:
+            say(demo.try_next(self._settings))
+
+    def _count(self) -> None:
+        self._sent += 1
+
+    def _show(self, recorded: int, lag: int) -> None:
+        line = f"\r  sent {self._sent:,} payloads, recorded {recorded:,} events, {lag:,} records under way   "
+        click.echo(line, err=True, nl=False)

@@ -1,0 +1,133 @@
+"""The door and all stages as child processes; whoever dies is started again."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from deploy.embedded.process import dying_with_parent
+from deploy.settings import Settings, SettingsError
+from deploy.wiring import DISPATCH
+from processors.topology import PIPELINE
+
+STOP_WITHIN_S = 6.0
+MAX_BACKOFF_S = 15.0
+#: A process that ran this long has started well: its next start comes without delay again.
+RAN_WELL_S = 60.0
+
+
+def say(line: str) -> None:
+    """One line for whoever watches; results go to stdout, progress here."""
+    click.echo(line, err=True)
+
+
+def parse_workers(given: Sequence[str]) -> dict[str, int]:
+    """`STAGE=N` options as numbers. Raises SettingsError."""
+    counts: dict[str, int] = {}
+    names = {stage.name for stage in PIPELINE}
+    for text in given:
+        name, _, number = text.partition("=")
+        if name not in names and not name.startswith(DISPATCH):
+            raise SettingsError(f"--workers {text}: there is no stage {name!r} (there are: {', '.join(sorted(names))})")
+        if not number.isdigit() or not 1 <= int(number) <= 64:
+            raise SettingsError(f"--workers {text}: the number of processes is 1 to 64")
+        counts[name] = int(number)
+    return counts
+
+
+class Child:
+    """One process of ours, started again when it dies."""
+
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self.name, self._command, self._environment, self._log = name, command, environment, log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = self._next_start = 0.0
+        self._deaths = 0
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def keep_running(self) -> None:
+        """Start it if it is not running and its time has come; say so when it died."""
+        now = time.monotonic()
+        if self._process is not None and self._process.poll() is not None:
+            self._deaths = 0 if now - self._started > RAN_WELL_S else self._deaths + 1
+            delay = min(MAX_BACKOFF_S, 0.5 * 2 ** min(self._deaths, 6)) if self._deaths > 1 else 0.2
+            code, self._process, self._next_start = self._process.returncode, None, now + delay
+            say(f"{self.name} ended with {code}; it starts again in {delay:.1f} s (its log: {self._log})")
+        if self._process is None and now >= self._next_start:
+            self._started = now
+            with self._log.open("ab") as log:
+                self._process = subprocess.Popen(
+                    self._command,
+                    env=dict(self._environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    preexec_fn=dying_with_parent(),
+                )
+
+    def terminate(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def wait_or_kill(self, until: float) -> None:
+        """Wait for its end until then, at most."""
+        if self._process is not None:
+            try:
+                self._process.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+class Pipeline:
+    """The door and all stages as children of this process."""
+
+    def __init__(self, settings: Settings, workers: Mapping[str, int], environment: Mapping[str, str]) -> None:
+        self._settings, self._workers = settings, workers
+        self._environment = {**environment, **settings.environment()}
+        self._logs = settings.data / "logs"
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self.children: dict[str, Child] = {}
+        self._add("ingest", ["ingest"])
+        for stage in PIPELINE:
+            self._add_stage(stage.name)
+
+    def _add_stage(self, name: str) -> None:
+        for number in range(1, self._workers.get(name, 1) + 1):
+            self._add(name if number == 1 else f"{name}-{number}", ["worker", name])
+
+    def _add(self, name: str, arguments: Sequence[str]) -> None:
+        command = [sys.executable, "-m", "deploy.cli", *arguments]
+        self.children[name] = Child(name, command, self._environment, self._logs / f"{name}.log")
+
+    def keep_running(self, wanted_dispatchers: Sequence[str]) -> None:
+        """Restart who died; start and stop dispatchers as destinations come and go."""
+        for name in wanted_dispatchers:
+            if name not in self.children:
+                self._add_stage(name)
+        for name in [name for name in self.children if name.startswith(DISPATCH)]:
+            if not any(name == wanted or name.startswith(f"{wanted}-") for wanted in wanted_dispatchers):
+                child = self.children.pop(name)
+                child.terminate()
+                child.wait_or_kill(time.monotonic() + STOP_WITHIN_S)
+        for child in self.children.values():
+            child.keep_running()
+
+    def stop(self) -> None:
+        for child in self.children.values():
+            child.terminate()
+        until = time.monotonic() + STOP_WITHIN_S
+        for child in self.children.values():
+            child.wait_or_kill(until)
+
+    def groups(self, wanted_dispatchers: Sequence[str]) -> dict[str, list[str]]:
+        """Every stage's consumer group, and the topics it reads."""
+        found = {stage.name: [topic.name for topic in stage.reads] for stage in PIPELINE}
+        return found | {name: [f"destination-{name[len(DISPATCH) :]}"] for name in wanted_dispatchers}
