@@ -38,12 +38,12 @@ check: $(INSTALLED) ## lint, formatting, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# QUICK, ONLY and SEED reach these two through the environment, whether they were set there or on make's command line.
-bench: $(INSTALLED) ## measure throughput and latency (QUICK=1 for a short run)
-	$(BIN)/python -m tests.bench $(ARGS)
+bench: $(INSTALLED) ## measure the whole way, door to outbound topic, on the demo's purchases (ARGS='--rows 5000' for fewer)
+	@$(BIN)/headwater demo --exit --json $(ARGS)
 
-faults: $(INSTALLED) ## break things while events flow and count them (ONLY=name SEED=1 QUICK=1)
-	$(BIN)/python -m tests.faults $(ARGS)
+faults: $(INSTALLED) ## kill and stop processes, Kafka and PostgreSQL while events flow, and count
+	$(BIN)/python -m pytest tests/integration/test_lane.py tests/e2e/test_outages.py \
+	    tests/e2e/test_purchases_under_fire.py $(ARGS)
 
 clean: ## remove the environment and the caches; data of past runs stays
 	rm -rf $(VENV) $(VENV)-pins build dist *.egg-info
