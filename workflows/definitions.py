@@ -54,8 +54,12 @@ class EventSchema:
         found = []
         for error in self._validator.iter_errors(properties):
             path = "/properties" + "".join(f"/{_escaped(part)}" for part in error.instance_path)
-            rule = "/".join(map(str, error.schema_path))
-            found.append(Reason("schema_invalid", path, f"does not satisfy {rule}"))
+            # The name of a missing property is the schema's, not the sender's: it may be said.
+            if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required):
+                found.append(Reason("schema_invalid", f"{path}/{_escaped(error.kind.property)}", "is required"))
+            else:
+                rule = "/".join(map(str, error.schema_path))
+                found.append(Reason("schema_invalid", path, f"does not satisfy {rule}"))
             if len(found) == MAX_REASONS:
                 break
         return found

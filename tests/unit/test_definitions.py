@@ -101,7 +101,7 @@ ORDER = event_type(
     [
         ({"total": 1}, []),
         ({"total": 0.5, "lines": [{"discs": 1}], "mail": "a@b.example", "code": "AB", "else": {"x": 1}}, []),
-        ({}, ["/properties"]),
+        ({}, ["/properties/total"]),
         ({"total": "1"}, ["/properties/total"]),
         ({"total": -1, "lines": [{"discs": 1}, {"discs": 1.5}]}, ["/properties/lines/1/discs", "/properties/total"]),
         ({"total": 1, "a/b~c": 1}, ["/properties/a~1b~0c"]),
