@@ -142,6 +142,8 @@ class FencedPublisher:
             error: KafkaError = exception.args[0]
             if error.code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED):
                 raise Fenced(error.name()) from exception
+            if error.fatal():
+                raise PermanentDeliveryFailure(error.name()) from exception
             # Whatever became of the transaction, a new producer of the same name aborts what is left of it.
             self._producer = None
             raise Unavailable("kafka transaction") from exception
