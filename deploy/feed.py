@@ -35,8 +35,9 @@ class DefinitionsFeed:
         self._known: dict[str, AnyDefinition] = {}
         self._revision = 0
         self._loop = asyncio.get_running_loop()
-        #: Done when the definitions are there; carries the exception of a definition that this version cannot read.
+        #: Done when the definitions have been read to their end.
         self.ready: asyncio.Future[None] = self._loop.create_future()
+        #: Done, with its exception, when a definition came that this version cannot read: the process must end.
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._stopping = False
         self._consumer = Consumer(

@@ -13,7 +13,7 @@ from deploy.settings import Settings, SettingsError
 from deploy.wiring import DISPATCH
 from processors.topology import PIPELINE
 
-STOP_WITHIN_S = 6.0
+STOP_WITHIN_S = 5.0
 MAX_BACKOFF_S = 15.0
 #: A process that ran this long has started well: its next start comes without delay again.
 RAN_WELL_S = 60.0

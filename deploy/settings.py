@@ -34,9 +34,11 @@ class Settings(BaseModel):
     partitions: int = Field(default=4, ge=1, le=1000)
     replication: int = Field(default=1, ge=1, le=10)
     lanes: int = Field(default=4, ge=1, le=256)
+    session_timeout_s: int = Field(default=10, ge=1, le=300)
     identity_key: str = ""
     archive_url: str = ""
     max_in_flight: int = Field(default=2000, ge=1)
+    failpoint: str = ""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @model_validator(mode="after")

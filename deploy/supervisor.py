@@ -15,11 +15,15 @@ from deploy.embedded.process import EmbeddedError, EmbeddedServer, usable_port
 from deploy.feed import DefinitionsFeed
 from deploy.installation import apply_folder, create_topics, kafka_admin, migrate_database, publish_definitions
 from deploy.kafka import client_config
-from deploy.pipeline import STOP_WITHIN_S, Pipeline, say
+from deploy.pipeline import Pipeline, say
 from deploy.settings import Settings, stored_identity_key, write_running
 from deploy.wiring import dispatchers, run_until_signal
 from schemas.topics import CONFIG
 from workflows.actions.builtin import load_actions
+
+#: Together with the time that the pipeline's processes have: everything is down within ten seconds.
+SERVER_STOP_WITHIN_S = 2.0
+RESTART_AFTER_S = 5.0
 
 
 class Services:
@@ -28,6 +32,7 @@ class Services:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.servers: list[EmbeddedServer] = []
+        self._next_start = 0.0
 
     def start(self) -> Settings:
         """Start what is needed; the settings with the addresses filled in. Raises EmbeddedError."""
@@ -54,13 +59,17 @@ class Services:
     def restart_dead(self) -> None:
         """Start again what died."""
         for server in self.servers:
-            if not server.running:
-                say(f"{type(server).__name__} died; starting it again")
-                server.start()
+            if not server.running and time.monotonic() >= self._next_start:
+                say(f"{server.name} died; starting it again")
+                try:
+                    server.start()
+                except EmbeddedError as error:
+                    self._next_start = time.monotonic() + RESTART_AFTER_S
+                    say(f"{error}; trying again in {RESTART_AFTER_S:.0f} s")
 
     def stop(self) -> None:
         for server in self.servers:
-            server.stop(STOP_WITHIN_S)
+            server.stop(SERVER_STOP_WITHIN_S)
 
 
 def run_services(settings: Settings) -> None:
@@ -142,6 +151,9 @@ async def _supervise(
     started = time.monotonic()
     telling = asyncio.create_task(_tell_when_ready(pipeline, feed, settings, ready, started))
     while not stop.is_set():
+        for task in (telling, feed.failed):
+            if task.done() and task.exception() is not None:
+                task.result()
         services.restart_dead()
         pipeline.keep_running(dispatchers(feed.current) if feed.current else [])
         try:
@@ -164,7 +176,7 @@ async def _tell_when_ready(
                 answer = await client.get(f"{url}/ready", timeout=3)
                 if answer.status_code == 200 and await asyncio.to_thread(admin.settled, groups):
                     break
-            except (httpx.HTTPError, KafkaException):
+            except (httpx.HTTPError, KafkaException, TimeoutError):
                 pass  # not up yet: asked again below
             await asyncio.sleep(0.2)
     ready.set()

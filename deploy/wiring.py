@@ -14,7 +14,9 @@ import uvloop
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
+from psycopg import AsyncConnection
 
+from deploy.fail_points import fail_point, failing_connections
 from deploy.feed import DefinitionsFeed
 from deploy.kafka import KafkaAdmin, client_config
 from deploy.settings import Settings, SettingsError
@@ -22,6 +24,7 @@ from ingest.routes import Door
 from ingest.sink import Sink
 from processors.connectors.archive import Archive
 from processors.connectors.webhook import Webhook
+from processors.runner.fail_points import Reach
 from processors.runner.publisher import FencedPublisher, Publisher, Publishes
 from processors.runner.stage import Stage
 from processors.runner.worker import Installation, StageWorker
@@ -88,17 +91,24 @@ def run_until_signal(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
 
 
 async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
-    kafka = client_config(settings)
+    kafka, reach = client_config(settings), fail_point(settings.failpoint)
     async with _definitions(settings, stop) as feed:
         stage = find_stage(name, feed.get())
         admin = KafkaAdmin(kafka, settings.topic_prefix)
         installation = Installation(
             settings.kafka,
             settings.topic_prefix,
-            connector(settings.database_url, f"headwater {name}"),
+            connector(
+                settings.database_url,
+                f"headwater {name}",
+                3 * settings.session_timeout_s,
+                failing_connections(reach) if settings.failpoint else AsyncConnection,
+            ),
             admin.topic_id,
-            _publishers(stage, kafka, settings.topic_prefix),
+            _publishers(stage, kafka, settings.topic_prefix, reach),
             settings.lanes,
+            settings.session_timeout_s,
+            reach,
         )
         async with httpx.AsyncClient(follow_redirects=False, trust_env=False) as client:
             worker = StageWorker(stage, installation, _toolbox(stage, feed, settings, client))
@@ -126,10 +136,10 @@ def dispatchers(definitions: Definitions) -> list[str]:
     ]
 
 
-def _publishers(stage: Stage, kafka: Mapping[str, Any], prefix: str) -> Callable[[LaneKey], Publishes]:
+def _publishers(stage: Stage, kafka: Mapping[str, Any], prefix: str, reach: Reach) -> Callable[[LaneKey], Publishes]:
     if any(topic.fenced for topic in stage.writes):
-        return lambda key: FencedPublisher(kafka, prefix, f"{key.stage}-{key.topic}-{key.partition}")
-    shared = Publisher(kafka, prefix)
+        return lambda key: FencedPublisher(kafka, prefix, f"{key.stage}-{key.topic}-{key.partition}", reach)
+    shared = Publisher(kafka, prefix, reach)
     return lambda key: shared
 
 
@@ -140,7 +150,7 @@ def _toolbox(
     still: dict[str, Callable[[], Any]] = {
         "profile_ids": lambda: profile_ids(settings),
         "files": lambda: Archive(settings.archive()),
-        "webhook": lambda: Webhook(lambda: feed.get().destinations[stage.name[len(DISPATCH) :]], client),
+        "webhook": lambda: Webhook(lambda: feed.get().destinations.get(stage.name[len(DISPATCH) :]), client),
     }
     made = {name: make() for name, make in still.items() if name in stage.needs}
 
@@ -200,7 +210,7 @@ async def _stop_on(failed: "asyncio.Future[None]", stop: asyncio.Event) -> None:
 
 async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     kafka = client_config(settings)
-    sink = Sink(kafka, settings.topic_prefix + TRACKS.name)
+    sink = Sink(kafka, settings.topic_prefix + TRACKS.name, fail_point(settings.failpoint))
     feed = DefinitionsFeed(kafka, settings.topic_prefix + CONFIG.name, load_actions())
     door = Door(sink, lambda: feed.current, profile_ids(settings), settings.max_in_flight)
     server = Server(

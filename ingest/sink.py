@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -24,9 +24,9 @@ class SinkUnavailable(Exception):
 class Sink:
     """Writes payloads to `tracks`. Bounded: what does not fit is refused at once."""
 
-    def __init__(self, kafka: Mapping[str, Any], topic: str) -> None:
-        """To be made on the event loop that will write."""
-        self._topic = topic
+    def __init__(self, kafka: Mapping[str, Any], topic: str, reach: Callable[[str], None] = lambda name: None) -> None:
+        """To be made on the event loop that will write. `reach` is called at named places, for tests."""
+        self._topic, self._reach = topic, reach
         self._loop = asyncio.get_running_loop()
         self._producer = Producer(
             {
@@ -54,10 +54,12 @@ class Sink:
         def report(error: KafkaError | None, message: Any) -> None:
             self._report(future, error, message)
 
+        self._reach("before-door-produce")
         try:
             self._producer.produce(self._topic, body, key=key or None, headers=_HEADERS, on_delivery=report)
         except (BufferError, KafkaException) as error:
             raise SinkUnavailable from error
+        self._reach("after-door-produce")
         try:
             return await asyncio.wait_for(future, DEADLINE_S + 1)
         except TimeoutError as error:
@@ -65,11 +67,13 @@ class Sink:
 
     def _report(self, future: "asyncio.Future[Place]", error: KafkaError | None, message: Any) -> None:
         """On librdkafka's thread: reports are handed over in bundles, one wake-up of the loop for many."""
+        self._reach("before-door-report")
         with self._lock:
             first = not self._done
             self._done.append((future, error, message.partition() or 0, message.offset() or 0))
         if first:
             self._loop.call_soon_threadsafe(self._hand_over)
+        self._reach("after-door-report")
 
     def _hand_over(self) -> None:
         with self._lock:

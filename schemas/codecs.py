@@ -94,6 +94,7 @@ class DeadLetterCodec:
         headers = dict(record.headers)
         text = {name: (headers.get(f"dlq.{name}") or b"").decode("utf-8", "replace") for name in DEAD_LETTER_HEADERS}
         try:
+            _require_storable(text)
             return DeadLetter(
                 key=record.key,
                 value=record.value or b"",
@@ -116,6 +117,18 @@ class DeadLetterCodec:
             if (value := getattr(model, name)) not in (None, "")
         ]
         return Message(topic, model.key, model.value, headers)
+
+
+def _require_storable(text: dict[str, str]) -> None:
+    """Anybody may write to the topic: what PostgreSQL would refuse must not come back as a dead letter of its own."""
+    origin = _origin(text["origin"]) or Origin(0, 0, 0)
+    numbers = (int(text["partition"]), origin.partition, origin.ordinal)
+    if any("\0" in value for value in text.values()):
+        raise ValueError("a header holds U+0000")
+    if not all(abs(number) < 2**31 for number in numbers) or not all(
+        abs(number) < 2**63 for number in (int(text["offset"]), origin.offset)
+    ):
+        raise ValueError("a header holds a number out of range")
 
 
 def _hops(headers: tuple[tuple[str, bytes | None], ...]) -> int:

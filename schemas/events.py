@@ -77,6 +77,8 @@ class WorkflowRun(AcceptedEvent, kw_only=True, omit_defaults=True):
     """The event with the workflows that the rules chose for it, in order; maybe none."""
 
     workflows: list[str] = []
+    #: The config revision that the rules were of: who runs the workflows must know at least that one.
+    routed_revision: int = 0
 
 
 class EmittedEvent(msgspec.Struct, kw_only=True):

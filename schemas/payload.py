@@ -82,6 +82,9 @@ _envelope = msgspec.json.Decoder(_Envelope).decode
 _sent_event = msgspec.json.Decoder(_SentEvent).decode
 _anything = msgspec.json.Decoder().decode
 _LONG_NUMBER = re.compile(rb"[0-9]{16}")
+#: Numbers so small, or with so many digits behind the point, that PostgreSQL refuses what Python reads as 0.0.
+_TINY_NUMBER = re.compile(rb"[\[:,]\s*-?[0-9]+(?:\.[0-9]*)?[eE]-[0-9]{4,}")
+_LONG_FRACTION = re.compile(rb"[\[:,]\s*-?[0-9]+\.[0-9]{1000}")
 _LONG_KEY = re.compile(rb'"[^"]{%d,}"\s*:' % MAX_KEY_BYTES)
 #: What programs send as a session's id where they have none: it would make one person of all who do.
 _NO_SESSION = frozenset(
@@ -247,6 +250,8 @@ def _parsed(raw: msgspec.Raw) -> tuple[Any, Reason | None]:
         if "out of range" in str(error):
             return None, Reason("number_out_of_range", "", "a number is too large to store")
         return None, Reason("invalid_unicode", "", "a string holds half of a surrogate pair")
+    if _TINY_NUMBER.search(data) or _LONG_FRACTION.search(data):
+        return None, Reason("number_out_of_range", "", "a number has too many digits behind the point to store")
     return value, _walk(value, 0) if _deserves_a_walk(data) else None
 
 

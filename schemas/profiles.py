@@ -28,6 +28,8 @@ class Send(msgspec.Struct, kw_only=True, omit_defaults=True):
     destination: str
     event_type: str
     properties: dict[str, Any] = {}
+    #: The config revision of the workflow that sent it: the destination is known from there on.
+    revision: int = 0
 
 
 class SegmentationJob(msgspec.Struct, kw_only=True, omit_defaults=True):

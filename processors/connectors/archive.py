@@ -4,6 +4,7 @@ A file is named by the first and last offset in it. It is written aside, synced 
 moves on. A crash between can leave two files that overlap: readers take each coordinate once.
 """
 
+import asyncio
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import fastavro
 import fsspec
 
+from processors.runner.failures import Unavailable
 from schemas.events import TrackedPayload
 
 SCHEMA = fastavro.parse_schema(
@@ -42,9 +44,16 @@ class Archive:
         self._folder = Path(urlsplit(url).path) if urlsplit(url).scheme in ("", "file") else None
 
     async def write(self, payloads: Sequence[TrackedPayload]) -> None:
-        """Keep these payloads: consecutive records of one partition. Returns when they are durable."""
+        """Keep these payloads: consecutive records of one partition. Returns when durable; raises Unavailable."""
         first, last = payloads[0], payloads[-1]
         name = f"tracks/{first.partition}/{first.offset:020d}-{last.offset:020d}.avro"
+        try:
+            await asyncio.to_thread(self._write, name, payloads)
+        except Exception as error:
+            # Whatever it is, a full disk or a bucket's refusal, it is not about the payloads: they are bytes.
+            raise Unavailable(f"archive {type(error).__name__}") from error
+
+    def _write(self, name: str, payloads: Sequence[TrackedPayload]) -> None:
         data = _encode(payloads)
         if self._folder is not None:
             _write_durably(self._folder / name, data)
@@ -92,8 +101,9 @@ def _write_durably(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    for folder in (path.parent, path.parent.parent, path.parent.parent.parent):  # they may be new, too
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)

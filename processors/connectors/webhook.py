@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -10,7 +11,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 import msgspec
 
-from processors.runner.failures import Poison
+from processors.runner.failures import Poison, Unavailable
 from schemas.definitions import Destination
 from schemas.profiles import Delivery
 
@@ -21,18 +22,20 @@ RETRIED = frozenset({408, 425, 429})
 MAX_BACKOFF_S = 30.0
 #: Profiles served at the same time.
 PARALLEL = 16
+#: Deliveries remembered as taken: a few batches of all lanes.
+REMEMBERED = 20_000
 
 
 class Webhook:
     """One destination's client. A receiver that is down only delays this destination; it is tried until it answers."""
 
-    def __init__(self, destination: Callable[[], Destination], client: httpx.AsyncClient) -> None:
+    def __init__(self, destination: Callable[[], Destination | None], client: httpx.AsyncClient) -> None:
         """`destination` gives the definition in force; `client` is for this destination alone."""
         self._destination, self._client = destination, client
         self._slots = asyncio.Semaphore(PARALLEL)
         self._encode = msgspec.json.Encoder(decimal_format="number").encode
-        #: Deliveries of the batch in work that were taken: a second try of the batch does not send them again.
-        self._taken: set[str] = set()
+        #: The last deliveries that were taken: a second try of a batch, or of a part of it, does not send them again.
+        self._taken: OrderedDict[str, None] = OrderedDict()
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> None:
         """Return when all were taken. Raises Poison where one is refused for good."""
@@ -40,7 +43,6 @@ class Webhook:
         for delivery in deliveries:
             by_profile.setdefault(delivery.profile, []).append(delivery)
         results = await asyncio.gather(*map(self._in_order, by_profile.values()), return_exceptions=True)
-        self._taken &= {delivery.id for delivery in deliveries}
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -50,7 +52,9 @@ class Webhook:
             for delivery in deliveries:
                 if delivery.id not in self._taken:
                     await self._send(delivery)
-                    self._taken.add(delivery.id)
+                    self._taken[delivery.id] = None
+                    if len(self._taken) > REMEMBERED:
+                        self._taken.popitem(last=False)
 
     async def _send(self, delivery: Delivery) -> None:
         tries = 0
@@ -65,6 +69,8 @@ class Webhook:
     async def _try(self, delivery: Delivery) -> float | None:
         """None where it was taken, else the seconds that the receiver asks to be left alone."""
         destination = self._destination()
+        if destination is None:
+            raise Unavailable("destination removed")  # its deliveries wait; the topic's retention ends them
         headers = {
             **destination.headers,
             "content-type": "application/json",
@@ -74,7 +80,7 @@ class Webhook:
             response = await self._client.post(
                 str(destination.url), content=self._encode(delivery), headers=headers, timeout=destination.timeout_s
             )
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             log.warning("destination %s: %s", destination.id, type(error).__name__)
             return 0.0
         if response.is_success:

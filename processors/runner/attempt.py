@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from processors.runner.fail_points import Reach, nowhere
 from processors.runner.failures import Poison, poison_of, unavailable_cause
 from processors.runner.stage import Stage
 from processors.storage.database import Connection
@@ -41,8 +42,8 @@ class _Undecided(msgspec.Struct):
 class Attempt:
     """A stage's step, as often and in as small portions as it takes."""
 
-    def __init__(self, stage: Stage, topic: Topic, toolbox: Toolbox) -> None:
-        self._stage, self._topic, self._toolbox = stage, topic, toolbox
+    def __init__(self, stage: Stage, topic: Topic, toolbox: Toolbox, reach: Reach = nowhere) -> None:
+        self._stage, self._topic, self._toolbox, self._reach = stage, topic, toolbox, reach
 
     async def run(self, connection: Connection, records: Sequence[Any]) -> StepOutcome:
         """The step over these records, inside the connection's transaction. Raises what is not about the data."""
@@ -67,13 +68,17 @@ class Attempt:
     async def _run(self, step: _TryStep, records: Sequence[Any]) -> StepOutcome:
         messages: list[Message] = []
         good: list[_Undecided] = []
+        self._reach("before-decode")
         for raw in records:
             record = to_record(raw, self._topic.name)
             try:
                 good.append(_Undecided(record, self._topic.codec.decode(record)))
             except Undecodable as error:
                 messages.append(_dead_letter(record, None, Poison(error.reason, error.exception), self._stage.name))
+        self._reach("after-decode")
+        self._reach("before-step")
         messages += await self._halve(step, good)
+        self._reach("after-step")
         dead = sum(message.topic == DEAD_LETTERS.name for message in messages)
         return StepOutcome(messages, len(records), dead)
 
@@ -122,6 +127,8 @@ def to_record(raw: Any, topic: str) -> Record:
 
 def _dead_letter(record: Record, model: Any, poison: Poison, stage: str) -> Message:
     own_place = Origin(record.partition, record.offset, -1) if record.topic == "tracks" else None
+    # What a forged dead letter says of itself must not be repeated in the letter about it.
+    is_letter = record.topic == DEAD_LETTERS.name
     letter = DeadLetter(
         key=record.key,
         value=record.value or b"",
@@ -130,8 +137,8 @@ def _dead_letter(record: Record, model: Any, poison: Poison, stage: str) -> Mess
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
-        origin=getattr(model, "origin", own_place),
-        source=getattr(model, "source", ""),
+        origin=None if is_letter else getattr(model, "origin", own_place),
+        source="" if is_letter else getattr(model, "source", ""),
         exception=poison.exception,
     )
     return topic_of(letter).encode(letter)

@@ -1,6 +1,8 @@
 """What can go wrong in a batch, by name. (The third name, Rejected, is a model: schemas.failures.RejectedEvent.)"""
 
 import psycopg
+from aiokafka.errors import KafkaError
+from confluent_kafka import KafkaException
 
 #: SQLSTATE classes and codes that mean that the world is wrong, not the record.
 _UNAVAILABLE_CLASSES = frozenset({"08", "40", "53", "57", "58"})
@@ -35,6 +37,8 @@ def unavailable_cause(error: BaseException) -> str | None:
     """What is unavailable, where the error says that something is; None where the error is about the data or a bug."""
     if isinstance(error, Unavailable):
         return error.cause
+    if isinstance(error, OSError | KafkaException | KafkaError):
+        return type(error).__name__  # a full disk, a network, a broker, a timeout
     if isinstance(error, psycopg.Error):
         state = error.sqlstate
         if state is None:

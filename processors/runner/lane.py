@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from processors.runner.attempt import Attempt, StepOutcome
+from processors.runner.fail_points import Reach, nowhere
 from processors.runner.failures import LaneStopped, Unavailable, unavailable_cause
 from processors.runner.publisher import Publishes
 from processors.runner.stage import Stage
@@ -64,13 +65,26 @@ class Lane:
     """Processes batches one after another; see the module's docstring."""
 
     def __init__(
-        self, key: LaneKey, stage: Stage, kafka: Log, connect: Connect, publisher: Publishes, attempt: Attempt
+        self,
+        key: LaneKey,
+        stage: Stage,
+        kafka: Log,
+        connect: Connect,
+        publisher: Publishes,
+        attempt: Attempt,
+        slots: asyncio.Semaphore | None = None,
+        holes: bool = False,
+        reach: Reach = nowhere,
     ) -> None:
+        """`slots` bounds how many lanes work at a time. `holes`: offsets may be missing (a topic written in
+        transactions, whose markers take offsets)."""
+        self._slots, self._holes, self._reach = slots or asyncio.Semaphore(), holes, reach
         self.key, self._stage, self._log = key, stage, kafka
         self._connect, self._publisher, self._attempt = connect, publisher, attempt
         self._connection: Connection | None = None
         #: The row's next_offset when its outputs were last known to be delivered; None: not known.
         self._delivered: int | None = None
+        self._seen_hole: int | None = None
         self._recent: deque[bool] = deque(maxlen=WATCHED_RECORDS)
 
     async def recover(self) -> None:
@@ -85,7 +99,8 @@ class Lane:
         tries = 0
         while True:
             try:
-                return await attempt()
+                async with self._slots:  # not while waiting: a lane that retries blocks no other
+                    return await attempt()
             except Exception as error:
                 cause = unavailable_cause(error)
                 # A lane that ends must not hold its row: whoever comes next would wait for it.
@@ -109,7 +124,9 @@ class Lane:
     async def _process_once(self, batch: ReadBatch) -> None:
         connection = await self._open()
         progress = Progress(connection, self.key)
+        self._reach("before-lock")
         row = await self._lock_delivered(progress, connection)
+        self._reach("after-lock")
         self._require_same_topic(row, batch.topic_id)
         if batch.start > row.next_offset:
             await connection.rollback()
@@ -117,6 +134,11 @@ class Lane:
         records = [record for record in batch.records if record.offset >= row.next_offset]
         if records and records[0].offset > row.next_offset:
             await self._require_no_loss(row.next_offset)
+            if not self._holes and self._seen_hole != row.next_offset:
+                # Not trusted before it was seen twice: the second time in what is read from exactly there.
+                self._seen_hole = row.next_offset
+                await connection.rollback()
+                return self._log.seek(row.next_offset)
         if not records:
             await connection.rollback()
         elif self._stage.outside:
@@ -138,9 +160,15 @@ class Lane:
         await self._finish(progress, connection, outcome, end)
 
     async def _finish(self, progress: Progress, connection: Connection, outcome: StepOutcome, end: int) -> None:
+        self._reach("before-checkpoint")
         await progress.store(end, outcome.messages)
+        self._reach("after-checkpoint")
+        self._reach("before-commit")
         await connection.commit()
+        self._reach("after-commit")
+        self._reach("before-produce")
         await self._publish(outcome.messages, end)
+        self._reach("after-produce")
         self._watch(outcome)
 
     async def _lock_delivered(self, progress: Progress, connection: Connection) -> ProgressRow:
@@ -173,7 +201,7 @@ class Lane:
         if committed is not None and committed > row.next_offset:
             raise LaneStopped(
                 f"Kafka has committed {committed}, PostgreSQL only {row.next_offset}: the database went back in time "
-                f"(a restore?); `headwater recover` mends it"
+                f"(a restore?); going on would skip what it has lost"
             )
         return connection
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from processors.runner.fail_points import Reach, nowhere
 from processors.runner.failures import Fenced, Unavailable
 from schemas.codecs import Message
 
@@ -38,17 +39,20 @@ class PermanentDeliveryFailure(Exception):
 class _Reports:
     """Counts the delivery reports of one batch; they come on librdkafka's thread."""
 
-    def __init__(self, expected: int) -> None:
+    def __init__(self, expected: int, reach: Reach) -> None:
+        self._reach = reach
         self._loop = asyncio.get_running_loop()
         self._left = expected
         self._error: KafkaError | None = None
         self.done: asyncio.Future[None] = self._loop.create_future()
 
     def report(self, error: KafkaError | None, message: Any) -> None:
+        self._reach("before-report")
         self._left -= 1
         self._error = self._error or error
         if self._left == 0:
             self._loop.call_soon_threadsafe(self._finish)
+        self._reach("after-report")
 
     def _finish(self) -> None:
         if self.done.done():
@@ -62,8 +66,8 @@ class _Reports:
 class Publisher:
     """One producer for all lanes of a process."""
 
-    def __init__(self, kafka: Mapping[str, Any], prefix: str = "") -> None:
-        self._prefix = prefix
+    def __init__(self, kafka: Mapping[str, Any], prefix: str = "", reach: Reach = nowhere) -> None:
+        self._prefix, self._reach = prefix, reach
         self._producer = Producer({**SAFE, "message.timeout.ms": 0, "queue.buffering.max.messages": 500_000, **kafka})
         self._closed = False
         threading.Thread(target=self._poll, name="delivery-reports", daemon=True).start()
@@ -74,7 +78,7 @@ class Publisher:
     async def publish(self, messages: Sequence[Message]) -> None:
         if not messages:
             return
-        reports = _Reports(len(messages))
+        reports = _Reports(len(messages), self._reach)
         for message in messages:
             while not self._accepts(message, reports):  # noqa: ASYNC110  librdkafka has no event for "queue has room"
                 await asyncio.sleep(0.01)
@@ -99,8 +103,8 @@ class Publisher:
 class FencedPublisher:
     """A lane's own producer, its transactional.id used purely as a fence: opening it shuts out the previous owner."""
 
-    def __init__(self, kafka: Mapping[str, Any], prefix: str, name: str) -> None:
-        self._prefix = prefix
+    def __init__(self, kafka: Mapping[str, Any], prefix: str, name: str, reach: Reach = nowhere) -> None:
+        self._prefix, self._reach = prefix, reach
         self._config = {
             **SAFE,
             "transactional.id": f"{prefix}{name}",
@@ -133,7 +137,9 @@ class FencedPublisher:
                     break
                 except BufferError:
                     producer.poll(0.01)
+        self._reach("before-report")
         producer.commit_transaction(30)
+        self._reach("after-report")
 
     def _guarded(self, call: Any) -> None:
         try:

@@ -7,6 +7,7 @@ from typing import Any
 
 from faust.types import TP
 
+from processors.runner.fail_points import Reach, nowhere
 from processors.runner.lane import Lane
 from processors.runner.stage import Stage
 from processors.runner.transport import Batch, BatchConsumer
@@ -27,22 +28,25 @@ class RunningLane:
         lane: Lane,
         tp: TP,
         consumer: BatchConsumer,
-        slots: asyncio.Semaphore,
         stage: Stage,
         ended: Callable[[TP, BaseException], None],
+        reach: Reach = nowhere,
     ) -> None:
-        self._lane, self._tp, self._consumer, self._slots = lane, tp, consumer, slots
+        self._lane, self._tp, self._consumer, self._reach = lane, tp, consumer, reach
         self._gather, self._full, self._ended = stage.gather, stage.max_records // 2, ended
         self._waiting: deque[Any] = deque()
         self._offered = asyncio.Event()
-        self._paused = False
+        self._paused = self._dead = False
         self._task = asyncio.create_task(self._run(), name=str(lane.key))
 
     def offer(self, event: Any) -> None:
         """Queue a batch; pause the partition when enough of them wait, so that memory stays bounded."""
+        if self._dead:  # it may have been resumed after it ended: Faust resumes all partitions after an assignment
+            self._consumer.pause_partitions({self._tp})
+            return
         self._waiting.append(event)
         self._offered.set()
-        if self._waiting_is_full() and self._gather is None:
+        if self._waiting_is_full():
             self._pause()
 
     async def end(self) -> None:
@@ -54,18 +58,20 @@ class RunningLane:
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
         try:
-            async with self._slots:
-                await self._lane.recover()
+            await self._lane.recover()
             while True:
                 events = await self._next()
-                async with self._slots:
-                    started = clock()
-                    await self._lane.process(_joined(events))
+                started = clock()
+                await self._lane.process(_joined(events))
+                self._reach("before-acknowledge")
                 for event in events:
                     event.ack()
+                self._reach("after-acknowledge")
                 if _count(events) < self._full and not self._waiting_is_full():
                     await asyncio.sleep(min(MAX_REST_S, REST_FACTOR * (clock() - started)))
         except Exception as error:
+            self._dead = True
+            self._waiting.clear()
             self._ended(self._tp, error)
 
     async def _next(self) -> list[Any]:
@@ -104,6 +110,8 @@ class RunningLane:
         await self._offered.wait()
 
     def _waiting_is_full(self) -> bool:
+        if self._gather is not None:
+            return _size(list(self._waiting)) >= self._gather.bytes
         return len(self._waiting) >= QUEUED_FETCHES
 
     def _pause(self) -> None:

@@ -81,6 +81,7 @@ class BatchConsumer(driver.Consumer):
         wanted = {tp: stored.get(tp, offset or 0) for tp, offset in committed.items()}
         await self.seek_wait(wanted)
         self._starts.update(wanted)
+        self._seeks.clear()
         self._stored.clear()
         return wanted
 
@@ -106,12 +107,20 @@ class BatchConsumer(driver.Consumer):
         if not self.flow_active:
             await self.perform_seek()
             return
-        for topic_id, tp, records in await self._with_topic_ids(fetched):
+        waiting = await self._with_topic_ids(fetched)
+        while waiting:
             if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
+                self._give_back(waiting)
                 return
+            topic_id, tp, records = waiting.pop(0)
             start = self._starts.get(tp, records[0].offset)
             self._starts[tp] = records[-1].offset + 1
             yield tp, self._message(Batch(tp, start, records, topic_id), generation)
+
+    def _give_back(self, fetched: Iterable[tuple[str, TP, list[Any]]]) -> None:
+        """What was fetched and is not handed on must be fetched again: the client counts it as read."""
+        for _, tp, records in fetched:
+            self._seeks.setdefault(tp, self._starts.get(tp, records[0].offset))
 
     async def _with_topic_ids(self, fetched: Mapping[TP, list[Any]]) -> list[tuple[str, TP, list[Any]]]:
         """A batch of a topic that was deleted and made again must not pass for the old one's: its id is read again when

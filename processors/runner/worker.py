@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from processors.runner.attempt import Attempt, Toolbox
+from processors.runner.fail_points import Reach, nowhere
 from processors.runner.failures import Fenced, LaneStopped, Unavailable
 from processors.runner.lane import Lane
 from processors.runner.publisher import Publishes
@@ -33,9 +35,12 @@ class Installation:
         topic_id: Callable[[str], Awaitable[str]],
         publisher: Callable[[LaneKey], Publishes],
         lanes: int,
+        session_timeout_s: float = 10,
+        reach: Reach = nowhere,
     ) -> None:
         self.kafka, self.prefix, self.connect = kafka, prefix, connect
         self.topic_id, self.publisher, self.lanes = topic_id, publisher, lanes
+        self.session_timeout_s, self.reach = session_timeout_s, reach
 
 
 class StageWorker:
@@ -45,6 +50,7 @@ class StageWorker:
         self._stage, self._installation, self._toolbox = stage, installation, toolbox
         self._topics = {installation.prefix + topic.name: topic for topic in stage.reads}
         self._lanes: dict[TP, RunningLane] = {}
+        self._reviving: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(installation.lanes)
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._app = self._build_app()
@@ -86,8 +92,8 @@ class StageWorker:
             broker_commit_interval=1.0,
             broker_max_poll_records=stage.max_records,
             consumer_max_fetch_size=1024 * 1024,
-            broker_session_timeout=10,
-            broker_heartbeat_interval=2,
+            broker_session_timeout=self._installation.session_timeout_s,
+            broker_heartbeat_interval=self._installation.session_timeout_s / 5,
         )
         app.stored_positions, app.topic_id = self._stored_positions, self._installation.topic_id
         app.lanes_lost, app.lanes_found = self._end_lanes, self._start_lanes
@@ -112,9 +118,12 @@ class StageWorker:
                 _PartitionLog(consumer, tp, self._installation),
                 self._installation.connect,
                 self._installation.publisher(key),
-                Attempt(self._stage, topic, self._toolbox),
+                Attempt(self._stage, topic, self._toolbox, self._installation.reach),
+                self._slots,
+                topic.fenced,
+                self._installation.reach,
             )
-            self._lanes[tp] = RunningLane(lane, tp, consumer, self._slots, self._stage, self._lane_ended)
+            self._lanes[tp] = RunningLane(lane, tp, consumer, self._stage, self._lane_ended, self._installation.reach)
         return self._lanes[tp]
 
     def _lane_ended(self, tp: TP, error: BaseException) -> None:
@@ -122,8 +131,19 @@ class StageWorker:
         if isinstance(error, LaneStopped | Fenced):
             log.error("lane %s[%d] stopped: %s", tp.topic, tp.partition, error)
             self._consumer().pause_partitions({tp})
+            if isinstance(error, Fenced):
+                self._reviving.add(asyncio.create_task(self._revive(tp, self._app.consumer_generation_id)))
         elif not self._failed.done():
             self._failed.set_exception(error)
+
+    async def _revive(self, tp: TP, generation: int) -> None:
+        """Whoever fenced the lane may have been a worker on its last breath: if the partition is still ours after a
+        while, a new lane takes it, and begins at PostgreSQL's position."""
+        await asyncio.sleep(random.uniform(1, 5))
+        if generation == self._app.consumer_generation_id and tp in self._lanes:
+            await self._end_lanes({tp})
+            self._start_lanes({tp})
+            self._consumer().resume_partitions({tp})
 
     def _start_lanes(self, found: set[TP]) -> None:
         for tp in found:
@@ -137,12 +157,14 @@ class StageWorker:
     async def _stored_positions(self, partitions: set[TP]) -> dict[TP, int]:
         """Where to begin. Nothing where PostgreSQL cannot say: lanes then find out themselves and seek back."""
         try:
-            connection = await self._installation.connect()
+            async with asyncio.timeout(10):
+                connection = await self._installation.connect()
+                async with connection:
+                    topics = [topic.name for topic in self._stage.reads]
+                    positions = await stored_positions(connection, self._stage.name, topics)
         except Exception as error:
             log.warning("PostgreSQL cannot say where to begin (%s); lanes will", type(error).__name__)
             return {}
-        async with connection:
-            positions = await stored_positions(connection, self._stage.name, [t.name for t in self._stage.reads])
         names = {topic.name: name for name, topic in self._topics.items()}
         found = {TP(names[topic], partition): offset for (topic, partition), offset in positions.items()}
         return {tp: offset for tp, offset in found.items() if tp in partitions}

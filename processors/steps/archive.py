@@ -16,6 +16,7 @@ class _Outline(msgspec.Struct):
 
     source: Source = msgspec.field(default_factory=Source)
     options: Any = None
+    events: Any = None
 
 
 _outline_of = msgspec.json.Decoder(_Outline).decode
@@ -34,7 +35,13 @@ def _may_keep(payload: TrackedPayload, definitions: Definitions) -> bool:
         sent = _outline_of(payload.body or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return True  # what cannot be read is kept: nobody asked otherwise
-    if isinstance(sent.options, dict) and sent.options.get("saveEvents") is False:
+    if any(isinstance(options, dict) and options.get("saveEvents") is False for options in _options(sent)):
         return False
     source = definitions.sources.get(sent.source.id.strip())
     return source is None or (source.archive and not source.ephemeral)
+
+
+def _options(sent: _Outline) -> list[Any]:
+    """The payload's options and those of its events: one that must not be stored keeps the payload out."""
+    events = sent.events if isinstance(sent.events, list) else []
+    return [sent.options, *(event.get("options") for event in events if isinstance(event, dict))]

@@ -12,6 +12,10 @@ from workflows.rules import choose_workflows
 async def route(events: Sequence[AcceptedEvent], definitions: Definitions) -> list[WorkflowRun]:
     """Each event with its workflows."""
     return [
-        WorkflowRun(**msgspec.structs.asdict(event), workflows=choose_workflows(event, definitions)[0])
+        WorkflowRun(
+            **msgspec.structs.asdict(event),
+            workflows=choose_workflows(event, definitions)[0],
+            routed_revision=definitions.revision,
+        )
         for event in events
     ]

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from processors.runner.failures import Unavailable
 from processors.storage.memberships import SegmentMemberships
 from processors.storage.profiles import Profiles
 from processors.storage.runs import Runs, Traits
@@ -30,7 +31,12 @@ async def run_workflows(
     traits: Traits,
     members: SegmentMemberships,
 ) -> list[Any]:
-    """Merge jobs, emitted events, and a segmentation job for each profile that an event touched."""
+    """Merge jobs, emitted events, and a segmentation job for each profile that an event touched.
+
+    Raises Unavailable where the rules knew definitions that are not here yet: a moment later they are.
+    """
+    if any(run.routed_revision > definitions.revision for run in runs):
+        raise Unavailable("definitions behind")
     live = await profiles.lock_live({run.profile for run in runs if run.profile}, exclusively=True)
     wanted: dict[Any, WorkflowRun] = {run.origin: run for run in runs if run.workflows}
     done = await finished.done(list(wanted)) if wanted else set()
@@ -97,6 +103,7 @@ class _Batch:
                     job.sends.append(
                         Send(
                             id=derived_id(*effect),
+                            revision=self._definitions.revision,
                             destination=destination,
                             event_type=event.type,
                             properties=properties,

@@ -114,11 +114,14 @@ class _Payload:
             received_at=received_at,
             properties=event.properties,
             context=_merged(payload.context, event.context),
-            save=event.save and payload.save_events and not self._source.ephemeral,
+            save=self._may_save(event),
             time_corrected=ahead,
             hops=self._tracked.hops,
             revision=self._definitions.revision,
         )
+
+    def _may_save(self, event: TrackerEvent) -> bool:
+        return event.save and self._payload.save_events and not self._source.ephemeral
 
     def _rejected(self, origin: Origin, event: TrackerEvent, raw: msgspec.Raw, reasons: list[Reason]) -> RejectedEvent:
         return RejectedEvent(
@@ -128,7 +131,7 @@ class _Payload:
             type=event.type,
             reasons=reasons,
             received_at=self._tracked.received_at,
-            payload=_single(self._payload, raw),
+            payload=_single(self._payload, raw) if self._may_save(event) else msgspec.Raw(b"{}"),
             revision=self._definitions.revision,
         )
 

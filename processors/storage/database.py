@@ -12,10 +12,6 @@ Connect = Callable[[], Awaitable[Connection]]
 
 #: A frozen worker must not hold its row, a dead network must be noticed, a statement must end.
 LANE_OPTIONS: dict[str, Any] = {
-    "options": (
-        "-c idle_in_transaction_session_timeout=30s -c lock_timeout=10s -c statement_timeout=120s "
-        "-c timezone=UTC -c jit=off"
-    ),
     "connect_timeout": "5",
     "keepalives": "1",
     "keepalives_idle": "5",
@@ -25,12 +21,21 @@ LANE_OPTIONS: dict[str, Any] = {
 }
 
 
-def connector(url: str, application_name: str) -> Connect:
-    """A function that opens connections for lanes: READ COMMITTED, one transaction at a time, statements prepared."""
+def connector(
+    url: str, application_name: str, idle_s: float = 30, kind: type[Connection] = psycopg.AsyncConnection
+) -> Connect:
+    """A function that opens connections for lanes: READ COMMITTED, one transaction at a time, statements prepared.
+
+    One that idles in a transaction for `idle_s` seconds is ended by PostgreSQL: its process must be frozen.
+    """
+    options = (
+        f"-c idle_in_transaction_session_timeout={int(idle_s * 1000)} -c lock_timeout=10s -c statement_timeout=120s "
+        "-c timezone=UTC -c jit=off"
+    )
 
     async def connect() -> Connection:
-        return await psycopg.AsyncConnection.connect(
-            url, application_name=application_name, prepare_threshold=1, **LANE_OPTIONS
+        return await kind.connect(
+            url, application_name=application_name, prepare_threshold=1, options=options, **LANE_OPTIONS
         )
 
     return connect

@@ -79,7 +79,7 @@ class Events:
             "properties, context) "
             "select source, id, decode(fingerprint, 'hex'), p, o, n, type, profile_id, session_id, occurred_at, "
             "received_at, saved, time_corrected, hops, revision, reused_id, properties, context "
-            f"from jsonb_to_recordset(%s::jsonb) as {_ROW} "
+            f"from jsonb_to_recordset(%s::jsonb) as {_ROW} order by source, id "
             "on conflict do nothing returning origin_partition, origin_offset, origin_ordinal".encode(),
             (as_json([_row(event, reused.get(event.origin)) for event in events]),),
         )
@@ -113,7 +113,7 @@ class Events:
         cursor = await self._connection.execute(
             "insert into event_duplicates (origin_partition, origin_offset, origin_ordinal, source, id, received_at) "
             "select p, o, n, source, id, at from jsonb_to_recordset(%s::jsonb) "
-            "as r(p int, o bigint, n int, source text, id text, at timestamptz) "
+            "as r(p int, o bigint, n int, source text, id text, at timestamptz) order by p, o, n "
             "on conflict do nothing returning source",
             (as_json(rows),),
         )

@@ -18,7 +18,7 @@ each_topic = pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.na
 header_values = st.none() | st.binary(max_size=6)
 names = st.sampled_from(["headwater-hops", "headwater-bridge", "dlq.partition", "dlq.offset", "dlq.origin", "x", ""])
 headers = st.lists(st.tuples(names, header_values), max_size=6).map(tuple)
-text = st.text(st.characters(codec="utf-8"), max_size=20)
+text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 
 
 def record(value: bytes | None = b"{}", headers: tuple = (), timestamp: int = 0, key: bytes | None = None) -> Record:
@@ -158,3 +158,20 @@ def test_a_dead_letter_without_its_place_is_refused(damage: dict[str, bytes | No
     with pytest.raises(Undecodable) as caught:
         DeadLetterCodec().decode(record(b"x", tuple((good | damage).items())))
     assert caught.value.reason == "not_a_dead_letter"
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"dlq.source": b"a\0b"},
+        {"dlq.partition": b"99999999999"},
+        {"dlq.offset": b"9" * 30},
+        {"dlq.origin": b"1/2/99999999999"},
+        {"dlq.partition": b"one"},
+    ],
+    ids=repr,
+)
+def test_a_dead_letter_that_could_not_be_stored_is_refused(forged: dict[str, bytes]):
+    headers = {"dlq.partition": b"0", "dlq.offset": b"1", **forged}
+    with pytest.raises(Undecodable, match="not_a_dead_letter"):
+        DeadLetterCodec().decode(record(b"x", tuple(headers.items())))

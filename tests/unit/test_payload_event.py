@@ -254,3 +254,14 @@ def test_the_time_may_stand_in_a_time_object_and_insert_comes_first():
     assert read({"type": "a", "time": both, "timestamp": "2022-01-01T00:00:00Z"}).occurred_at.year == 2022
     assert read({"type": "a", "time": {}}).occurred_at is None
     assert reasons_of({"type": "a", "time": {"create": "now"}}) == [("invalid_timestamp", "/time/create")]
+
+
+@pytest.mark.parametrize("number", [b"1e-20000", b"-2.5E-16500", b"0." + b"0" * 1200 + b"1"], ids=lambda n: repr(n[:9]))
+def test_a_number_that_postgresql_cannot_hold_is_refused_though_python_reads_zero(number: bytes):
+    event = read_event(msgspec.Raw(b'{"type":"a","properties":{"n":%s}}' % number))
+    assert [reason.code for reason in event.reasons] == ["number_out_of_range"]
+
+
+def test_small_numbers_and_texts_that_look_like_tiny_ones_are_welcome():
+    raw = b'{"type":"a","properties":{"n":1e-300,"m":0.000000001,"order":"e-20000","text":"1e-20000"}}'
+    assert read_event(msgspec.Raw(raw)).reasons == []

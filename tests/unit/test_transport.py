@@ -1,0 +1,55 @@
+"""What the transport does with records that it fetched and may not hand on."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from faust.types import TP
+
+from processors.runner.transport import BatchConsumer
+
+PLACE = TP("tracks", 0)
+
+
+def consumer(fetches: list[dict[TP, list[Any]]], while_fetching: Any) -> BatchConsumer:
+    """A consumer without Kafka: only what getmany touches."""
+    made = object.__new__(BatchConsumer)
+    made.app = SimpleNamespace(consumer_generation_id=1, topic_id=_topic_id)
+    made._starts, made._seeks, made._stored, made._topic_ids = {PLACE: 100}, {}, {}, {}
+    made._resumed = asyncio.Event()
+    made.flow_active, made.sought = True, []
+    made._get_active_partitions = lambda: {PLACE}
+    made.assignment = lambda: {PLACE}
+
+    async def fetch(**_: Any) -> dict[TP, list[Any]]:
+        while_fetching(made)
+        return fetches.pop(0)
+
+    async def seek(wanted: dict[TP, int]) -> None:
+        made.sought.append(dict(wanted))
+
+    made._getmany, made.seek_wait = fetch, seek
+    return made
+
+
+async def _topic_id(topic: str) -> str:
+    return "id"
+
+
+def records(first: int, last: int) -> dict[TP, list[Any]]:
+    return {PLACE: [SimpleNamespace(offset=n, timestamp=0, timestamp_type=0, value=b"") for n in range(first, last)]}
+
+
+async def test_a_fetch_that_spans_a_rebalance_is_fetched_again(monkeypatch: Any):
+    monkeypatch.setattr(BatchConsumer, "should_stop", False)
+    rebalances = [True, False]
+
+    def while_fetching(made: BatchConsumer) -> None:
+        if rebalances.pop(0):
+            made.app.consumer_generation_id += 1
+
+    made = consumer([records(100, 150), records(100, 150)], while_fetching)
+    assert [one async for one in made.getmany(timeout=1)] == []
+    found = [message.value async for _, message in made.getmany(timeout=1)]
+    assert made.sought == [{PLACE: 100}]
+    assert [(batch.start, batch.end) for batch in found] == [(100, 150)]
