@@ -2,7 +2,9 @@
 
 import click
 
+from deploy.commands.failures import COMMANDS as FAILURES
 from deploy.commands.look import COMMANDS as LOOK
+from deploy.commands.operate import COMMANDS as OPERATE
 from deploy.commands.run import COMMANDS as RUN
 
 
@@ -20,7 +22,7 @@ def main() -> None:
     """
 
 
-for command in (*RUN, *LOOK):
+for command in (*RUN, *LOOK, *FAILURES, *OPERATE):
     main.add_command(command)
 
 

@@ -9,6 +9,7 @@ from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
     ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -37,15 +38,15 @@ class KafkaAdmin:
 
     def __init__(self, kafka: Mapping[str, Any], prefix: str) -> None:
         self._admin = AdminClient(dict(kafka))
-        self._kafka, self._prefix = dict(kafka), prefix
+        self._kafka, self.prefix = dict(kafka), prefix
 
     def create_topics(self, topics: Iterable[Topic], partitions: int, replication: int) -> list[str]:
         """Make those that are missing; their names. What exists is left as it is."""
         existing = self.existing()
-        missing = [topic for topic in topics if self._prefix + topic.name not in existing]
+        missing = [topic for topic in topics if self.prefix + topic.name not in existing]
         if not missing:
             return []
-        made = self._admin.create_topics([_new_topic(t, self._prefix, partitions, replication) for t in missing])
+        made = self._admin.create_topics([_new_topic(t, self.prefix, partitions, replication) for t in missing])
         for future in made.values():
             try:
                 future.result(TIMEOUT_S)
@@ -71,9 +72,9 @@ class KafkaAdmin:
         """(topic without prefix, partition) to the offset behind its last committed record."""
         existing = self.existing()
         asked = {
-            TopicPartition(self._prefix + topic, partition): OffsetSpec.latest()  # type: ignore[no-untyped-call]
+            TopicPartition(self.prefix + topic, partition): OffsetSpec.latest()  # type: ignore[no-untyped-call]
             for topic in topics
-            for partition in range(existing.get(self._prefix + topic, 0))
+            for partition in range(existing.get(self.prefix + topic, 0))
         }
         if not asked:
             return {}
@@ -81,33 +82,64 @@ class KafkaAdmin:
             asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_S
         )
         return {
-            (tp.topic[len(self._prefix) :], tp.partition): future.result(TIMEOUT_S).offset
+            (tp.topic[len(self.prefix) :], tp.partition): future.result(TIMEOUT_S).offset
             for tp, future in futures.items()
         }
+
+    def begin_offsets(self, topic: str) -> dict[int, int]:
+        """The first offset that exists, by partition; `topic` without prefix."""
+        name = self.prefix + topic
+        asked = {
+            TopicPartition(name, partition): OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+            for partition in range(self.existing().get(name, 0))
+        }
+        if not asked:
+            return {}
+        futures = self._admin.list_offsets(asked, request_timeout=TIMEOUT_S)
+        return {tp.partition: future.result(TIMEOUT_S).offset for tp, future in futures.items()}
+
+    def committed(self, group: str, topic: str) -> dict[int, int]:
+        """What a consumer group has told Kafka of its positions, by partition; names without prefix."""
+        partitions = range(self.existing().get(self.prefix + topic, 0))
+        asked = [TopicPartition(self.prefix + topic, partition) for partition in partitions]
+        request = [ConsumerGroupTopicPartitions(self.prefix + group, asked)]
+        (future,) = self._admin.list_consumer_group_offsets(request, request_timeout=TIMEOUT_S).values()
+        return {tp.partition: tp.offset for tp in future.result(TIMEOUT_S).topic_partitions if tp.offset >= 0}
 
     def settled(self, groups: Mapping[str, Collection[str]]) -> bool:
         """Whether each group (name without prefix, with the topics it reads) is stable and has all partitions."""
         existing = self.existing()
         futures = self._admin.describe_consumer_groups(
-            [self._prefix + group for group in groups], request_timeout=TIMEOUT_S
+            [self.prefix + group for group in groups], request_timeout=TIMEOUT_S
         )
         for name, future in futures.items():
             group = future.result(TIMEOUT_S)
-            wanted = sum(existing.get(self._prefix + topic, 0) for topic in groups[name[len(self._prefix) :]])
+            wanted = sum(existing.get(self.prefix + topic, 0) for topic in groups[name[len(self.prefix) :]])
             held = sum(len(member.assignment.topic_partitions) for member in group.members if member.assignment)
             if group.state != ConsumerGroupState.STABLE or held < wanted:
                 return False
         return True
 
-    def read(self, topic: str, starts: Mapping[int, int] | None = None) -> Iterator[KafkaMessage]:
-        """What a topic (name without prefix) holds now, from these offsets on by partition, or from the beginning."""
-        ends = {partition: end for (_, partition), end in self.end_offsets([topic]).items()}
+    def read(
+        self, topic: str, starts: Mapping[int, int] | None = None, only: int | None = None
+    ) -> Iterator[KafkaMessage]:
+        """What a topic (name without prefix) holds now, from these offsets on by partition, or from the beginning; of
+        all partitions or `only` one."""
+        ends = {
+            partition: end for (_, partition), end in self.end_offsets([topic]).items() if only in (None, partition)
+        }
         consumer = Consumer(
-            {**self._kafka, "group.id": "headwater-reader", "enable.auto.commit": False, "enable.partition.eof": True}
+            {
+                **self._kafka,
+                "group.id": "headwater-reader",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+            }
         )
         starting = {partition: (starts or {}).get(partition, OFFSET_BEGINNING) for partition in ends}
         left = {partition for partition, end in ends.items() if starting[partition] < end}
-        consumer.assign([TopicPartition(self._prefix + topic, p, starting[p]) for p in left])
+        consumer.assign([TopicPartition(self.prefix + topic, p, starting[p]) for p in left])
         try:
             while left:
                 for message in consumer.consume(1000, 1.0):

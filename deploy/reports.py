@@ -10,6 +10,7 @@ from psycopg.rows import DictRow, TupleRow, dict_row
 
 from deploy.kafka import KafkaAdmin
 from processors.topology import PIPELINE
+from schemas.failures import RUNNER_REASONS
 from schemas.topics import CATALOGUE
 
 Report = AsyncConnection[TupleRow]
@@ -41,11 +42,14 @@ class Accounting(msgspec.Struct):
     id_reused: int = 0
     rejected: int = 0
     dead_letters: int = 0
+    #: Failures that an operator gave up.
+    dropped: int = 0
 
     @property
     def under_way(self) -> int:
         """Accepted events that have no outcome yet; 0 when nothing is moving."""
-        return self.accepted - self.recorded - self.duplicates - self.rejected - self.dead_letters
+        outcomes = self.recorded + self.duplicates + self.rejected + self.dead_letters + self.dropped
+        return self.accepted - outcomes
 
 
 class Status(msgspec.Struct):
@@ -101,7 +105,9 @@ async def status(connection: Report, admin: KafkaAdmin) -> Status:
     idle = await _pairs(
         connection, "select stage, extract(epoch from now() - max(updated_at))::float from stage_progress group by 1"
     )
-    dead = await _pairs(connection, "select stage, count(*) from failures where kind = 'dead-letter' group by 1")
+    dead = await _pairs(
+        connection, "select stage, count(*) from failures where kind = 'dead-letter' and state = 'open' group by 1"
+    )
     stages = [
         StageStatus(
             stage=stage,
@@ -126,20 +132,35 @@ async def _pairs(connection: Report, query: str) -> dict[str, Any]:
 
 
 async def accounting(connection: Report) -> list[Accounting]:
-    """accepted = recorded + duplicates + rejected + dead letters + under way, per source, exactly (one snapshot)."""
-    cursor = await connection.execute(
-        "select source, sum(accepted)::bigint, sum(recorded)::bigint, sum(duplicates)::bigint, sum(id_reused)::bigint, "
-        "sum(rejected)::bigint, sum(dead)::bigint from ("
-        "select source, accepted, 0 as recorded, 0 as duplicates, 0 as id_reused, 0 as rejected, 0 as dead "
-        "from source_counts union all "
-        "select source, 0, recorded, duplicates, id_reused, 0, 0 from recorded_counts union all "
-        "select source, 0, 0, 0, 0, count(*) filter (where kind = 'rejected'), "
-        # What fails behind persist is recorded already: that is its outcome here.
-        "count(*) filter (where kind = 'dead-letter' and stage in ('validate', 'identify', 'persist')) "
-        "from failures where topic = 'tracks' group by source"
-        ") everything group by source order by source"
-    )
+    """accepted = recorded + duplicates + rejected + dead letters + dropped + under way, per source, exactly (one
+    snapshot)."""
+    cursor = await connection.execute(_ACCOUNTING, (list(RUNNER_REASONS),))
     return [Accounting(*row) for row in await cursor.fetchall()]
+
+
+#: What fails behind persist is recorded already: that is its outcome here. What the runner took for poison in validate,
+#: no step has counted: it counts here. A failure that was sent again has its outcome elsewhere.
+_ACCOUNTING = """
+with failed as (
+    select source, state, kind,
+           stage = 'validate' and kind = 'dead-letter' and reasons->0->>'code' = any(%s) as uncounted
+    from failures
+    where topic = 'tracks' and state <> 'replayed'
+      and (kind = 'rejected' or stage in ('validate', 'identify', 'persist', 'record-failures'))
+)
+select source, sum(accepted)::bigint, sum(recorded)::bigint, sum(duplicates)::bigint, sum(id_reused)::bigint,
+       sum(rejected)::bigint, sum(dead)::bigint, sum(dropped)::bigint
+from (
+    select source, accepted, 0 as recorded, 0 as duplicates, 0 as id_reused, 0 as rejected, 0 as dead, 0 as dropped
+    from source_counts
+    union all select source, 0, recorded, duplicates, id_reused, 0, 0, 0 from recorded_counts
+    union all select source, count(*) filter (where uncounted), 0, 0, 0,
+                     count(*) filter (where state = 'open' and kind = 'rejected'),
+                     count(*) filter (where state = 'open' and kind = 'dead-letter'),
+                     count(*) filter (where state = 'dropped')
+              from failed group by source
+) everything group by source order by source
+"""
 
 
 async def rows(connection: Report, query: str, values: Mapping[str, Any]) -> list[DictRow]:
@@ -265,20 +286,3 @@ async def _profile_id(connection: Report, key: str) -> str | None:
         query = "select coalesce(merged_into, id)::text as id from profiles where id::text = lower(%(id)s)"
         found = await rows(connection, query, {"id": key})
     return found[0]["id"] if found else None
-
-
-async def rejected(connection: Report, limit: int, **filters: Any) -> list[DictRow]:
-    """Rejected events, latest first. Filters: source, type, reason (a code)."""
-    conditions = {
-        "source": "source = %(source)s",
-        "type": "type = %(type)s",
-        "reason": "reasons @> jsonb_build_array(jsonb_build_object('code', %(reason)s::text))",
-    }
-    given = {name: value for name, value in filters.items() if value is not None}
-    where = " and ".join(["kind = 'rejected'", *(conditions[name] for name in given)])
-    return await rows(
-        connection,
-        "select event_id, source, type, reasons, failed_at, partition || '/' || \"offset\" || '/' || ordinal as origin "
-        f"from failures where {where} order by failed_at desc limit %(limit)s",
-        {**given, "limit": limit},
-    )

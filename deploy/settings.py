@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 _PREFIX = "HEADWATER_"
 #: Written by whoever started embedded services, so that other commands find them.
 RUNNING_FILE = "running.json"
+#: Partitions that a topic can have, at most; origins of the next life of `tracks` begin there.
+LINEAGE_PARTITIONS = 1000
 
 
 class SettingsError(ValueError):
@@ -34,6 +36,7 @@ class Settings(BaseModel):
     partitions: int = Field(default=4, ge=1, le=1000)
     replication: int = Field(default=1, ge=1, le=10)
     lanes: int = Field(default=4, ge=1, le=256)
+    lineage: int = Field(default=0, ge=0, le=2_000_000)
     session_timeout_s: int = Field(default=10, ge=1, le=300)
     identity_key: str = ""
     archive_url: str = ""
@@ -46,6 +49,11 @@ class Settings(BaseModel):
         if self.identity_key and not 16 <= len(self.identity_key.encode()) <= 64:
             raise ValueError("identity_key has 16 to 64 bytes")
         return self
+
+    @property
+    def first_partition(self) -> int:
+        """What the partitions of `tracks` are counted from in origins, so that two lives of the topic never mix."""
+        return self.lineage * LINEAGE_PARTITIONS
 
     @property
     def running_file(self) -> Path:

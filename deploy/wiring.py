@@ -37,12 +37,14 @@ from processors.storage.memberships import SegmentMemberships, Versions
 from processors.storage.merges import Merges
 from processors.storage.profiles import Profiles
 from processors.storage.progress import LaneKey
+from processors.storage.replayed import Replayed
 from processors.storage.runs import Runs, Traits
 from processors.topology import PIPELINE, dispatch_to
 from schemas.topics import CONFIG, TRACKS
 from workflows.actions.builtin import load_actions
 from workflows.definitions import Definitions
 from workflows.identity import ProfileIds
+from workflows.replays import Replays
 
 log = logging.getLogger("headwater")
 
@@ -109,6 +111,7 @@ async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
             settings.lanes,
             settings.session_timeout_s,
             reach,
+            settings.first_partition,
         )
         async with httpx.AsyncClient(follow_redirects=False, trust_env=False) as client:
             worker = StageWorker(stage, installation, _toolbox(stage, feed, settings, client))
@@ -149,6 +152,7 @@ def _toolbox(
     """Makes the tools that the stage's step names, on the connection of the lane that asks."""
     still: dict[str, Callable[[], Any]] = {
         "profile_ids": lambda: profile_ids(settings),
+        "replays": lambda: Replays(identity_key(settings)),
         "files": lambda: Archive(settings.archive()),
         "webhook": lambda: Webhook(lambda: feed.get().destinations.get(stage.name[len(DISPATCH) :]), client),
     }
@@ -166,6 +170,7 @@ def _toolbox(
 #: Storage that steps ask for by parameter name.
 _STORAGE: Mapping[str, Callable[[Connection], Any]] = {
     "counts": SourceCounts,
+    "replayed": Replayed,
     "identities": Identities,
     "profiles": Profiles,
     "recorded": Events,
@@ -181,9 +186,14 @@ _STORAGE: Mapping[str, Callable[[Connection], Any]] = {
 
 def profile_ids(settings: Settings) -> ProfileIds:
     """The installation's profile ids. Raises SettingsError without a key."""
+    return ProfileIds(identity_key(settings))
+
+
+def identity_key(settings: Settings) -> bytes:
+    """What ids are minted and replays are signed with. Raises SettingsError where it is not set."""
     if not settings.identity_key:
         raise SettingsError("HEADWATER_IDENTITY_KEY is not set: all doors and workers need the same one")
-    return ProfileIds(settings.identity_key.encode())
+    return settings.identity_key.encode()
 
 
 @contextlib.asynccontextmanager
@@ -212,7 +222,7 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     kafka = client_config(settings)
     sink = Sink(kafka, settings.topic_prefix + TRACKS.name, fail_point(settings.failpoint))
     feed = DefinitionsFeed(kafka, settings.topic_prefix + CONFIG.name, load_actions())
-    door = Door(sink, lambda: feed.current, profile_ids(settings), settings.max_in_flight)
+    door = Door(sink, lambda: feed.current, profile_ids(settings), settings.max_in_flight, settings.first_partition)
     server = Server(
         door,
         address=settings.http_host,

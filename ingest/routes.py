@@ -28,9 +28,16 @@ class Door:
     """The application: `POST /track`, `/health`, `/ready`, `/metrics`."""
 
     def __init__(
-        self, sink: Sink, definitions: Callable[[], Definitions | None], profile_ids: ProfileIds, max_in_flight: int
+        self,
+        sink: Sink,
+        definitions: Callable[[], Definitions | None],
+        profile_ids: ProfileIds,
+        max_in_flight: int,
+        first_partition: int,
     ) -> None:
-        """`definitions` gives those in force, None until they have been read."""
+        """`definitions` gives those in force, None until they have been read; `first_partition` is what origins count
+        the partitions of `tracks` from."""
+        self._first_partition = first_partition
         self._sink, self._definitions, self._profile_ids = sink, definitions, profile_ids
         self._in_flight, self._max_in_flight = 0, max_in_flight
         self.registry = CollectorRegistry()
@@ -93,7 +100,7 @@ class Door:
         for reasons in checked.reasons:
             self._events.labels("rejected" if reasons else "accepted").inc()
         self._requests.labels("accepted" if checked.acceptable else "no_acceptable_event").inc()
-        said = answer(checked, partition, offset, self._profile_ids)
+        said = answer(checked, self._first_partition + partition, offset, self._profile_ids)
         if checked.acceptable:
             return 200, _JSON, _encode(said)
         problem = {"code": "no_acceptable_event", "message": "every event was rejected", "request_id": str(uuid4())}

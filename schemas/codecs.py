@@ -9,10 +9,11 @@ import msgspec
 from schemas.events import EmittedEvent, Record, TrackedPayload
 from schemas.failures import DeadLetter
 from schemas.origin import Origin
+from schemas.replays import ATTEMPT_HEADER, QUIET_HEADER, REPLAY_HEADER
 
 HOPS_HEADER = "headwater-hops"
 BRIDGE_HEADER = "headwater-bridge"
-DEAD_LETTER_HEADERS = ("reason", "stage", "topic", "partition", "offset", "origin", "source", "exception")
+DEAD_LETTER_HEADERS = ("reason", "stage", "topic", "partition", "offset", "origin", "source", "exception", "attempt")
 #: The last millisecond that a datetime can say.
 _LAST_MS = 253_402_300_799_999
 
@@ -80,10 +81,14 @@ class PayloadCodec:
             key=record.key,
             hops=_hops(record.headers),
             bridge=_bridge(record.headers),
+            replay=dict(record.headers).get(REPLAY_HEADER) or b"",
+            quiet=QUIET_HEADER in dict(record.headers),
         )
 
     def encode(self, topic: str, key: str | None, model: EmittedEvent) -> Message:
         headers = [(HOPS_HEADER, str(model.hops).encode()), (BRIDGE_HEADER, b"workflow")]
+        if model.quiet:
+            headers.append((QUIET_HEADER, b"1"))
         return Message(topic, model.key.encode(), bytes(model.payload), headers)
 
 
@@ -106,6 +111,7 @@ class DeadLetterCodec:
                 origin=_origin(text["origin"]),
                 source=text["source"],
                 exception=text["exception"],
+                attempt=_number(text["attempt"]),
             )
         except ValueError as error:
             raise Undecodable("not_a_dead_letter", type(error).__name__) from error
@@ -114,7 +120,7 @@ class DeadLetterCodec:
         headers = [
             (f"dlq.{name}", str(value).encode())
             for name in DEAD_LETTER_HEADERS
-            if (value := getattr(model, name)) not in (None, "")
+            if (value := getattr(model, name)) not in (None, "", 0) or name in ("partition", "offset")
         ]
         return Message(topic, model.key, model.value, headers)
 
@@ -132,11 +138,18 @@ def _require_storable(text: dict[str, str]) -> None:
 
 
 def _hops(headers: tuple[tuple[str, bytes | None], ...]) -> int:
-    for name, value in headers:
-        # Kafka allows headers without a value.
-        if name == HOPS_HEADER and value is not None and value.isdigit() and len(value) < 4:
-            return int(value)
-    return 0
+    # Kafka allows headers without a value.
+    return _number((dict(headers).get(HOPS_HEADER) or b"").decode("ascii", "replace"))
+
+
+def attempt_of(record: Record) -> int:
+    """How often the record was sent again after it had failed, as its header says."""
+    return _number((dict(record.headers).get(ATTEMPT_HEADER) or b"").decode("ascii", "replace"))
+
+
+def _number(text: str) -> int:
+    """A small number that anybody may have written; 0 for what is none."""
+    return int(text) if len(text) < 4 and text.isascii() and text.isdigit() else 0
 
 
 def _bridge(headers: tuple[tuple[str, bytes | None], ...]) -> str:

@@ -34,6 +34,10 @@ class TrackedPayload(msgspec.Struct, frozen=True):
     hops: int = 0
     #: How it came: "http" through the door, "workflow", else written to the topic: "kafka".
     bridge: str = "kafka"
+    #: The header of a payload that is sent once more, signed; see schemas.replays.
+    replay: bytes = b""
+    #: Emitted by a workflow that ran on a quiet event.
+    quiet: bool = False
 
 
 class ValidEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -60,6 +64,10 @@ class ValidEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
     hops: int = 0
     #: The config revision that the event was judged by.
     revision: int = 0
+    #: A replay without outbound effects: nothing that comes of it goes to a destination.
+    quiet: bool = False
+    #: How often it was sent again after it had failed.
+    attempt: int = 0
 
 
 class IdentifiedEvent(ValidEvent, kw_only=True, omit_defaults=True):
@@ -87,3 +95,4 @@ class EmittedEvent(msgspec.Struct, kw_only=True):
     key: str
     hops: int
     payload: msgspec.Raw
+    quiet: bool = False

@@ -6,6 +6,9 @@ import msgspec
 
 from schemas.origin import Origin
 
+#: Why the runner makes a dead letter, where the record itself can be read: no step has counted it.
+RUNNER_REASONS = frozenset({"bug", "output_too_large", "refused_by_postgresql"})
+
 
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why an event was rejected. `path` is a JSON pointer into the event; `message` never repeats its values."""
@@ -27,6 +30,8 @@ class RejectedEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
     #: A tracker payload that holds this one event, as it was sent.
     payload: msgspec.Raw
     revision: int = 0
+    #: How often it had been sent again before.
+    attempt: int = 0
 
 
 class DeadLetter(msgspec.Struct, kw_only=True):
@@ -44,3 +49,5 @@ class DeadLetter(msgspec.Struct, kw_only=True):
     source: str = ""
     #: The class of the exception, never its text: it may quote data.
     exception: str = ""
+    #: How often it had been sent again before.
+    attempt: int = 0

@@ -19,6 +19,8 @@ class MergeJob(msgspec.Struct, kw_only=True, omit_defaults=True):
     value: str | None = None
     #: The id of the event that showed it.
     event: str
+    #: Of a replay without outbound effects.
+    quiet: bool = False
 
 
 class Send(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -41,6 +43,8 @@ class SegmentationJob(msgspec.Struct, kw_only=True, omit_defaults=True):
     sends: list[Send] = []
     #: Profiles that were merged into this one.
     absorbed: list[str] = []
+    #: Of a replay without outbound effects.
+    quiet: bool = False
 
 
 class ProfileChange(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -62,6 +66,8 @@ class ProfileChange(msgspec.Struct, kw_only=True, omit_defaults=True):
     #: Set on the last change of a profile that became part of another: drop it, follow this one.
     merged_into: str | None = None
     sends: list[Send] = []
+    #: Brought about by a replay alone: destinations are not told.
+    quiet: bool = False
 
 
 class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -20,6 +20,7 @@ from schemas.topics import DEAD_LETTERS, TRACKS, Topic
 from tests.memory import TOOLS, Memory
 from workflows.definitions import Definitions
 from workflows.identity import ProfileIds
+from workflows.replays import Replays
 
 #: When the first record arrives; each record of `tracks` comes a second after the one before.
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -34,6 +35,7 @@ class Driver:
         self.memory = Memory()
         self.logs: dict[str, list[Record]] = {}
         self.profile_ids = ProfileIds(b"the key of the driver's ids")
+        self.replays = Replays(b"the key of the driver's ids")
         #: Tools that take the place of the usual ones.
         self.instead: dict[str, Any] = {}
         self._positions: dict[tuple[str, str], int] = {}
@@ -84,7 +86,13 @@ class Driver:
 
     def _tools(self) -> dict[str, Any]:
         tools = {name: tool(self.memory) for name, tool in TOOLS.items()}
-        return {**tools, "definitions": self.definitions, "profile_ids": self.profile_ids, **self.instead}
+        return {
+            **tools,
+            "definitions": self.definitions,
+            "profile_ids": self.profile_ids,
+            "replays": self.replays,
+            **self.instead,
+        }
 
     def _append(self, message: Message) -> int:
         log = self.logs.setdefault(message.topic, [])

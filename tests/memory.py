@@ -57,6 +57,7 @@ class Memory:
         self.events: dict[tuple[str, str], Event] = {}
         self.origins: set[Origin] = set()
         self.duplicates: dict[Origin, tuple[str, str]] = {}
+        self.claimed: set[Origin] = set()
         self.counters: Counter[tuple[str, str]] = Counter()
         self.runs: dict[Origin, bytes] = {}
         self.traits: dict[str, tuple[bytes, bytes]] = {}
@@ -100,6 +101,17 @@ class Table:
 class SourceCounts(Table):
     async def accept(self, partition: int, events: Mapping[str, int]) -> None:
         self.memory.counts.update({("accepted", source): count for source, count in events.items()})
+
+
+class Replayed(Table):
+    async def claim(self, origins: Collection[Origin]) -> set[Origin]:
+        memory = self.memory
+        whole = {(o.partition, o.offset) for o in (*memory.origins, *memory.duplicates)}
+        whole |= {(partition, offset) for topic, partition, offset, _ in memory.failures if topic == "tracks"}
+        known = {o for o in origins if o in memory.origins or o in memory.duplicates or o in memory.claimed}
+        due = {o for o in origins if o not in known and (o.ordinal >= 0 or (o.partition, o.offset) not in whole)}
+        memory.claimed |= due
+        return due
 
 
 class Identities(Table):
@@ -279,6 +291,7 @@ class Files(Table):
 #: By the names under which steps ask for them.
 TOOLS: Mapping[str, type[Table]] = {
     "counts": SourceCounts,
+    "replayed": Replayed,
     "identities": Identities,
     "profiles": Profiles,
     "recorded": Events,

@@ -99,7 +99,9 @@ def _resolve_one(
         others = sorted(candidates.keys() - {owner.id})
         namespace = next(key[0] for key, birth in owners.items() if own is None or birth.id != own.id)
         resolution.merges.append(
-            MergeJob(profiles=[owner.id, *others], cause="identifier", namespace=namespace, event=event.id)
+            MergeJob(
+                profiles=[owner.id, *others], cause="identifier", namespace=namespace, event=event.id, quiet=event.quiet
+            )
         )
     return owner.id
 

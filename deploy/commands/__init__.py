@@ -1,1 +1,1 @@
-"""The subcommands of `headwater`, by what they are for: running it, looking at it."""
+"""The subcommands of `headwater`, by what they are for: run it, look at it, handle what failed, operate on it."""

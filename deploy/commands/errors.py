@@ -10,11 +10,23 @@ from confluent_kafka import KafkaException
 
 from deploy.demo import DemoError
 from deploy.embedded.process import EmbeddedError
+from deploy.recovery import RecoveryError
+from deploy.repairing import RepairError
+from deploy.replaying import ReplayError
 from deploy.settings import SettingsError
 from workflows.definitions import DefinitionError
 
 T = TypeVar("T")
-_PLAIN = (SettingsError, DefinitionError, EmbeddedError, DemoError, LookupError)
+_PLAIN = (
+    SettingsError,
+    DefinitionError,
+    EmbeddedError,
+    DemoError,
+    RecoveryError,
+    RepairError,
+    ReplayError,
+    LookupError,
+)
 
 
 def clear_errors(command: Callable[..., T]) -> Callable[..., T]:

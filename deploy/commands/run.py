@@ -126,23 +126,4 @@ def demo(exit_after: bool, as_json: bool, rows: int | None, data: Path) -> None:
         sys.exit(1)
 
 
-@click.command()
-@click.option("--type", "type_", help="Only this event type.")
-@click.option("--source", help="Only this source.")
-@click.option("--dry-run", is_flag=True, help="Only say what would run.")
-@clear_errors
-def reprocess(type_: str | None, source: str | None, dry_run: bool) -> None:
-    """Send events that no rule wanted when they came (state `received`) through today's rules.
-
-    Each event's workflows run once, however often this is repeated.
-    """
-    from deploy.reprocessing import reprocess as send_again
-
-    outcome = asyncio.run(send_again(connected(load_settings()), type_, source, dry_run))
-    verb = "would run" if dry_run else "sent"
-    click.echo(f"{outcome.looked_at:,} events looked at, {outcome.wanted:,} wanted by a rule now: {verb}")
-    for workflow, count in sorted(outcome.by_workflow.items()):
-        click.echo(f"  {workflow}: {count:,}")
-
-
-COMMANDS = (up, services, topics, migrate, apply, ingest, worker, demo, reprocess)
+COMMANDS = (up, services, topics, migrate, apply, ingest, worker, demo)

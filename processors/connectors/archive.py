@@ -31,6 +31,7 @@ SCHEMA = fastavro.parse_schema(
             {"name": "hops", "type": "int"},
             {"name": "bridge", "type": "string"},
             {"name": "body", "type": ["null", "bytes"]},
+            {"name": "replay", "type": "bytes", "default": ""},
         ],
     }
 )
@@ -63,16 +64,37 @@ class Archive:
 
     def read(self) -> Iterator[TrackedPayload]:
         """Every payload once, by partition and offset."""
+        for partition in self.partitions():
+            yield from self.read_partition(partition)
+
+    def partitions(self) -> list[int]:
+        """The partitions that it holds, as origins count them."""
         system, root = fsspec.core.url_to_fs(self._url)
-        seen: dict[str, int] = {}
-        for path in sorted(system.glob(f"{root}/tracks/*/*.avro")):
-            partition = path.split("/")[-2]
+        system.invalidate_cache()
+        return sorted({int(path.split("/")[-2]) for path in system.glob(f"{root}/tracks/*/*.avro")})
+
+    def read_partition(self, partition: int, after: int = -1) -> Iterator[TrackedPayload]:
+        """The payloads of a partition above this offset, each once, in order."""
+        system, root = fsspec.core.url_to_fs(self._url)
+        for path in sorted(system.glob(f"{root}/tracks/{partition}/*.avro")):
+            if int(path.removesuffix(".avro").rsplit("-", 1)[1]) <= after:
+                continue
             with system.open(path, "rb") as file:
                 row: Any
                 for row in fastavro.reader(file):
-                    if row["offset"] > seen.get(partition, -1):
-                        seen[partition] = row["offset"]
+                    if row["offset"] > after:
+                        after = row["offset"]
                         yield TrackedPayload(**row)
+
+    def last(self, partition: int) -> TrackedPayload:
+        """The last payload of a partition that it holds. Raises LookupError."""
+        system, root = fsspec.core.url_to_fs(self._url)
+        paths = sorted(system.glob(f"{root}/tracks/{partition}/*.avro"), key=lambda path: path.rsplit("-", 1)[1])
+        if not paths:
+            raise LookupError(f"the archive has no partition {partition}")
+        with system.open(paths[-1], "rb") as file:
+            row: Any = [*fastavro.reader(file)][-1]
+        return TrackedPayload(**row)
 
 
 def _encode(payloads: Sequence[TrackedPayload]) -> bytes:
@@ -85,6 +107,7 @@ def _encode(payloads: Sequence[TrackedPayload]) -> bytes:
             "hops": payload.hops,
             "bridge": payload.bridge,
             "body": payload.body,
+            "replay": payload.replay,
         }
         for payload in payloads
     ]

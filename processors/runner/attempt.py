@@ -12,8 +12,8 @@ from processors.runner.fail_points import Reach, nowhere
 from processors.runner.failures import Poison, poison_of, unavailable_cause
 from processors.runner.stage import Stage
 from processors.storage.database import Connection
-from schemas.codecs import Message, Undecodable
-from schemas.events import Record
+from schemas.codecs import Message, Undecodable, attempt_of
+from schemas.events import Record, ValidEvent
 from schemas.failures import DeadLetter
 from schemas.origin import Origin
 from schemas.topics import DEAD_LETTERS, Topic, topic_of
@@ -42,8 +42,12 @@ class _Undecided(msgspec.Struct):
 class Attempt:
     """A stage's step, as often and in as small portions as it takes."""
 
-    def __init__(self, stage: Stage, topic: Topic, toolbox: Toolbox, reach: Reach = nowhere) -> None:
+    def __init__(
+        self, stage: Stage, topic: Topic, toolbox: Toolbox, reach: Reach = nowhere, first_partition: int = 0
+    ) -> None:
+        """`first_partition` is what this topic's partitions are counted from in origins."""
         self._stage, self._topic, self._toolbox, self._reach = stage, topic, toolbox, reach
+        self._first_partition = first_partition
 
     async def run(self, connection: Connection, records: Sequence[Any]) -> StepOutcome:
         """The step over these records, inside the connection's transaction. Raises what is not about the data."""
@@ -70,9 +74,9 @@ class Attempt:
         good: list[_Undecided] = []
         self._reach("before-decode")
         for raw in records:
-            record = to_record(raw, self._topic.name)
+            record = to_record(raw, self._topic.name, self._first_partition)
             try:
-                good.append(_Undecided(record, self._topic.codec.decode(record)))
+                good.append(_Undecided(record, _again(self._topic.codec.decode(record), record)))
             except Undecodable as error:
                 messages.append(_dead_letter(record, None, Poison(error.reason, error.exception), self._stage.name))
         self._reach("after-decode")
@@ -120,9 +124,24 @@ def encode(models: Sequence[Any]) -> list[Message]:
     return messages
 
 
-def to_record(raw: Any, topic: str) -> Record:
+def to_record(raw: Any, topic: str, first_partition: int = 0) -> Record:
     """A record as read by aiokafka, in our own type, under the topic's name in the catalogue."""
-    return Record(topic, raw.partition, raw.offset, raw.timestamp or 0, raw.key, raw.value, tuple(raw.headers or ()))
+    return Record(
+        topic,
+        first_partition + raw.partition,
+        raw.offset,
+        raw.timestamp or 0,
+        raw.key,
+        raw.value,
+        tuple(raw.headers or ()),
+    )
+
+
+def _again(model: Any, record: Record) -> Any:
+    """An event that was sent again after it had failed knows how often."""
+    if (attempt := attempt_of(record)) and isinstance(model, ValidEvent):
+        model.attempt = attempt
+    return model
 
 
 def _dead_letter(record: Record, model: Any, poison: Poison, stage: str) -> Message:
@@ -140,5 +159,6 @@ def _dead_letter(record: Record, model: Any, poison: Poison, stage: str) -> Mess
         origin=None if is_letter else getattr(model, "origin", own_place),
         source="" if is_letter else getattr(model, "source", ""),
         exception=poison.exception,
+        attempt=max(attempt_of(record), getattr(model, "attempt", 0)),
     )
     return topic_of(letter).encode(letter)

@@ -26,7 +26,14 @@ class Unavailable(Exception):
 
 
 class LaneStopped(Exception):
-    """The lane must not go on by itself: going on would skip or repeat what nobody could explain."""
+    """The lane must not go on by itself: going on would skip or repeat what nobody could explain.
+
+    `mendable`: an operator's command may remove the reason (`headwater recover`), so the lane looks again now and then.
+    """
+
+    def __init__(self, why: str, mendable: bool = True) -> None:
+        super().__init__(why)
+        self.mendable = mendable
 
 
 class Fenced(Exception):

@@ -19,7 +19,7 @@ from processors.runner.failures import LaneStopped, Unavailable, unavailable_cau
 from processors.runner.publisher import Publishes
 from processors.runner.stage import Stage
 from processors.storage.database import Connect, Connection
-from processors.storage.progress import LaneKey, Progress, ProgressRow
+from processors.storage.progress import LaneHealth, LaneKey, Progress, ProgressRow
 from schemas.codecs import Message
 
 log = logging.getLogger("headwater.lane")
@@ -51,6 +51,9 @@ class Log(Protocol):
     async def beginning(self) -> int:
         """The first offset that still exists."""
 
+    async def end(self) -> int:
+        """The offset that the next record will have."""
+
     async def topic_id(self) -> str:
         """The id that Kafka gave the topic when it was made."""
 
@@ -75,11 +78,13 @@ class Lane:
         slots: asyncio.Semaphore | None = None,
         holes: bool = False,
         reach: Reach = nowhere,
+        health: LaneHealth | None = None,
     ) -> None:
         """`slots` bounds how many lanes work at a time. `holes`: offsets may be missing (a topic written in
         transactions, whose markers take offsets)."""
         self._slots, self._holes, self._reach = slots or asyncio.Semaphore(), holes, reach
         self.key, self._stage, self._log = key, stage, kafka
+        self.health = health or LaneHealth()
         self._connect, self._publisher, self._attempt = connect, publisher, attempt
         self._connection: Connection | None = None
         #: The row's next_offset when its outputs were last known to be delivered; None: not known.
@@ -108,6 +113,7 @@ class Lane:
                 if cause is None:
                     raise
                 tries += 1
+                self.health.retries[cause] += 1
                 delay = min(MAX_BACKOFF_S, 0.1 * 2 ** min(tries, 6)) * random.uniform(0.5, 1)
                 log.warning("%s: %s unavailable, try %d follows in %.1f s", self.key, cause, tries + 1, delay)
                 await asyncio.sleep(delay)
@@ -132,8 +138,9 @@ class Lane:
             await connection.rollback()
             return self._log.seek(row.next_offset)
         records = [record for record in batch.records if record.offset >= row.next_offset]
+        self.health.redelivered += len(batch.records) - len(records)
         if records and records[0].offset > row.next_offset:
-            await self._require_no_loss(row.next_offset)
+            self._require_not_gone(row.next_offset, await self._log.beginning())
             if not self._holes and self._seen_hole != row.next_offset:
                 # Not trusted before it was seen twice: the second time in what is read from exactly there.
                 self._seen_hole = row.next_offset
@@ -141,6 +148,7 @@ class Lane:
                 return self._log.seek(row.next_offset)
         if not records:
             await connection.rollback()
+            self._require_not_cut(row, await self._log.end())
         elif self._stage.outside:
             await connection.rollback()
             await self._run_outside(progress, connection, row, records, batch.end)
@@ -178,7 +186,9 @@ class Lane:
             if row.next_offset == self._delivered:
                 return row
             await connection.rollback()
-            await self._publish(row.outbox(), row.next_offset)
+            repeated = row.outbox()
+            self.health.redelivered += len(repeated)
+            await self._publish(repeated, row.next_offset)
 
     async def _publish(self, messages: Sequence[Message], end: int) -> None:
         self._delivered = None
@@ -190,27 +200,35 @@ class Lane:
             return self._connection
         await self._publisher.open()
         connection = self._connection = await self._connect()
-        topic_id, committed, beginning = (
-            await self._log.topic_id(),
-            await self._log.committed(),
-            await self._log.beginning(),
-        )
-        progress = Progress(connection, self.key)
-        row = await progress.create(topic_id, beginning)
+        topic_id, committed = await self._log.topic_id(), await self._log.committed()
+        beginning, end = await self._log.beginning(), await self._log.end()
+        row = await Progress(connection, self.key).create(topic_id, beginning)
         self._require_same_topic(row, topic_id)
-        if committed is not None and committed > row.next_offset:
+        self._require_not_gone(row.next_offset, beginning)
+        self._require_not_cut(row, end)
+        if committed is not None and committed > max(row.next_offset, row.forgiven):
             raise LaneStopped(
                 f"Kafka has committed {committed}, PostgreSQL only {row.next_offset}: the database went back in time "
-                f"(a restore?); going on would skip what it has lost"
+                f"(a restore?); `headwater recover` brings it forward again"
             )
+        self.health.stopped = None
         return connection
 
     def _require_same_topic(self, row: ProgressRow, topic_id: str) -> None:
         if row.topic_id != topic_id:
-            raise LaneStopped(f"the topic was deleted and made again (id {row.topic_id}, now {topic_id})")
+            raise LaneStopped(
+                f"the topic was deleted and made again (id {row.topic_id}, now {topic_id}); what it held from offset "
+                f"{row.next_offset} on was not processed"
+            )
 
-    async def _require_no_loss(self, next_offset: int) -> None:
-        beginning = await self._log.beginning()
+    def _require_not_cut(self, row: ProgressRow, end: int) -> None:
+        if end < row.next_offset:
+            raise LaneStopped(
+                f"the topic ends at offset {end}, but {row.next_offset} was reached: Kafka lost "
+                f"{row.next_offset - end} records, and new ones would take their places"
+            )
+
+    def _require_not_gone(self, next_offset: int, beginning: int) -> None:
         if beginning > next_offset:
             raise LaneStopped(
                 f"offsets {next_offset} to {beginning - 1} are gone from the topic before they were processed "
@@ -220,7 +238,7 @@ class Lane:
     def _watch(self, outcome: StepOutcome) -> None:
         self._recent.extend([True] * outcome.dead_letters + [False] * (outcome.records - outcome.dead_letters))
         if len(self._recent) == WATCHED_RECORDS and sum(self._recent) * 2 >= WATCHED_RECORDS:
-            raise LaneStopped(f"half of the last {WATCHED_RECORDS} records became dead letters")
+            raise LaneStopped(f"half of the last {WATCHED_RECORDS} records became dead letters", mendable=False)
 
     async def _forget_connection(self) -> None:
         connection, self._connection = self._connection, None

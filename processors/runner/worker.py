@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+import psycopg
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
@@ -19,9 +20,14 @@ from processors.runner.running_lane import RunningLane
 from processors.runner.stage import Stage
 from processors.runner.transport import BatchApp, BatchConsumer
 from processors.storage.database import Connect
-from processors.storage.progress import LaneKey, stored_positions
+from processors.storage.progress import LaneHealth, LaneKey, add_health, stored_positions
+from schemas.topics import TRACKS
 
 log = logging.getLogger("headwater.worker")
+
+HEALTH_EVERY_S = 3.0
+#: How often a lane that stopped looks whether an operator has removed the reason.
+LOOK_AGAIN_S = 5.0
 
 
 class Installation:
@@ -37,10 +43,12 @@ class Installation:
         lanes: int,
         session_timeout_s: float = 10,
         reach: Reach = nowhere,
+        first_partition: int = 0,
     ) -> None:
+        """`first_partition` is what the partitions of `tracks` are counted from in origins."""
         self.kafka, self.prefix, self.connect = kafka, prefix, connect
         self.topic_id, self.publisher, self.lanes = topic_id, publisher, lanes
-        self.session_timeout_s, self.reach = session_timeout_s, reach
+        self.session_timeout_s, self.reach, self.first_partition = session_timeout_s, reach, first_partition
 
 
 class StageWorker:
@@ -51,6 +59,8 @@ class StageWorker:
         self._topics = {installation.prefix + topic.name: topic for topic in stage.reads}
         self._lanes: dict[TP, RunningLane] = {}
         self._reviving: set[asyncio.Task[None]] = set()
+        self._health: dict[LaneKey, LaneHealth] = {}
+        self._why_stopped: dict[TP, str] = {}
         self._slots = asyncio.Semaphore(installation.lanes)
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._app = self._build_app()
@@ -61,7 +71,9 @@ class StageWorker:
         stopped = asyncio.create_task(stop.wait())
         crashed = asyncio.create_task(self._app._crashed.wait())
         waited: list[asyncio.Future[Any]] = [stopped, crashed, self._failed]
+        telling = asyncio.create_task(self._tell_health())
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        telling.cancel()
         await self._end_lanes(set(self._lanes))
         if self._failed.done():
             self._failed.result()
@@ -118,10 +130,17 @@ class StageWorker:
                 _PartitionLog(consumer, tp, self._installation),
                 self._installation.connect,
                 self._installation.publisher(key),
-                Attempt(self._stage, topic, self._toolbox, self._installation.reach),
+                Attempt(
+                    self._stage,
+                    topic,
+                    self._toolbox,
+                    self._installation.reach,
+                    self._installation.first_partition if topic is TRACKS else 0,
+                ),
                 self._slots,
                 topic.fenced,
                 self._installation.reach,
+                self._health.setdefault(key, LaneHealth()),
             )
             self._lanes[tp] = RunningLane(lane, tp, consumer, self._stage, self._lane_ended, self._installation.reach)
         return self._lanes[tp]
@@ -129,17 +148,45 @@ class StageWorker:
     def _lane_ended(self, tp: TP, error: BaseException) -> None:
         """A lane that must not go on stays silent until the next assignment; the others go on."""
         if isinstance(error, LaneStopped | Fenced):
-            log.error("lane %s[%d] stopped: %s", tp.topic, tp.partition, error)
+            self._note(tp, error)
             self._consumer().pause_partitions({tp})
-            if isinstance(error, Fenced):
-                self._reviving.add(asyncio.create_task(self._revive(tp, self._app.consumer_generation_id)))
+            if isinstance(error, Fenced) or error.mendable:
+                self._reviving.add(asyncio.create_task(self._revive(tp, error, self._app.consumer_generation_id)))
         elif not self._failed.done():
             self._failed.set_exception(error)
 
-    async def _revive(self, tp: TP, generation: int) -> None:
-        """Whoever fenced the lane may have been a worker on its last breath: if the partition is still ours after a
-        while, a new lane takes it, and begins at PostgreSQL's position."""
-        await asyncio.sleep(random.uniform(1, 5))
+    def _note(self, tp: TP, error: LaneStopped | Fenced) -> None:
+        health = self._health[LaneKey(self._stage.name, self._topics[tp.topic].name, tp.partition)]
+        if isinstance(error, Fenced):
+            health.fenced += 1
+        else:
+            health.stopped = str(error)
+        if self._why_stopped.get(tp) != str(error):  # it looks again now and then: said once
+            self._why_stopped[tp] = str(error)
+            log.error("lane %s[%d] stopped: %s", tp.topic, tp.partition, error)
+
+    async def _tell_health(self) -> None:
+        """Write down what the lanes met; where PostgreSQL is away, with the next time."""
+        nothing = LaneHealth()
+        told: dict[LaneKey, str | None] = {}
+        while True:
+            await asyncio.sleep(HEALTH_EVERY_S)
+            taken = {key: health.taken() for key, health in self._health.items()}
+            news = {key: met for key, met in taken.items() if met != nothing or told.get(key, "") != met.stopped}
+            try:
+                if news:
+                    async with await self._installation.connect() as connection:
+                        for key, met in news.items():
+                            await add_health(connection, key, met)
+                    told |= {key: met.stopped for key, met in news.items()}
+            except psycopg.Error:
+                for key, met in news.items():
+                    self._health[key].give_back(met)
+
+    async def _revive(self, tp: TP, error: Exception, generation: int) -> None:
+        """Whoever fenced the lane may have been a worker on its last breath, and what stopped it may have been mended:
+        if the partition is still ours after a while, a new lane takes it, and begins at PostgreSQL's position."""
+        await asyncio.sleep(random.uniform(1, 5) if isinstance(error, Fenced) else LOOK_AGAIN_S)
         if generation == self._app.consumer_generation_id and tp in self._lanes:
             await self._end_lanes({tp})
             self._start_lanes({tp})
@@ -207,6 +254,12 @@ class _PartitionLog:
     async def beginning(self) -> int:
         try:
             return int((await self._consumer.earliest_offsets(self._tp))[self._tp])
+        except KafkaError as error:
+            raise Unavailable("kafka") from error
+
+    async def end(self) -> int:
+        try:
+            return int((await self._consumer.highwaters(self._tp))[self._tp])
         except KafkaError as error:
             raise Unavailable("kafka") from error
 

@@ -8,6 +8,7 @@ import msgspec
 from processors.connectors.archive import Archive
 from schemas.events import TrackedPayload
 from workflows.definitions import Definitions
+from workflows.replays import Replays
 
 
 class _Outline(msgspec.Struct):
@@ -22,12 +23,20 @@ class _Outline(msgspec.Struct):
 _outline_of = msgspec.json.Decoder(_Outline).decode
 
 
-async def archive(payloads: Sequence[TrackedPayload], definitions: Definitions, files: Archive) -> list[None]:
-    """Returns when the payloads are on disk. Those of ephemeral sources, or that ask not to be kept, are left out."""
-    kept = [payload for payload in payloads if _may_keep(payload, definitions)]
+async def archive(
+    payloads: Sequence[TrackedPayload], definitions: Definitions, replays: Replays, files: Archive
+) -> list[None]:
+    """Returns when the payloads are on disk. Those of ephemeral sources, or that ask not to be kept, are left out; so
+    are those that come from the archive."""
+    kept = [payload for payload in payloads if not _is_kept(payload, replays) and _may_keep(payload, definitions)]
     if kept:
         await files.write(kept)
     return []
+
+
+def _is_kept(payload: TrackedPayload, replays: Replays) -> bool:
+    replay = replays.read(payload.replay, payload.body)
+    return replay is not None and replay.kind == "archive"
 
 
 def _may_keep(payload: TrackedPayload, definitions: Definitions) -> bool:

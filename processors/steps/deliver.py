@@ -12,4 +12,9 @@ async def deliver(changes: Sequence[ProfileChange], definitions: Definitions) ->
     """The deliveries, in the changes' order. Raises Unavailable for sends to what may not be known here yet."""
     if any(send.revision > definitions.revision for change in changes for send in change.sends):
         raise Unavailable("definitions behind")
-    return [delivery for change in changes for delivery in owed(change, definitions.compiled_destinations)]
+    return [
+        delivery
+        for change in changes
+        if not change.quiet
+        for delivery in owed(change, definitions.compiled_destinations)
+    ]

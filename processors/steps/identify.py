@@ -32,7 +32,7 @@ async def identify(events: Sequence[ValidEvent], definitions: Definitions, ident
 def _lost_races(resolution: Resolution, taken: dict[IdentifierKey, str]) -> list[MergeJob]:
     """Another lane linked the identifier first: both profiles are one person."""
     return [
-        MergeJob(profiles=[theirs, ours], cause="identifier", namespace=key[0], event=event.id)
+        MergeJob(profiles=[theirs, ours], cause="identifier", namespace=key[0], event=event.id, quiet=event.quiet)
         for key, theirs in taken.items()
         if (ours := resolution.links[key][0]) != theirs
         for event in [resolution.links[key][1]]

@@ -18,11 +18,15 @@ async def merge(jobs: Sequence[MergeJob], definitions: Definitions, merges: Merg
     roots = await merges.lock(ids, definitions.unique_namespaces())
     moved = await merges.carry_out(decide(claimed, roots))
     survivors: dict[str, list[str]] = {}
+    quiet = all(job.quiet for job in jobs)
     for absorbed, survivor in moved.items():
         survivors.setdefault(survivor, []).append(absorbed)
     return [
-        *(SegmentationJob(profile=id, changed=["merged"], absorbed=sorted(gone)) for id, gone in survivors.items()),
-        *(SegmentationJob(profile=absorbed, changed=["merged"]) for absorbed in moved),
+        *(
+            SegmentationJob(profile=id, changed=["merged"], absorbed=sorted(gone), quiet=quiet)
+            for id, gone in survivors.items()
+        ),
+        *(SegmentationJob(profile=absorbed, changed=["merged"], quiet=quiet) for absorbed in moved),
     ]
 
 

@@ -71,7 +71,10 @@ class _Batch:
 
     def add(self, event: WorkflowRun, first_time: bool) -> None:
         if event.profile is not None:
-            job = self.jobs.setdefault(event.profile, SegmentationJob(profile=event.profile, changed=["counters"]))
+            job = self.jobs.setdefault(
+                event.profile, SegmentationJob(profile=event.profile, changed=["counters"], quiet=True)
+            )
+            job.quiet = job.quiet and event.quiet
         else:
             job = SegmentationJob(profile="")
         if first_time:
@@ -95,11 +98,11 @@ class _Batch:
         if ran.changed and event.profile:
             self.touched.add(event.profile)
         for number, (node, command) in enumerate(ran.commands):
-            effect = ("effect", event.origin, ran.workflow, node, number)
+            effect = ("effect", event.source, event.id, ran.workflow, node, number)
             match command:
                 case SetMembership(segment, member):
                     self._set_membership(event.profile, segment, member, job)
-                case SendTo(destination, properties):
+                case SendTo(destination, properties) if not event.quiet:
                     job.sends.append(
                         Send(
                             id=derived_id(*effect),
@@ -112,7 +115,12 @@ class _Batch:
                 case MergeBy(namespace, value) if event.profile:
                     self.merges.append(
                         MergeJob(
-                            profiles=[event.profile], cause="workflow", namespace=namespace, value=value, event=event.id
+                            profiles=[event.profile],
+                            cause="workflow",
+                            namespace=namespace,
+                            value=value,
+                            event=event.id,
+                            quiet=event.quiet,
                         )
                     )
                 case Emit(type, properties):
@@ -133,7 +141,7 @@ class _Batch:
         elif len(bytes(payload)) + len(key.encode()) > MAX_RECORD_BYTES:
             ran.errors.append((node, "event_too_large"))
         else:
-            self.emitted.append(EmittedEvent(key=key, hops=event.hops + 1, payload=payload))
+            self.emitted.append(EmittedEvent(key=key, hops=event.hops + 1, payload=payload, quiet=event.quiet))
 
 
 def _payload(event: WorkflowRun, id: str, type: str, properties: dict[str, Any]) -> msgspec.Raw:

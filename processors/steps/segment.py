@@ -35,7 +35,7 @@ async def segment(
     for profile, job in folded.items():
         said = known.get(profile) or Said()
         change = ProfileChange(profile=profile, version=said.version + 1, at=datetime.now(UTC), changed=job.changed)
-        change.sends, change.absorbed = job.sends, job.absorbed
+        change.sends, change.absorbed, change.quiet = job.sends, job.absorbed, job.quiet
         if live[profile] != profile:
             change.merged_into = live[profile]
             if said.merged_into != live[profile] or job.sends:
@@ -52,7 +52,8 @@ def _fold(jobs: Sequence[SegmentationJob]) -> dict[str, SegmentationJob]:
     """One job a profile, everything added up."""
     folded: dict[str, SegmentationJob] = {}
     for job in jobs:
-        known = folded.setdefault(job.profile, SegmentationJob(profile=job.profile))
+        known = folded.setdefault(job.profile, SegmentationJob(profile=job.profile, quiet=True))
+        known.quiet = known.quiet and job.quiet
         known.changed = sorted({*known.changed, *job.changed})
         known.sends = [*known.sends, *job.sends]
         known.absorbed = sorted({*known.absorbed, *job.absorbed})

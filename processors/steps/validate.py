@@ -5,21 +5,24 @@ Payloads that the door took have passed the same checks there; what producers wr
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from processors.storage.counts import SourceCounts
+from processors.storage.replayed import Replayed
 from schemas.definitions import Source
 from schemas.events import EMPTY_OBJECT, TrackedPayload, ValidEvent
 from schemas.failures import DeadLetter, Reason, RejectedEvent
 from schemas.limits import MAX_CLOCK_AHEAD_S, MAX_HOPS
 from schemas.origin import Origin, event_id_of
 from schemas.payload import PayloadError, TrackerEvent, TrackerPayload, read_event, read_payload
+from schemas.replays import Replay
 from workflows.definitions import Definitions
 from workflows.fingerprint import fingerprint
 from workflows.identity import ProfileIds
+from workflows.replays import Replays
 from workflows.sources import source_reasons
 
 _AHEAD = timedelta(seconds=MAX_CLOCK_AHEAD_S)
@@ -31,23 +34,63 @@ async def validate(
     partition: int,
     definitions: Definitions,
     profile_ids: ProfileIds,
+    replays: Replays,
+    replayed: Replayed,
     counts: SourceCounts,
 ) -> list[Any]:
     """One ValidEvent or RejectedEvent for each event; a DeadLetter for a payload that cannot be read as a whole."""
     out: list[Any] = []
     accepted: Counter[str] = Counter()
-    for tracked in payloads:
+    for tracked, replay in await _due(payloads, replays, replayed):
         try:
             payload = read_payload(_body(tracked))
         except PayloadError as error:
-            accepted[""] += 1
-            out.append(_dead_letter(tracked, error.code))
+            accepted.update(_accepted(replay, "", 1))
+            out.append(_dead_letter(tracked, replay, error.code))
             continue
-        events = _Payload(tracked, payload, definitions, profile_ids).events()
-        accepted[payload.source or ""] += len(events)
+        events = _Payload(tracked, replay, payload, definitions, profile_ids).events()
+        accepted.update(_accepted(replay, payload.source or "", len(events)))
         out.extend(events)
-    await counts.accept(partition, accepted)
+    await counts.accept(partition, {source: number for source, number in accepted.items() if number})
     return out
+
+
+async def _due(
+    payloads: Sequence[TrackedPayload], replays: Replays, replayed: Replayed
+) -> list[tuple[TrackedPayload, Replay | None]]:
+    """What is to be processed, where it lay at first: of what comes from the archive only what has no outcome yet."""
+    read = [(tracked, replays.read(tracked.replay, tracked.body)) for tracked in payloads]
+    archived = {replay.origin for _, replay in read if replay and replay.kind == "archive"}
+    claimed = await replayed.claim(archived) if archived else set()
+    due: list[tuple[TrackedPayload, Replay | None]] = []
+    for tracked, replay in read:
+        if replay is None:
+            due.append((tracked, replay))
+        elif replay.kind == "failure" or replay.origin in claimed:
+            claimed.discard(replay.origin)
+            due.append((_as_it_was(tracked, replay), replay))
+    return due
+
+
+def _as_it_was(tracked: TrackedPayload, replay: Replay) -> TrackedPayload:
+    return msgspec.structs.replace(
+        tracked,
+        partition=replay.origin.partition,
+        offset=replay.origin.offset,
+        received_at=datetime.fromtimestamp(replay.received_ms / 1000, UTC),
+        quiet=tracked.quiet or replay.quiet,
+    )
+
+
+def _accepted(replay: Replay | None, source: str, events: int) -> Counter[str]:
+    """What to add to the count of accepted events: each counts once, for the source that it is in now."""
+    if replay is None or replay.counted is None:
+        return Counter({source: events})
+    if replay.origin.ordinal < 0 and replay.kind == "archive":
+        return Counter()
+    found = Counter({source: events})
+    found.subtract({replay.counted: 1})
+    return found
 
 
 def _body(tracked: TrackedPayload) -> bytes:
@@ -56,7 +99,7 @@ def _body(tracked: TrackedPayload) -> bytes:
     return tracked.body
 
 
-def _dead_letter(tracked: TrackedPayload, reason: str) -> DeadLetter:
+def _dead_letter(tracked: TrackedPayload, replay: Replay | None, reason: str) -> DeadLetter:
     return DeadLetter(
         key=tracked.key,
         value=tracked.body or b"",
@@ -65,7 +108,8 @@ def _dead_letter(tracked: TrackedPayload, reason: str) -> DeadLetter:
         topic="tracks",
         partition=tracked.partition,
         offset=tracked.offset,
-        origin=Origin(tracked.partition, tracked.offset, -1),
+        origin=replay.origin if replay else Origin(tracked.partition, tracked.offset, -1),
+        attempt=replay.attempt if replay else 0,
     )
 
 
@@ -73,9 +117,16 @@ class _Payload:
     """One payload on its way to events."""
 
     def __init__(
-        self, tracked: TrackedPayload, payload: TrackerPayload, definitions: Definitions, profile_ids: ProfileIds
+        self,
+        tracked: TrackedPayload,
+        replay: Replay | None,
+        payload: TrackerPayload,
+        definitions: Definitions,
+        profile_ids: ProfileIds,
     ) -> None:
         self._tracked, self._payload = tracked, payload
+        self._attempt = replay.attempt if replay else 0
+        self._first_ordinal = max(replay.origin.ordinal, 0) if replay else 0
         self._definitions, self._profile_ids = definitions, profile_ids
         self._source = definitions.sources.get(payload.source or "") or Source(id="unknown", enabled=False)
         # The payload's bridge is not checked for what workflows emit: their source let the first event in.
@@ -85,7 +136,7 @@ class _Payload:
             self._reasons.append(Reason("loop_detected", "", f"emitted by workflows {tracked.hops} times in a row"))
 
     def events(self) -> list[ValidEvent | RejectedEvent]:
-        return [self._event(ordinal, raw) for ordinal, raw in enumerate(self._payload.events)]
+        return [self._event(ordinal, raw) for ordinal, raw in enumerate(self._payload.events, self._first_ordinal)]
 
     def _event(self, ordinal: int, raw: msgspec.Raw) -> ValidEvent | RejectedEvent:
         origin = Origin(self._tracked.partition, self._tracked.offset, ordinal)
@@ -118,6 +169,8 @@ class _Payload:
             time_corrected=ahead,
             hops=self._tracked.hops,
             revision=self._definitions.revision,
+            quiet=self._tracked.quiet,
+            attempt=self._attempt,
         )
 
     def _may_save(self, event: TrackerEvent) -> bool:
@@ -133,6 +186,7 @@ class _Payload:
             received_at=self._tracked.received_at,
             payload=_single(self._payload, raw) if self._may_save(event) else msgspec.Raw(b"{}"),
             revision=self._definitions.revision,
+            attempt=self._attempt,
         )
 
 

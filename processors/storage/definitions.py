@@ -1,6 +1,6 @@
 """Definitions: PostgreSQL is the truth, with every version that ever was and who made it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from processors.storage.database import Connection, as_json
@@ -45,4 +45,17 @@ class DefinitionStore:
         """The topic has everything up to this revision."""
         await self._connection.execute(
             "update definitions set published = true where not published and revision <= %s", (up_to,)
+        )
+
+    async def take_over(self, published: Iterable[tuple[int, str, dict[str, Any] | None]]) -> None:
+        """Write down (revision, key, body) of what the topic has and this database does not know: it was restored."""
+        rows = [{"r": revision, "k": key, "b": body} for revision, key, body in published]
+        await self._connection.execute(
+            "insert into definitions (revision, key, body, changed_by, published) overriding system value "
+            "select r, k, b, 'headwater recover', true from jsonb_to_recordset(%s::jsonb) "
+            "as t(r bigint, k text, b jsonb) on conflict (revision) do nothing",
+            (as_json(rows),),
+        )
+        await self._connection.execute(
+            "select setval(pg_get_serial_sequence('definitions', 'revision'), max(revision)) from definitions"
         )

@@ -11,7 +11,7 @@ from schemas.failures import DeadLetter, RejectedEvent
 
 
 class Failures:
-    """One outcome an origin: a repeat changes nothing."""
+    """One outcome an origin: a repeat changes nothing; failing again after a replay does."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -22,9 +22,16 @@ class Failures:
         async with self._connection.cursor() as cursor:
             await cursor.executemany(
                 'insert into failures (topic, partition, "offset", ordinal, kind, stage, source, event_id, type, '
-                "reasons, key, content, failed_at) values (%(topic)s, %(partition)s, %(offset)s, %(ordinal)s, "
+                "reasons, key, content, failed_at, attempt, read_from) values "
+                "(%(topic)s, %(partition)s, %(offset)s, %(ordinal)s, "
                 "%(kind)s, %(stage)s, %(source)s, %(event_id)s, %(type)s, %(reasons)s::jsonb, %(key)s, "
-                "%(content)s, %(failed_at)s) on conflict do nothing",
+                "%(content)s, %(failed_at)s, %(attempt)s, %(read_from)s) "
+                "on conflict (topic, partition, \"offset\", ordinal) do update set state = 'open', "
+                "kind = excluded.kind, stage = excluded.stage, source = excluded.source, "
+                "event_id = excluded.event_id, type = excluded.type, reasons = excluded.reasons, "
+                "key = excluded.key, content = excluded.content, failed_at = excluded.failed_at, "
+                "read_from = excluded.read_from "
+                "where failures.state = 'replayed' and excluded.attempt >= failures.attempt",
                 rows,
             )
 
@@ -44,6 +51,8 @@ def _rejected(event: RejectedEvent) -> dict[str, Any]:
         "key": None,
         "content": bytes(event.payload),
         "failed_at": event.received_at,
+        "attempt": event.attempt,
+        "read_from": "tracks",
     }
 
 
@@ -63,4 +72,6 @@ def _dead_letter(letter: DeadLetter) -> dict[str, Any]:
         "key": letter.key,
         "content": letter.value,
         "failed_at": datetime.now(UTC),
+        "attempt": letter.attempt,
+        "read_from": letter.topic,
     }

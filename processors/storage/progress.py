@@ -1,5 +1,6 @@
 """Where each lane stands, and the outputs of its last batch: the table that makes the pipeline exact."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -28,6 +29,8 @@ class ProgressRow(msgspec.Struct):
     next_offset: int
     topic_id: str
     stored_outbox: bytes | None
+    #: Kafka's position up to which an operator knows that the database went back behind it.
+    forgiven: int
 
     def outbox(self) -> list[Message]:
         """The outputs of the batch that ended at `next_offset`."""
@@ -43,9 +46,10 @@ class Progress:
     async def create(self, topic_id: str, beginning: int) -> ProgressRow:
         """The row, made if it is not there (an absent row locks nothing); committed."""
         await self._connection.execute(
-            "insert into stage_progress (stage, topic, partition, topic_id, next_offset) values (%s, %s, %s, %s, %s) "
+            "insert into stage_progress (stage, topic, partition, topic_id, next_offset, first_offset) "
+            "values (%s, %s, %s, %s, %s, %s) "
             "on conflict do nothing",
-            (self._key.stage, self._key.topic, self._key.partition, topic_id, beginning),
+            (self._key.stage, self._key.topic, self._key.partition, topic_id, beginning, beginning),
         )
         row = await self.lock()
         await self._connection.commit()
@@ -54,7 +58,7 @@ class Progress:
     async def lock(self) -> ProgressRow:
         """The row, locked until the transaction ends."""
         cursor = await self._connection.execute(
-            "select next_offset, topic_id, outbox from stage_progress "
+            "select next_offset, topic_id, outbox, forgiven from stage_progress "
             "where stage = %s and topic = %s and partition = %s for update",
             (self._key.stage, self._key.topic, self._key.partition),
             binary=True,
@@ -86,3 +90,46 @@ async def stored_positions(connection: Connection, stage: str, topics: Iterable[
         (stage, list(topics)),
     )
     return {(topic, partition): offset for topic, partition, offset in await cursor.fetchall()}
+
+
+class LaneHealth(msgspec.Struct):
+    """What a lane has met since it was last written down: for status and metrics."""
+
+    #: Records that came again after they were done, and outputs that were sent again.
+    redelivered: int = 0
+    fenced: int = 0
+    retries: Counter[str] = msgspec.field(default_factory=Counter)
+    #: Why the lane stands still; None where it does not.
+    stopped: str | None = None
+
+    def taken(self) -> "LaneHealth":
+        """What it holds; the numbers begin anew."""
+        taken = LaneHealth(self.redelivered, self.fenced, self.retries, self.stopped)
+        self.redelivered, self.fenced, self.retries = 0, 0, Counter()
+        return taken
+
+    def give_back(self, taken: "LaneHealth") -> None:
+        """What could not be written down counts again."""
+        self.redelivered += taken.redelivered
+        self.fenced += taken.fenced
+        self.retries.update(taken.retries)
+
+
+async def add_health(connection: Connection, key: LaneKey, health: LaneHealth) -> None:
+    """Add what a lane has met to what it had met before."""
+    await connection.execute(
+        "insert into lane_health as h (stage, topic, partition, redelivered, fenced, retries, stopped) "
+        "values (%s, %s, %s, %s, %s, %s::jsonb, %s) on conflict (stage, topic, partition) do update set "
+        "redelivered = h.redelivered + excluded.redelivered, fenced = h.fenced + excluded.fenced, "
+        "stopped = excluded.stopped, retries = h.retries || (select coalesce(jsonb_object_agg(key, "
+        "value::bigint + coalesce((h.retries->>key)::bigint, 0)), '{}') from jsonb_each_text(excluded.retries))",
+        (
+            key.stage,
+            key.topic,
+            key.partition,
+            health.redelivered,
+            health.fenced,
+            msgspec.json.encode(health.retries).decode(),
+            health.stopped,
+        ),
+    )

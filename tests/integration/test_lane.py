@@ -45,6 +45,7 @@ class PartitionLog:
     id: str
     committed_offset: int | None = None
     first: int = 0
+    last: int = 1_000_000
     sought: int | None = None
     done: int = 0
 
@@ -56,6 +57,9 @@ class PartitionLog:
 
     async def topic_id(self) -> str:
         return self.id
+
+    async def end(self) -> int:
+        return self.last
 
     def seek(self, offset: int) -> None:
         self.sought = offset

@@ -1,0 +1,72 @@
+"""What all commands share that ask a running installation and print what it says."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import click
+import msgspec
+import psycopg
+
+from deploy import reports
+from deploy.installation import kafka_admin
+from deploy.kafka import KafkaAdmin
+from deploy.settings import connected, load_settings
+
+T = TypeVar("T")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+limit_option = click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 100_000))
+
+
+def ask(question: Callable[[reports.Report, KafkaAdmin], Awaitable[T]]) -> T:
+    """Ask PostgreSQL and Kafka of the installation that the settings name."""
+
+    async def asked() -> T:
+        settings = connected(load_settings())
+        async with await psycopg.AsyncConnection.connect(settings.database_url, autocommit=True) as connection:
+            return await question(connection, kafka_admin(settings))
+
+    return asyncio.run(asked())
+
+
+def print_json(value: Any) -> None:
+    """One line of JSON."""
+    click.echo(msgspec.json.encode(value, enc_hook=str))
+
+
+def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> list[str]:
+    """Columns as wide as they need to be; numbers to the right."""
+    texts = [list(header)] + [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in texts) for column in range(len(header))]
+    right = [all(isinstance(row[column], int | float) for row in rows) for column in range(len(header))]
+    return [
+        "  ".join(
+            text.rjust(width) if to_right else text.ljust(width)
+            for text, width, to_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in texts
+    ]
+
+
+def time_of(given: str | None) -> datetime | None:
+    """A time as people write it, or how long ago. Raises ClickException."""
+    if given is None:
+        return None
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    if given[:-1].isdigit() and given[-1] in units:
+        return datetime.now(UTC) - timedelta(**{units[given[-1]]: int(given[:-1])})
+    try:
+        time = datetime.fromisoformat(given)
+    except ValueError as error:
+        raise click.ClickException(f"{given} is no time: write it as 2026-01-31T12:00:00Z, or 30m, 2h, 7d") from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def text(value: Any) -> str:
+    """A value in a line of output."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, dict | list):
+        return msgspec.json.encode(value, enc_hook=str).decode()
+    return str(value)

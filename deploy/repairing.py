@@ -1,0 +1,58 @@
+"""Repairing a rejected event, so that it can be sent again."""
+
+import getpass
+from typing import Any
+
+import msgspec
+
+from deploy.failures import Selection, shown
+from deploy.reports import Report
+
+
+class RepairError(ValueError):
+    """The repair cannot be made; the message says why."""
+
+
+async def repair(connection: Report, place: str, changes: dict[str, Any], payload: bytes | None) -> dict[str, Any]:
+    """Change the event of a rejected payload, or put another payload in its place; the event as it is now.
+
+    `changes` maps JSON pointers into the event to values, None to remove. Raises RepairError.
+    """
+    selection = Selection(kind="rejected", places=[place])
+    row = await shown(connection, selection)
+    if row is None:
+        raise RepairError(f"there is no open rejected event at {place}")
+    whole = _payload(payload if payload is not None else bytes(row["content"]))
+    for pointer, value in changes.items():
+        _put(whole["events"][0], pointer, value)
+    await connection.execute(
+        f"update failures set content = %(content)s, repaired_by = %(who)s where {selection.where()}".encode(),
+        {**msgspec.structs.asdict(selection), "content": msgspec.json.encode(whole), "who": getpass.getuser()},
+    )
+    event: dict[str, Any] = whole["events"][0]
+    return event
+
+
+def _payload(body: bytes) -> dict[str, Any]:
+    try:
+        whole = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RepairError("the payload is not JSON") from error
+    if not isinstance(whole, dict) or not isinstance(whole.get("events"), list) or len(whole["events"]) != 1:
+        raise RepairError("the payload must be an object whose `events` holds one event")
+    if not isinstance(whole["events"][0], dict):
+        raise RepairError("the event must be an object")
+    return whole
+
+
+def _put(event: dict[str, Any], pointer: str, value: Any) -> None:
+    *path, last = pointer.removeprefix("/").replace("/", "\0").replace("~1", "/").replace("~0", "~").split("\0")
+    inner = event
+    for name in path:
+        inner = inner.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise RepairError(f"{pointer}: {name} is not an object")
+    if value is None:
+        inner.pop(last, None)
+    else:
+        inner[last] = value

@@ -1,0 +1,249 @@
+"""`headwater replay`: payloads from the archive through the pipeline once more, as the events that they were.
+
+A payload is processed only where no outcome of it is known: into an empty database all are, into a live one none. So it
+may be stopped and started at any time.
+"""
+
+import asyncio
+import getpass
+import hashlib
+import heapq
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Producer
+from psycopg import AsyncConnection
+
+from deploy.draining import RECORDING, all_stages, drain
+from deploy.installation import kafka_admin
+from deploy.kafka import KafkaAdmin, client_config
+from deploy.recovery import lift_versions
+from deploy.reports import Report, total_lag
+from deploy.settings import LINEAGE_PARTITIONS, Settings
+from deploy.state import state_hashes
+from processors.connectors.archive import Archive
+from processors.runner.publisher import SAFE
+from schemas.codecs import BRIDGE_HEADER, HOPS_HEADER
+from schemas.events import TrackedPayload
+from schemas.origin import Origin
+from schemas.replays import REPLAY_HEADER, Replay
+from schemas.topics import TRACKS
+from workflows.replays import Replays
+
+#: Payloads between two notes of how far it has come.
+PORTION = 2000
+#: Records under way at most: transit topics keep what waits for three days, the disk not for ever.
+MAX_UNDER_WAY = 100_000
+
+Say = Callable[[str], None]
+
+
+class ReplayError(ValueError):
+    """The archive cannot be replayed here; the message says why."""
+
+
+class Window(msgspec.Struct, frozen=True):
+    """What is to be replayed, by time of receipt, and whether destinations hear of it."""
+
+    since: datetime | None
+    until: datetime | None
+    effects: bool
+
+    def holds(self, payload: TrackedPayload) -> bool:
+        after = self.since is None or payload.received_at >= self.since
+        return after and (self.until is None or payload.received_at < self.until)
+
+
+class Done(msgspec.Struct):
+    """What a replay did."""
+
+    sent: int
+    state: dict[str, str]
+
+
+async def replay(settings: Settings, key: bytes, window: Window, say: Say) -> Done:
+    """Replay the window to its end. Raises ReplayError where places of the archive are also other events' places."""
+    admin, archive = kafka_admin(settings), Archive(settings.archive())
+    async with await AsyncConnection.connect(settings.database_url, autocommit=True) as connection:
+        await asyncio.to_thread(_require_same_life, archive, admin, settings)
+        # Then the outcome of everything that the archive can hold is known.
+        await drain(connection, admin, RECORDING, lambda stage, lag: say(f"{stage} has {lag:,} records before it"))
+        await lift_versions(connection, admin)
+        job = _Job(connection, f"{settings.archive()} {window}")
+        await job.open()
+        await _send(settings, admin, connection, job, _due(archive, window, job.positions), Replays(key), window, say)
+        stages = await all_stages(connection)
+        await drain(connection, admin, stages, lambda stage, lag: say(f"{stage} has {lag:,} records before it"))
+        await job.close()
+        return Done(job.sent, await state_hashes(connection))
+
+
+class _Job:
+    """How far a replay has come, in PostgreSQL: one that was killed goes on there."""
+
+    def __init__(self, connection: Report, description: str) -> None:
+        self._connection, self._description = connection, description
+        self._id = hashlib.sha256(description.encode()).hexdigest()[:16]
+        self.positions: dict[str, int] = {}
+        self.sent = 0
+
+    async def open(self) -> None:
+        await self._connection.execute(
+            "insert into replays (id, description, started_by) values (%s, %s, %s) on conflict (id) do update set "
+            "finished_at = null, "
+            "positions = case when replays.finished_at is null then replays.positions else '{}' end, "
+            "sent = case when replays.finished_at is null then replays.sent else 0 end",
+            (self._id, self._description, getpass.getuser()),
+        )
+        cursor = await self._connection.execute("select positions, sent from replays where id = %s", (self._id,))
+        self.positions, self.sent = await cursor.fetchone() or ({}, 0)
+
+    async def note(self, sent: int) -> None:
+        self.sent += sent
+        await self._connection.execute(
+            "update replays set positions = %s::jsonb, sent = %s where id = %s",
+            (msgspec.json.encode(self.positions).decode(), self.sent, self._id),
+        )
+
+    async def close(self) -> None:
+        """All of it is through: what failed at first and is recorded now (a repair) is a failure no more."""
+        async with self._connection.transaction():
+            await self._connection.execute(
+                "update failures f set state = 'replayed' where state = 'open' and topic = 'tracks' and exists "
+                '(select from events where origin_partition = f.partition and origin_offset = f."offset" '
+                "and origin_ordinal = f.ordinal)"
+            )
+            await self._connection.execute("delete from replayed_payloads")
+            await self._connection.execute("update replays set finished_at = now() where id = %s", (self._id,))
+
+
+def _require_same_life(archive: Archive, admin: KafkaAdmin, settings: Settings) -> None:
+    """Where the archive holds places of the present life of `tracks`, its payloads must be the ones that lie there."""
+    ends = {partition: end for (_, partition), end in admin.end_offsets([TRACKS.name]).items()}
+    for number in archive.partitions():
+        lineage, partition = divmod(number, LINEAGE_PARTITIONS)
+        if lineage != settings.lineage:
+            continue
+        last = archive.last(number)
+        there = last.offset < ends.get(partition, 0)
+        if not there or not _lies_there(admin, partition, last):
+            raise ReplayError(
+                f"the archive is of another life of `tracks` than this one, and places of both would be mixed up: "
+                f"begin anew with HEADWATER_LINEAGE={lineage + 1} for all doors and workers"
+            )
+
+
+def _lies_there(admin: KafkaAdmin, partition: int, payload: TrackedPayload) -> bool:
+    for message in admin.read(TRACKS.name, {partition: payload.offset}, only=partition):
+        return message.offset() != payload.offset or message.value() == payload.body  # else: it has expired
+    return True
+
+
+def _due(archive: Archive, window: Window, positions: dict[str, int]) -> Iterator[TrackedPayload]:
+    """The window's payloads that were not sent yet, by time of receipt; each partition's in order."""
+    parts = [archive.read_partition(number, positions.get(str(number), -1)) for number in archive.partitions()]
+    return filter(window.holds, heapq.merge(*parts, key=lambda payload: payload.received_at))
+
+
+async def _send(
+    settings: Settings,
+    admin: KafkaAdmin,
+    connection: Report,
+    job: _Job,
+    due: Iterator[TrackedPayload],
+    replays: Replays,
+    window: Window,
+    say: Say,
+) -> None:
+    counted = await _counted(connection, settings)
+    tracks = settings.topic_prefix + TRACKS.name
+    partitions = (await asyncio.to_thread(admin.existing))[tracks]
+    producer = _Producer(settings, tracks)
+    while portion := await asyncio.to_thread(_take, due):
+        for payload in portion:
+            replay = _said(payload, replays, not window.effects, counted(payload))
+            header = replays.sign(replay, payload.body)
+            producer.send(payload, header, payload.partition % LINEAGE_PARTITIONS % partitions)
+            job.positions[str(payload.partition)] = payload.offset
+        await asyncio.to_thread(producer.flush)
+        await job.note(len(portion))
+        say(f"sent {job.sent:,} payloads, received until {portion[-1].received_at:%Y-%m-%d %H:%M:%S}")
+        while (lag := await total_lag(connection, admin)) > MAX_UNDER_WAY:
+            say(f"sent {job.sent:,} payloads; {lag:,} records under way: waiting for the stages")
+            await asyncio.sleep(1)
+
+
+def _take(due: Iterator[TrackedPayload]) -> list[TrackedPayload]:
+    return [payload for _, payload in zip(range(PORTION), due, strict=False)]
+
+
+def _said(payload: TrackedPayload, replays: Replays, quiet: bool, counted: bool) -> Replay:
+    """What to say of a payload. One that was itself sent again (a repair) keeps what was said of it then."""
+    repaired = replays.read(payload.replay, payload.body)
+    return Replay(
+        origin=repaired.origin if repaired else Origin(payload.partition, payload.offset, -1),
+        received_ms=repaired.received_ms if repaired else int(payload.received_at.timestamp() * 1000),
+        kind="archive",
+        counted=repaired.counted if repaired else "" if counted else None,
+        quiet=quiet,
+        attempt=repaired.attempt if repaired else 0,
+    )
+
+
+async def _counted(connection: Report, settings: Settings) -> Callable[[TrackedPayload], bool]:
+    """Whether validate has counted a payload before: it has passed it, and not jumped over it."""
+    cursor = await connection.execute(
+        "select partition, first_offset, next_offset from stage_progress where stage = 'validate' and topic = 'tracks'"
+    )
+    passed = {
+        settings.first_partition + partition: range(first, end) for partition, first, end in await cursor.fetchall()
+    }
+    cursor = await connection.execute(
+        "select partition, from_offset, to_offset from accepted_gaps where stage = 'validate' and topic = 'tracks'"
+    )
+    gaps = [
+        (settings.first_partition + partition, range(start, end)) for partition, start, end in await cursor.fetchall()
+    ]
+
+    def counted(payload: TrackedPayload) -> bool:
+        in_gap = any(payload.partition == partition and payload.offset in gap for partition, gap in gaps)
+        return payload.offset in passed.get(payload.partition, ()) and not in_gap
+
+    return counted
+
+
+class _Producer:
+    """Writes to given partitions, and knows whether all of it arrived."""
+
+    def __init__(self, settings: Settings, topic: str) -> None:
+        self._producer = Producer({**SAFE, **client_config(settings)})
+        self._topic = topic
+        self._error: KafkaError | None = None
+
+    def send(self, payload: TrackedPayload, replay: bytes, partition: int) -> None:
+        headers: list[tuple[str, Any]] = [(REPLAY_HEADER, replay), (BRIDGE_HEADER, payload.bridge.encode())]
+        if payload.hops:
+            headers.append((HOPS_HEADER, str(payload.hops).encode()))
+        while True:
+            try:
+                return self._producer.produce(
+                    self._topic,
+                    payload.body,
+                    key=payload.key,
+                    partition=partition,
+                    headers=headers,
+                    on_delivery=self._report,
+                )
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def flush(self) -> None:
+        """Return when all is acknowledged. Raises KafkaException."""
+        self._producer.flush()
+        if self._error is not None:
+            raise KafkaException(self._error)
+
+    def _report(self, error: KafkaError | None, message: Any) -> None:
+        self._error = self._error or error
