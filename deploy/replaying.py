@@ -73,9 +73,11 @@ async def replay(settings: Settings, key: bytes, window: Window, say: Say) -> Do
         await lift_versions(connection, admin)
         job = _Job(connection, f"{settings.archive()} {window}")
         await job.open()
-        await _send(settings, admin, connection, job, _due(archive, window, job.positions), Replays(key), window, say)
         stages = await all_stages(connection)
-        await drain(connection, admin, stages, lambda stage, lag: say(f"{stage} has {lag:,} records before it"))
+        for emitted in (False, True):
+            due = _due(archive, window, job, emitted)
+            await _send(settings, admin, connection, job, due, Replays(key), window, say)
+            await drain(connection, admin, stages, lambda stage, lag: say(f"{stage} has {lag:,} records before it"))
         await job.close()
         return Done(job.sent, await state_hashes(connection))
 
@@ -86,7 +88,7 @@ class _Job:
     def __init__(self, connection: Report, description: str) -> None:
         self._connection, self._description = connection, description
         self._id = hashlib.sha256(description.encode()).hexdigest()[:16]
-        self.positions: dict[str, int] = {}
+        self._positions: dict[str, int] = {}
         self.sent = 0
 
     async def open(self) -> None:
@@ -98,13 +100,20 @@ class _Job:
             (self._id, self._description, getpass.getuser()),
         )
         cursor = await self._connection.execute("select positions, sent from replays where id = %s", (self._id,))
-        self.positions, self.sent = await cursor.fetchone() or ({}, 0)
+        self._positions, self.sent = await cursor.fetchone() or ({}, 0)
+
+    def position(self, partition: int, emitted: bool) -> int:
+        """The offset up to which that was sent, -1 for nothing."""
+        return self._positions.get(f"{partition} {emitted}", -1)
+
+    def sending(self, payload: TrackedPayload) -> None:
+        self._positions[f"{payload.partition} {payload.hops > 0}"] = payload.offset
 
     async def note(self, sent: int) -> None:
         self.sent += sent
         await self._connection.execute(
             "update replays set positions = %s::jsonb, sent = %s where id = %s",
-            (msgspec.json.encode(self.positions).decode(), self.sent, self._id),
+            (msgspec.json.encode(self._positions).decode(), self.sent, self._id),
         )
 
     async def close(self) -> None:
@@ -141,10 +150,15 @@ def _lies_there(admin: KafkaAdmin, partition: int, payload: TrackedPayload) -> b
     return True
 
 
-def _due(archive: Archive, window: Window, positions: dict[str, int]) -> Iterator[TrackedPayload]:
-    """The window's payloads that were not sent yet, by time of receipt; each partition's in order."""
-    parts = [archive.read_partition(number, positions.get(str(number), -1)) for number in archive.partitions()]
-    return filter(window.holds, heapq.merge(*parts, key=lambda payload: payload.received_at))
+def _due(archive: Archive, window: Window, job: "_Job", emitted: bool) -> Iterator[TrackedPayload]:
+    """The window's payloads that were not sent yet, by time of receipt; each partition's in order.
+
+    What clients sent comes first. Workflows emit anew from it what they emitted then; what the archive has of that is
+    sent when the rest is through, and finds its place taken: it must not overtake the events that led to it.
+    """
+    parts = [archive.read_partition(number, job.position(number, emitted)) for number in archive.partitions()]
+    merged = heapq.merge(*parts, key=lambda payload: payload.received_at)
+    return (payload for payload in merged if window.holds(payload) and (payload.hops > 0) == emitted)
 
 
 async def _send(
@@ -166,7 +180,7 @@ async def _send(
             replay = _said(payload, replays, not window.effects, counted(payload))
             header = replays.sign(replay, payload.body)
             producer.send(payload, header, payload.partition % LINEAGE_PARTITIONS % partitions)
-            job.positions[str(payload.partition)] = payload.offset
+            job.sending(payload)
         await asyncio.to_thread(producer.flush)
         await job.note(len(portion))
         say(f"sent {job.sent:,} payloads, received until {portion[-1].received_at:%Y-%m-%d %H:%M:%S}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -43,7 +44,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 def _maker(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeInstallation]:
     made: list[Installation] = []
 
-    def make(definitions: str = "", **options: int) -> Installation:
+    def make(definitions: str = "", **options: Any) -> Installation:
         made.append(Installation(services, tmp_path_factory.mktemp("installation"), definitions, **options))
         return made[-1]
 

@@ -45,7 +45,9 @@ Place = tuple[int, int]
 class Installation:
     """To be closed. Everything it reads it reads by plain SQL and plain consumers."""
 
-    def __init__(self, services: Services, folder: Path, definitions: str, partitions: int = 2) -> None:
+    def __init__(
+        self, services: Services, folder: Path, definitions: str, partitions: int = 2, **settings: Any
+    ) -> None:
         self.services, self.folder = services, folder
         self.prefix = f"t{uuid.uuid4().hex[:8]}-"
         self.partitions = partitions
@@ -66,6 +68,7 @@ class Installation:
             topic_prefix=self.prefix,
             partitions=partitions,
             identity_key=IDENTITY_KEY,
+            **settings,
         )
         asyncio.run(migrate_database(self._settings))
         create_topics(self._settings)
@@ -130,21 +133,21 @@ class Installation:
                 child.kill()
         self._client.close()
 
-    def command(self, *arguments: str, within_s: float = 60) -> subprocess.CompletedProcess[str]:
-        """A command of `headwater`, run to its end."""
+    def command(self, *arguments: str, within_s: float = 60, **more: str) -> subprocess.CompletedProcess[str]:
+        """A command of `headwater`, run to its end, with `more` variables in its environment."""
         return subprocess.run(
             headwater(*arguments),
             cwd=REPOSITORY,
-            env=self.variables(),
+            env=self.variables() | more,
             capture_output=True,
             text=True,
             timeout=within_s,
             stdin=subprocess.DEVNULL,
         )
 
-    def json(self, *arguments: str) -> Any:
+    def json(self, *arguments: str, **more: str) -> Any:
         """What a command of `headwater` says with --json."""
-        done = self.command(*arguments, "--json")
+        done = self.command(*arguments, "--json", **more)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -316,7 +319,9 @@ class Installation:
         query = "select source, sum(recorded), sum(duplicates) from recorded_counts group by 1"
         for source, recorded, duplicates in self.sql(query):
             add(source, recorded=recorded, duplicates=duplicates)
-        for source, kind, count in self.sql("select source, kind, count(*) from failures group by 1, 2"):
+        for source, kind, count in self.sql(
+            "select source, kind, count(*) from failures where state <> 'replayed' group by 1, 2"
+        ):
             add(source, **{"rejected" if kind == "rejected" else "dead_letters": count})
         return found
 

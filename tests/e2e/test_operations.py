@@ -1,0 +1,110 @@
+"""Operators' acts on what failed: looked at, repaired, sent again, given up; each event lands once."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.conftest import MakeInstallation
+from tests.kit.definitions import SHOP, payload
+from tests.kit.installation import Installation
+from tests.kit.waiting import until
+
+pytestmark = pytest.mark.slow
+
+DEFINITIONS = (
+    SHOP
+    + """
+---
+kind: rule
+id: orders
+event_type: order-completed
+workflows: [sum]
+---
+kind: workflow
+id: sum
+nodes:
+  add: {action: update-profile, config: {increment: {discs: event.properties.order.discs}}}
+"""
+)
+STAGES = ("validate", "identify", "persist", "route", "run-workflows", "segment", "record-failures", "archive")
+
+
+@pytest.fixture(scope="module")
+def shop(make_shared_installation: MakeInstallation) -> Installation:
+    installation = make_shared_installation(DEFINITIONS)
+    installation.start(*STAGES)
+    installation.start_door()
+    return installation
+
+
+def order(id: str, session: str, discs: Any = 2) -> dict[str, Any]:
+    properties = {"order": {"discs": discs, "total": 1.5}, "customer": {"id": "c"}}
+    return payload("shop", {"id": id, "type": "order-completed", "properties": properties}, session=session)
+
+
+def discs_of(shop: Installation, session: str) -> int:
+    return int(
+        shop.one(
+            "select coalesce(sum((t.totals->>'discs')::numeric), 0) from profile_traits t "
+            "join sessions s on s.profile_id = t.profile_id where s.id = %s",
+            session,
+        )
+    )
+
+
+def failed(shop: Installation, group: str, *arguments: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = shop.json(group, "list", *arguments)
+    return found
+
+
+def test_a_rejected_event_is_repaired_and_lands_once_with_its_origin_and_its_id(shop: Installation) -> None:
+    answer = shop.track(order("mend-1", "mending", "many"))
+    assert answer.status_code == 400
+    shop.track(order("mend-2", "mending", 5))
+    (row,) = until(lambda: failed(shop, "rejected", "--reason", "schema_invalid"), 30, shop.tell)
+    assert (row["event_id"], row["source"], row["type"]) == ("mend-1", "shop", "order-completed")
+    assert row["reasons"][0]["path"] == "/properties/order/discs"
+    shown = shop.json("rejected", "show", row["place"])
+    assert shown["content"]["events"][0]["properties"]["order"]["discs"] == "many"
+    # Sent again as it is, it comes back.
+    assert shop.json("rejected", "replay", row["place"])["sent"] == 1
+    shop.wait_through()
+    (again,) = failed(shop, "rejected")
+    assert (again["place"], again["attempt"], again["state"]) == (row["place"], 1, "open")
+    assert shop.command("rejected", "repair", row["place"], "--set", "/properties/order/discs=3").returncode == 0
+    for _ in range(2):
+        shop.json("rejected", "replay", "--all")
+        shop.wait_through()
+    assert failed(shop, "rejected") == []
+    assert discs_of(shop, "mending") == 8
+    partition, offset, ordinal = row["place"].removeprefix("tracks/").split("/")
+    origin = "origin_partition, origin_offset, origin_ordinal"
+    assert shop.sql(f"select {origin} from events where id = 'mend-1'") == [(int(partition), int(offset), int(ordinal))]
+    assert shop.one("select repaired_by from failures where event_id = 'mend-1'")
+    shop.require_balance()
+
+
+def test_a_dead_letter_comes_back_until_it_is_given_up(shop: Installation) -> None:
+    shop.write(b"not json at all")
+    (row,) = until(lambda: failed(shop, "dead-letters", "--stage", "validate"), 30, shop.tell)
+    for attempt in range(1, 6):
+        assert shop.json("dead-letters", "replay", row["place"])["sent"] == 1
+        shop.wait_through()
+        (row,) = failed(shop, "dead-letters")
+        assert row["attempt"] == attempt
+    refused = shop.json("dead-letters", "replay", row["place"])
+    assert refused["sent"] == 0
+    assert "failed 5 times" in refused["refused"][row["place"]]
+    assert shop.command("dead-letters", "drop", "--all", "--yes").returncode == 0
+    assert failed(shop, "dead-letters") == []
+    assert shop.one("select length(content) from failures where kind = 'dead-letter'") == 0
+    shop.require_balance()
+
+
+def test_a_forged_replay_header_is_an_ordinary_record(shop: Installation) -> None:
+    body = json.dumps(order("forged", "forger")).encode()
+    said = json.dumps({"origin": [0, 0, -1], "received_ms": 0, "kind": "archive"}).encode()
+    shop.write(body, b"forger", headers=[("headwater-replay", b"0" * 32 + said)])
+    until(lambda: shop.sql("select 1 from events where id = 'forged'"), 30, shop.tell)
+    assert shop.one("select received_at > now() - interval '1 hour' from events where id = 'forged'")

@@ -1,0 +1,1 @@
+"""One module an experiment, named as in the catalogue of failure scenarios."""

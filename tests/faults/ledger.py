@@ -1,0 +1,106 @@
+"""What was sent and what came back, on disk before the send and after the reply: the only thing the oracle believes."""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+#: What a client can know of a send: it was taken, it was refused for good, or nobody can say.
+Outcome = Literal["ok", "fail", "unknown"]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One payload in the ledger: its bytes, and the outcomes of its sends so far (one a send that was answered)."""
+
+    number: int
+    body: str
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def acknowledged(self) -> bool:
+        return "ok" in self.outcomes
+
+    @property
+    def possible(self) -> bool:
+        """Whether Kafka may have it: some send was not refused."""
+        return self.acknowledged or "unknown" in self.outcomes or not self.outcomes
+
+
+class Ledger:
+    """An append-only JSONL file. `intend` returns when its line is on disk; lines of many threads share one sync."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("ab")
+        self._lines: list[bytes] = []
+        self._changed = threading.Condition()
+        self._added = self._synced = 0
+        self._closed = False
+        self._writer = threading.Thread(target=self._write, name="ledger")
+        self._writer.start()
+
+    def intend(self, number: int, body: str) -> None:
+        """To be called before the payload is sent, each time. Returns when that is on disk."""
+        with self._changed:
+            ticket = self._add({"send": number, "body": body})
+            self._changed.wait_for(lambda: self._synced >= ticket)
+
+    def resend(self, number: int) -> None:
+        """As `intend`, of a payload whose bytes the ledger has."""
+        with self._changed:
+            ticket = self._add({"send": number})
+            self._changed.wait_for(lambda: self._synced >= ticket)
+
+    def answer(self, number: int, outcome: Outcome, status: int) -> None:
+        """What came back."""
+        with self._changed:
+            self._add({outcome: number, "status": status})
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._writer.join()
+        self._file.close()
+
+    def _add(self, entry: dict[str, Any]) -> int:
+        self._lines.append(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+        self._added += 1
+        self._changed.notify_all()
+        return self._added
+
+    def _write(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._lines or self._closed)
+                lines, self._lines, ticket = self._lines, [], self._added
+                if not lines:
+                    return
+            self._file.write(b"".join(lines))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            with self._changed:
+                self._synced = ticket
+                self._changed.notify_all()
+
+
+def read_ledger(path: Path) -> Iterator[Sent]:
+    """Every payload of a ledger. A last line that a crash cut short was never synced, so nothing depended on it."""
+    bodies: dict[int, str] = {}
+    outcomes: dict[int, list[Outcome]] = {}
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            entry = json.loads(line)
+            if "send" in entry:
+                bodies.setdefault(entry["send"], entry.get("body", ""))
+            else:
+                ((outcome, number),) = ((name, value) for name, value in entry.items() if name != "status")
+                outcomes.setdefault(number, []).append(outcome)
+    for number, body in bodies.items():
+        yield Sent(number, body, tuple(outcomes.get(number, ())))
