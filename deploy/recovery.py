@@ -144,8 +144,10 @@ async def _bring_forward(connection: Report, admin: KafkaAdmin, found: list[Find
     for stage in [*await all_stages(connection), "archive"]:
         for lane, position in forgiven.items():
             if lane.stage == stage:
+                # Its outputs are out: nothing is committed over an undelivered outbox, and the lane once was further.
                 await connection.execute(
-                    "update stage_progress set forgiven = %s where stage = %s and topic = %s and partition = %s",
+                    "update stage_progress set forgiven = %s, outbox = null "
+                    "where stage = %s and topic = %s and partition = %s",
                     (position, lane.stage, lane.topic, lane.partition),
                 )
         if stage != "archive":

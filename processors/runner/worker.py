@@ -187,8 +187,15 @@ class StageWorker:
         """Whoever fenced the lane may have been a worker on its last breath, and what stopped it may have been mended:
         if the partition is still ours after a while, a new lane takes it, and begins at PostgreSQL's position."""
         await asyncio.sleep(random.uniform(1, 5) if isinstance(error, Fenced) else LOOK_AGAIN_S)
+        position: dict[TP, int] = {}
+        while generation == self._app.consumer_generation_id and tp in self._lanes:
+            if tp in (position := await self._stored_positions({tp})):
+                break
+            await asyncio.sleep(LOOK_AGAIN_S)
         if generation == self._app.consumer_generation_id and tp in self._lanes:
             await self._end_lanes({tp})
+            # What was read for the lane that ended is gone: it must be read again.
+            self._consumer().request_seek(tp, position[tp])
             self._start_lanes({tp})
             self._consumer().resume_partitions({tp})
 

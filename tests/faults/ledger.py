@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ Outcome = Literal["ok", "fail", "unknown"]
 class Sent:
     """One payload in the ledger: its bytes, and the outcomes of its sends so far (one a send that was answered)."""
 
-    number: int
+    number: str
     body: str
     outcomes: tuple[Outcome, ...]
 
@@ -43,19 +43,27 @@ class Ledger:
         self._writer = threading.Thread(target=self._write, name="ledger")
         self._writer.start()
 
-    def intend(self, number: int, body: str) -> None:
+    def intend(self, number: str, body: str) -> None:
         """To be called before the payload is sent, each time. Returns when that is on disk."""
         with self._changed:
             ticket = self._add({"send": number, "body": body})
             self._changed.wait_for(lambda: self._synced >= ticket)
 
-    def resend(self, number: int) -> None:
+    def intend_all(self, payloads: Iterable[tuple[str, str]]) -> None:
+        """As `intend`, of many payloads (number and body) that are sent after that."""
+        with self._changed:
+            ticket = 0
+            for number, body in payloads:
+                ticket = self._add({"send": number, "body": body})
+            self._changed.wait_for(lambda: self._synced >= ticket)
+
+    def resend(self, number: str) -> None:
         """As `intend`, of a payload whose bytes the ledger has."""
         with self._changed:
             ticket = self._add({"send": number})
             self._changed.wait_for(lambda: self._synced >= ticket)
 
-    def answer(self, number: int, outcome: Outcome, status: int) -> None:
+    def answer(self, number: str, outcome: Outcome, status: int) -> None:
         """What came back."""
         with self._changed:
             self._add({outcome: number, "status": status})
@@ -90,8 +98,8 @@ class Ledger:
 
 def read_ledger(path: Path) -> Iterator[Sent]:
     """Every payload of a ledger. A last line that a crash cut short was never synced, so nothing depended on it."""
-    bodies: dict[int, str] = {}
-    outcomes: dict[int, list[Outcome]] = {}
+    bodies: dict[str, str] = {}
+    outcomes: dict[str, list[Outcome]] = {}
     with path.open("rb") as file:
         for line in file:
             if not line.endswith(b"\n"):

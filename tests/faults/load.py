@@ -7,12 +7,12 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from tests.faults.ledger import Ledger, Outcome
-from tests.faults.visits import Payload, Visits
+from tests.faults.visits import Payload, Session
 
 #: No request may take longer than this, whatever is broken behind the door.
 HANG_S = 12.0
@@ -20,12 +20,19 @@ HANG_S = 12.0
 AGAIN = 0.02
 
 
+class Sending(Protocol):
+    """Makes payloads, for many threads. A session is its taker's until it is given back."""
+
+    def take(self) -> tuple[Session, Payload]: ...
+    def give_back(self, session: Session) -> None: ...
+
+
 class Load:
     """Sends at `rate` events/s at most, and less while `backlog` says that more waits than `limit`."""
 
     def __init__(
         self,
-        visits: Visits,
+        visits: Sending,
         ledger: Ledger,
         door: tuple[str, int],
         rate: float,
@@ -33,9 +40,14 @@ class Load:
         limit: int = 12_000,
         senders: int = 6,
         again: float = AGAIN,
+        other_doors: Sequence[tuple[str, int]] = (),
+        judge: bool = True,
     ) -> None:
+        """`again` is the share of payloads that are sent once more, through the `other_doors` too; `judge` says whether
+        the verdicts in the answers must be those that the payloads deserve."""
         self._visits, self._ledger, self._door = visits, ledger, door
         self._rate, self._backlog, self._limit, self._again = rate, backlog, limit, again
+        self._other_doors, self._judges = other_doors, judge
         self._lock = threading.Lock()
         self._due = time.monotonic()
         self._ending, self._given_up = threading.Event(), threading.Event()
@@ -46,7 +58,8 @@ class Load:
         #: When each 2xx came.
         self.taken_at: list[float] = []
         self._threads = [
-            threading.Thread(target=self._send_all, args=(number,), name=f"sender-{number}") for number in range(senders)
+            threading.Thread(target=self._send_all, args=(number,), name=f"sender-{number}")
+            for number in range(senders)
         ]
 
     def start(self) -> "Load":
@@ -71,15 +84,18 @@ class Load:
     def _send_all(self, number: int) -> None:
         chance = random.Random(number)
         client = _Client(self._door)
+        others = [client, *map(_Client, self._other_doors)]
         while not self._ending.is_set():
             session, payload = self._visits.take()
             self._wait_turn(payload.events)
             self._ledger.intend(payload.number, payload.body)
-            if self._send(client, payload) and chance.random() < self._again:
+            taken = self._send(client, payload)
+            while taken and chance.random() < self._again:
                 self._ledger.resend(payload.number)
-                self._send(client, payload, count=False)
+                self._send(chance.choice(others), payload, count=False)
             self._visits.give_back(session)
-        client.close()
+        for other in others:
+            other.close()
 
     def _wait_turn(self, events: int) -> None:
         with self._lock:
@@ -120,7 +136,7 @@ class Load:
     def _judge(self, payload: Payload, status: int, headers: Any, body: bytes) -> Outcome:
         if status in (200, 202) or (status == 400 and payload.refused == payload.events):
             verdicts = [event["status"] for event in json.loads(body)["events"]]
-            if (len(verdicts), verdicts.count("rejected")) != (payload.events, payload.refused):
+            if self._judges and (len(verdicts), verdicts.count("rejected")) != (payload.events, payload.refused):
                 self._complain(f"payload {payload.number}: verdicts {Counter(verdicts)}")
             return "ok"
         if status in (429, 503):

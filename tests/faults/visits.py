@@ -16,9 +16,10 @@ _BEGINNING = datetime(2026, 1, 5, tzinfo=UTC)
 
 @dataclass
 class Payload:
-    """One payload: what a visitor sends at once. `events` is how many it holds, `refused` how many of them are wrong."""
+    """One payload: what a visitor sends at once. `number` is its own among all loads of a run; `events` is how many it
+    holds, `refused` how many of them are wrong."""
 
-    number: int
+    number: str
     key: str
     body: str
     events: int
@@ -41,7 +42,7 @@ class Visits:
     """Makes payloads. Safe to use from many threads."""
 
     def __init__(self, seed: int, run: str = "s", poisoned: float = 0.01, big: range = range(5, 16)) -> None:
-        """`run` is in all ids; `poisoned` is the share of events that their schema rejects; `big` a payload's events."""
+        """`run` is in all ids; `poisoned` is the share of events that a schema rejects; `big` a payload's events."""
         self._seed, self._run, self._poisoned, self._big = seed, run, poisoned, big
         self._chance = random.Random(f"{seed}/{run}")
         self._lock = threading.Lock()
@@ -55,7 +56,7 @@ class Visits:
                 self._idle.append(self._open())
             session = self._idle.pop(self._chance.randrange(len(self._idle)))
             self._payloads += 1
-            number = self._payloads
+            number = f"{self._run}{self._payloads}"
         return session, self._payload(session, number)
 
     def give_back(self, session: Session) -> None:
@@ -73,7 +74,7 @@ class Visits:
         begins = _BEGINNING + timedelta(minutes=number)
         return Session(f"{self._run}{self._seed}-{number}", person, chance, chance.randint(3, 7), begins=begins)
 
-    def _payload(self, session: Session, number: int) -> Payload:
+    def _payload(self, session: Session, number: str) -> Payload:
         session.left -= 1
         events, refused = [], 0
         for _ in range(session.chance.choice(self._big)):

@@ -11,7 +11,16 @@ from typing import Any
 
 import httpx
 import psycopg
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupState,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from deploy.embedded.process import usable_port
@@ -46,16 +55,24 @@ class Installation:
     """To be closed. Everything it reads it reads by plain SQL and plain consumers."""
 
     def __init__(
-        self, services: Services, folder: Path, definitions: str, partitions: int = 2, **settings: Any
+        self,
+        services: Services,
+        folder: Path,
+        definitions: str,
+        partitions: int = 2,
+        forked: bool = False,
+        **settings: Any,
     ) -> None:
+        """`forked`: for many short-lived processes; else each starts as a user would start it."""
         self.services, self.folder = services, folder
         self.prefix = f"t{uuid.uuid4().hex[:8]}-"
-        self.partitions = partitions
+        self.partitions, self._forked = partitions, forked
         self.database_url = services.new_database()
         self.kafka = services.kafka.address
         self.port = usable_port(0)
         self.url = f"http://127.0.0.1:{self.port}"
         self.children: dict[str, Child] = {}
+        self._stage_of: dict[str, str] = {}
         self._client = httpx.Client(base_url=self.url, trust_env=False, timeout=30)
         self._admin = AdminClient({"bootstrap.servers": self.kafka, "log_level": 0})
         self._producer: Producer | None = None
@@ -84,10 +101,10 @@ class Installation:
         (folder / "all.yaml").write_text(definitions)
         assert asyncio.run(apply_folder(self._settings, folder, False, bool))
 
-    def start(self, *stages: str, name: str = "") -> None:
-        """Start a process of each of these stages."""
+    def start(self, *stages: str, name: str = "", **more: str) -> None:
+        """Start a process of each of these stages (`ingest` is the door), with `more` variables in its environment."""
         for stage in stages:
-            self._start(name or stage, ["worker", stage])
+            self._start(name or stage, ["ingest"] if stage == "ingest" else ["worker", stage], **more)
 
     def start_door(self) -> None:
         """Start the door and wait until it takes payloads."""
@@ -106,9 +123,10 @@ class Installation:
     def get(self, path: str) -> httpx.Response:
         return self._client.get(path)
 
-    def _start(self, name: str, arguments: Sequence[str]) -> None:
+    def _start(self, name: str, arguments: Sequence[str], **more: str) -> None:
         assert name not in self.children or not self.children[name].running
-        self.children[name] = Child(arguments, self.variables(), self.folder / f"{name}.log")
+        self.children[name] = Child(arguments, self.variables() | more, self.folder / f"{name}.log", self._forked)
+        self._stage_of[name] = arguments[-1]
 
     def variables(self) -> dict[str, str]:
         """The environment of its processes."""
@@ -264,9 +282,8 @@ class Installation:
         return found
 
     def _stages(self) -> set[str]:
-        """The stages that have processes (`identify-2` is another one of identify)."""
-        names = {name.removesuffix("-2") for name in self.children}
-        return names - {"ingest"}
+        """The stages that have processes."""
+        return {self._stage_of[name] for name in self.children} - {"ingest"}
 
     def _reads(self, stage: str) -> tuple[str, ...]:
         return READS.get(stage) or (f"destination-{stage.removeprefix('dispatch-')}",)
@@ -285,6 +302,21 @@ class Installation:
             return len(before) >= 4 and before[-1] is not None and all(one == before[-1] for one in before[-4:])
 
         until(still, within_s, self.tell)
+
+    def wait_joined(self, *stages: str, within_s: float = 60) -> None:
+        """Return when the workers of these stages that run (none that is frozen) are their consumer groups."""
+        awake = [name for name, child in self.children.items() if child.running and not child.frozen]
+        wanted = {stage: sum(self._stage_of[name] == stage for name in awake) for stage in stages}
+        until(lambda: self._members(stages) == wanted, within_s, lambda: f"members {wanted}; {self.tell()}")
+
+    def _members(self, stages: Iterable[str]) -> dict[str, int]:
+        """Stage to the members of its group, 0 while that group changes."""
+        asked = self._admin.describe_consumer_groups([self.prefix + stage for stage in stages], request_timeout=10)
+        groups = {group: future.result(10) for group, future in asked.items()}
+        return {
+            name.removeprefix(self.prefix): len(group.members) if group.state == ConsumerGroupState.STABLE else 0
+            for name, group in groups.items()
+        }
 
     def _positions(self) -> list[tuple[Any, ...]]:
         return self.sql("select stage, topic, partition, next_offset from stage_progress order by 1, 2, 3")

@@ -7,7 +7,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
+
 from deploy.embedded.process import dying_with_parent
+from tests.kit.forks import Fork
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -25,8 +28,12 @@ def headwater(*arguments: str) -> list[str]:
 class Child:
     """One process of the product, its output in a log."""
 
-    def __init__(self, arguments: Sequence[str], variables: Mapping[str, str], log: Path) -> None:
+    def __init__(self, arguments: Sequence[str], variables: Mapping[str, str], log: Path, forked: bool = False) -> None:
         self.log = log
+        self._process: subprocess.Popen[bytes] | Fork
+        if forked:
+            self._process = Fork(arguments, variables, log)
+            return
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 headwater(*arguments),
@@ -46,6 +53,11 @@ class Child:
     @property
     def running(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it was stopped (SIGSTOP), and still is."""
+        return self.running and bool(psutil.Process(self.pid).status() == psutil.STATUS_STOPPED)
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)

@@ -1,0 +1,100 @@
+"""`python -m tests.faults`: the experiments one after another, what each says, and one line of JSON at the end.
+
+ONLY=W1,P1 runs these; SEED=7 takes another seed; QUICK=1 runs a few of them, shortened, in five minutes; SCALE=0.3
+shortens all. The exit code is 1 where an invariant is violated or too little happened.
+"""
+
+import importlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.faults.row import Row
+from tests.faults.trial import Trial
+
+EXPERIMENTS = (
+    *("W1", "W4", "W7", "N1", "N2", "N7", "B1", "B12", "P1", "P5", "P8", "D1", "D7"),
+    *("Q1", "Q2", "Q3", "Q4", "M1", "R1", "R3", "E1", "E4", "X1"),
+)
+QUICK = ("W1", "P1", "N2", "E1")
+QUICK_SCALE = 0.2
+
+
+def main() -> int:
+    quick = os.environ.get("QUICK", "") not in ("", "0")
+    only = [name.strip().upper() for name in os.environ.get("ONLY", "").split(",") if name.strip()]
+    if unknown := sorted(set(only) - set(EXPERIMENTS)):
+        print(f"no such experiment: {', '.join(unknown)}; there are {', '.join(EXPERIMENTS)}", file=sys.stderr)
+        return 2
+    seed = int(os.environ.get("SEED") or 1)
+    scale = float(os.environ.get("SCALE") or (QUICK_SCALE if quick else 1))
+    rows = []
+    for name in only or (QUICK if quick else EXPERIMENTS):
+        rows.append(attempt(name, seed, scale))
+        tell(rows[-1])
+    print(json.dumps(summary(rows)))
+    return 0 if all(row.passed for row in rows) else 1
+
+
+def attempt(name: str, seed: int, scale: float) -> Row:
+    """Run one experiment in a folder of its own, which stays only if something was wrong."""
+    folder = Path(tempfile.mkdtemp(prefix=f"headwater-{name.lower()}-"))
+    folder.chmod(0o755)  # PostgreSQL may run as another user
+    print(f"{name}, seed {seed} ...", file=sys.stderr, flush=True)
+    started = time.monotonic()
+    trial = Trial(name, folder, seed, scale)
+    try:
+        row: Row = importlib.import_module(f"tests.faults.experiments.{name.lower()}").run(trial)
+    except Exception as error:
+        traceback.print_exc()
+        row = trial.row()
+        row.invalid.append(f"it could not be carried out: {type(error).__name__}: {str(error)[:1000]}")
+    row.seconds = round(time.monotonic() - started, 1)
+    if row.passed and not os.environ.get("KEEP"):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        print(f"  its files stay in {folder}", file=sys.stderr)
+    return row
+
+
+def tell(row: Row) -> None:
+    """One line, and one more for whatever was wrong."""
+    verdict = "skipped" if row.skipped else "ok" if row.passed else "INVALID" if not row.violations else "VIOLATED"
+    print(
+        f"{row.experiment:4} {verdict:8} {row.events_acknowledged:>9,} events  {row.faults:>3} faults  "
+        f"recovery {row.recovery_s:5.1f} s  drained {row.drain_s:5.1f} s  {row.seconds:5.0f} s  {row.notes}",
+        file=sys.stderr,
+    )
+    counts = " ".join(f"{invariant}:{count}" for invariant, count in sorted(row.violations.items()))
+    for line in [row.skipped, counts, *row.words, *row.invalid]:
+        if line:
+            print(f"     {line[:1500]}", file=sys.stderr)
+
+
+def summary(rows: list[Row]) -> dict[str, object]:
+    """All rows, and their sums."""
+
+    def violated(*invariants: str) -> int:
+        return sum(row.violations.get(invariant, 0) for row in rows for invariant in invariants)
+
+    return {
+        "experiments": len(rows),
+        "events_acknowledged": sum(row.events_acknowledged for row in rows),
+        "faults": sum(row.faults for row in rows),
+        "lost": violated("I1"),
+        "duplicated": violated("I3", "I9"),
+        "out_of_order": violated("I5"),
+        "worst_recovery_s": max((row.recovery_s for row in rows), default=0.0),
+        "failed": [row.experiment for row in rows if not row.passed],
+        "rows": [asdict(row) for row in rows],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""N7: the workers' way to PostgreSQL is a black hole for half a minute, then it is cut again and again in the middle
+of transactions, and replies come half."""
+
+import time
+
+from tests.faults.brokers import ProxiedServices
+from tests.faults.row import Row
+from tests.faults.trial import POSTGRES_BACK_S, Trial
+
+STAGES = ("validate", "identify", "persist", "run-workflows", "merge", "segment")
+
+
+def run(trial: Trial) -> Row:
+    row = trial.row()
+    services = ProxiedServices(trial.folder / "servers")
+    with trial.cluster(services) as cluster:
+        by_proxy = {"HEADWATER_DATABASE_URL": services.database_by_proxy(cluster.database_url)}
+        cluster.overrides = dict.fromkeys(STAGES, by_proxy)
+        cluster.start_all()
+        cluster.load(trial.seed, rate=700)
+        time.sleep(trial.seconds(10, 5))
+        services.to_postgres.manner = "blackhole"
+        row.faults += 1
+        time.sleep(trial.seconds(30, 15))
+        services.to_postgres.manner = "pass"
+        services.to_postgres.cut()
+        healed = time.monotonic()
+        time.sleep(POSTGRES_BACK_S + 1)
+        row.recovered(POSTGRES_BACK_S, cluster.watch.first_recorded(healed), "the way to PostgreSQL")
+        for number in range(trial.times(40, 5)):
+            time.sleep(trial.chance().uniform(0.3, 2.5))
+            services.to_postgres.manner = "half" if number % 4 == 3 else "pass"
+            if number % 4 == 3:
+                time.sleep(0.5)
+                services.to_postgres.manner = "pass"
+            row.faults += bool(services.to_postgres.cut())
+        return trial.conclude(row, cluster)

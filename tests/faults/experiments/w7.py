@@ -1,0 +1,66 @@
+"""W7: every stage dies once at every named place of the runner, just before and just after each thing it does."""
+
+import random
+import time
+from dataclasses import dataclass, field
+
+from tests.faults.cluster import Cluster
+from tests.faults.row import Row
+from tests.faults.trial import Trial
+
+STAGES = ("validate", "identify", "persist", "route", "run-workflows", "merge", "segment", "deliver")
+DOES = ("decode", "lock", "step", "insert", "checkpoint", "commit", "produce", "report", "acknowledge")
+PLACES = tuple(f"{when}-{what}" for what in DOES for when in ("before", "after"))
+#: Not every stage comes by every place: one that writes nothing inserts nothing.
+GIVEN_UP_AFTER_S = 30.0
+DIED = 86
+
+
+@dataclass
+class Rounds:
+    """One stage's way through its places: dead at one, it is started again with the next."""
+
+    stage: str
+    left: list[str]
+    chance: random.Random
+    place: str = ""
+    since: float = 0.0
+    died_at: list[str] = field(default_factory=list)
+    passed_by: list[str] = field(default_factory=list)
+
+    def go_on(self, cluster: Cluster) -> bool:
+        """See whether it died; whether there is more to do."""
+        child = cluster.children[self.stage]
+        if child.running and time.monotonic() - self.since < GIVEN_UP_AFTER_S and self.place:
+            return True
+        if self.place:
+            died = not child.running and child.wait(1) == DIED
+            (self.died_at if died else self.passed_by).append(self.place)
+        if child.running:
+            cluster.stop(self.stage)
+        self.since, self.place = time.monotonic(), self.left.pop() if self.left else ""
+        if self.place:
+            cluster.start(self.stage, HEADWATER_FAILPOINT=f"{self.place}:{self.chance.randint(2, 6)}")
+        else:
+            cluster.start_again(self.stage)
+        return bool(self.place)
+
+
+def run(trial: Trial) -> Row:
+    row = trial.row()
+    chance = trial.chance()
+    with trial.cluster(session_timeout_s=3) as cluster:
+        cluster.start_all()
+        cluster.load(trial.seed, rate=400)
+        time.sleep(3)
+        # In another order for each stage, so that all meet in different places.
+        rounds = [Rounds(stage, chance.sample(PLACES, trial.times(len(PLACES), 3)), chance) for stage in STAGES]
+        going = rounds
+        while going:
+            going = [one for one in going if one.go_on(cluster)]
+            time.sleep(0.1)
+        row.faults = sum(len(one.died_at) for one in rounds)
+        row.notes["not on the way"] = {one.stage: sorted(one.passed_by) for one in rounds if one.passed_by}
+        reached = {place for one in rounds for place in one.died_at}
+        row.require(len(reached) >= min(14, trial.times(14)), f"only {sorted(reached)} were reached")
+        return trial.conclude(row, cluster)
