@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from deploy.kafka import KafkaAdmin
-from deploy.reports import Report, lags, positions, stage_topics
+from deploy.lag import lags, positions, stage_topics
+from processors.storage.database import Connection
 from schemas.topics import TRACKS
 
 #: As far as each event has its outcome.
@@ -14,7 +15,7 @@ LOOK_EVERY_S = 0.3
 Waiting = Callable[[str, int], None]
 
 
-async def drain(connection: Report, admin: KafkaAdmin, stages: Iterable[str], waiting: Waiting) -> None:
+async def drain(connection: Connection, admin: KafkaAdmin, stages: Iterable[str], waiting: Waiting) -> None:
     """Return when these stages, one after another, have processed what their topics held when their turn came.
 
     `waiting` hears the stage and how many records it still has to process.
@@ -27,7 +28,7 @@ async def drain(connection: Report, admin: KafkaAdmin, stages: Iterable[str], wa
             await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def all_stages(connection: Report) -> list[str]:
+async def all_stages(connection: Connection) -> list[str]:
     """Every stage in the order of the data, but the archive, which gathers; dispatchers last."""
     return [stage for stage, topics in (await stage_topics(connection)).items() if (stage, topics) != _ARCHIVE]
 

@@ -9,9 +9,10 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
 from deploy.kafka import client_config
-from deploy.reports import Report, rows
+from deploy.reports import rows
 from deploy.settings import Settings
 from processors.runner.publisher import Publisher
+from processors.storage.database import Connection
 from schemas.codecs import BRIDGE_HEADER, Message
 from schemas.failures import RUNNER_REASONS
 from schemas.origin import Origin
@@ -70,7 +71,7 @@ class Sent(msgspec.Struct):
     refused: dict[str, str] = {}
 
 
-async def listed(connection: Report, selection: Selection, limit: int) -> list[DictRow]:
+async def listed(connection: Connection, selection: Selection, limit: int) -> list[DictRow]:
     """The failures, the latest first, without their content."""
     return await rows(
         connection,
@@ -79,7 +80,7 @@ async def listed(connection: Report, selection: Selection, limit: int) -> list[D
     )
 
 
-async def shown(connection: Report, selection: Selection) -> DictRow | None:
+async def shown(connection: Connection, selection: Selection) -> DictRow | None:
     """One failure with its content."""
     found = await rows(
         connection,
@@ -89,7 +90,17 @@ async def shown(connection: Report, selection: Selection) -> DictRow | None:
     return found[0] if found else None
 
 
-async def drop(connection: Report, selection: Selection) -> int:
+async def count(connection: Connection, selection: Selection) -> int:
+    """How many there are."""
+    (found,) = await rows(
+        connection,
+        f"select count(*) as n from failures where {selection.where()}",
+        msgspec.structs.asdict(selection),
+    )
+    return int(found["n"])
+
+
+async def drop(connection: Connection, selection: Selection) -> int:
     """Give them up: their content is deleted, that they were is not. How many."""
     cursor = await connection.execute(
         f"update failures set state = 'dropped', content = '', key = null where {selection.where()}".encode(),

@@ -1,6 +1,7 @@
 """Kafka's administration: topics from the catalogue, their ids, offsets, and how consumer groups stand."""
 
 import asyncio
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
@@ -26,6 +27,16 @@ from processors.runner.failures import Unavailable
 from schemas.topics import Topic
 
 TIMEOUT_S = 10
+#: (topic without prefix, partition, offset)
+Place = tuple[str, int, int]
+#: A consumer that looks at single records: it fetches no more than it must.
+_ONE_RECORD = {
+    "group.id": "headwater-reader",
+    "enable.auto.commit": False,
+    "auto.offset.reset": "earliest",
+    "max.partition.fetch.bytes": 1,
+    "queued.min.messages": 1,
+}
 
 
 def client_config(settings: Settings) -> dict[str, Any]:
@@ -152,6 +163,35 @@ class KafkaAdmin:
                         raise KafkaException(error)
         finally:
             consumer.close()
+
+    def written_at(self, places: Collection[Place]) -> dict[Place, float]:
+        """When the record at each place (or the next behind it that exists) was written, in seconds since 1970.
+
+        A place is missing where nothing was read within two seconds.
+        """
+        found: dict[Place, float] = {}
+        left = set(places)
+        consumer = Consumer({**self._kafka, **_ONE_RECORD})
+        try:
+            while left:
+                # One place of a partition at a time.
+                asked = {(topic, partition): (topic, partition, offset) for topic, partition, offset in left}
+                left -= set(asked.values())
+                found |= self._first_written(consumer, asked)
+        finally:
+            consumer.close()
+        return found
+
+    def _first_written(self, consumer: Consumer, asked: dict[tuple[str, int], Place]) -> dict[Place, float]:
+        found: dict[Place, float] = {}
+        consumer.assign([TopicPartition(self.prefix + topic, p, offset) for topic, p, offset in asked.values()])
+        deadline = time.monotonic() + 2
+        while len(found) < len(asked) and time.monotonic() < deadline:
+            for message in consumer.consume(len(asked), 0.1):
+                place = asked.get(((message.topic() or "")[len(self.prefix) :], message.partition() or 0))
+                if message.error() is None and place is not None:
+                    found.setdefault(place, message.timestamp()[1] / 1000)
+        return found
 
     def read_all(self, topic: str) -> Iterator[bytes]:
         """The values of all records that a topic holds now."""

@@ -18,8 +18,9 @@ from deploy.draining import all_stages, drain
 from deploy.feed import Published
 from deploy.installation import kafka_admin
 from deploy.kafka import KafkaAdmin
-from deploy.reports import Report, rows
+from deploy.reports import rows
 from deploy.settings import Settings
+from processors.storage.database import Connection
 from processors.storage.definitions import DefinitionStore
 from processors.storage.progress import LaneKey
 from schemas.topics import CONFIG, PROFILE_CHANGES, TRACKS
@@ -53,7 +54,7 @@ class Finding(msgspec.Struct):
                 return f"{self.lane}: the topic ends at {self.kafka}, {self.position} was reached: Kafka lost records"
 
 
-async def findings(connection: Report, admin: KafkaAdmin) -> list[Finding]:
+async def findings(connection: Connection, admin: KafkaAdmin) -> list[Finding]:
     """What is wrong with each lane; nothing for most."""
     found = []
     stored = await rows(connection, "select * from stage_progress order by stage, topic, partition", {})
@@ -109,7 +110,7 @@ async def recover(settings: Settings, accept_gaps: bool, say: Say) -> list[Findi
         return found
 
 
-async def _require_new_lineage(connection: Report, settings: Settings, gaps: list[Finding]) -> None:
+async def _require_new_lineage(connection: Connection, settings: Settings, gaps: list[Finding]) -> None:
     """A new life of `tracks` has the old one's places: origins must say which is meant."""
     if not any(finding.lane.topic == TRACKS.name and finding.what in ("made again", "cut") for finding in gaps):
         return
@@ -122,7 +123,7 @@ async def _require_new_lineage(connection: Report, settings: Settings, gaps: lis
         )
 
 
-async def _accept(connection: Report, finding: Finding) -> None:
+async def _accept(connection: Connection, finding: Finding) -> None:
     lane = (finding.lane.stage, finding.lane.topic, finding.lane.partition)
     async with connection.transaction():
         await connection.execute(
@@ -137,7 +138,7 @@ async def _accept(connection: Report, finding: Finding) -> None:
         )
 
 
-async def _bring_forward(connection: Report, admin: KafkaAdmin, found: list[Finding], say: Say) -> None:
+async def _bring_forward(connection: Connection, admin: KafkaAdmin, found: list[Finding], say: Say) -> None:
     await lift_versions(connection, admin)
     await _take_over_definitions(connection, admin)
     forgiven = {finding.lane: finding.kafka for finding in found if finding.what == "went back"}
@@ -154,7 +155,7 @@ async def _bring_forward(connection: Report, admin: KafkaAdmin, found: list[Find
             await drain(connection, admin, [stage], lambda stage, lag: say(f"{stage} catches up: {lag:,} records"))
 
 
-async def lift_versions(connection: Report, admin: KafkaAdmin) -> None:
+async def lift_versions(connection: Connection, admin: KafkaAdmin) -> None:
     """Versions of profiles go on above what `profile-changes` has said of them, whatever the database remembers."""
     said = await asyncio.to_thread(_last_said, admin)
     await connection.execute(
@@ -187,7 +188,7 @@ def _last_said(admin: KafkaAdmin) -> list[_Said]:
     return list(last.values())
 
 
-async def _take_over_definitions(connection: Report, admin: KafkaAdmin) -> None:
+async def _take_over_definitions(connection: Connection, admin: KafkaAdmin) -> None:
     """Definitions that were published after the backup are still in `config`: they are in force, and stay so."""
     records = await asyncio.to_thread(lambda: [(m.key() or b"", m.value()) for m in admin.read(CONFIG.name)])
     published = [(key.decode(), msgspec.json.decode(value, type=Published)) for key, value in records if value]

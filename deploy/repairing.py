@@ -6,14 +6,14 @@ from typing import Any
 import msgspec
 
 from deploy.failures import Selection, shown
-from deploy.reports import Report
+from processors.storage.database import Connection
 
 
 class RepairError(ValueError):
     """The repair cannot be made; the message says why."""
 
 
-async def repair(connection: Report, place: str, changes: dict[str, Any], payload: bytes | None) -> dict[str, Any]:
+async def repair(connection: Connection, place: str, changes: dict[str, Any], payload: bytes | None) -> dict[str, Any]:
     """Change the event of a rejected payload, or put another payload in its place; the event as it is now.
 
     `changes` maps JSON pointers into the event to values, None to remove. Raises RepairError.

@@ -19,12 +19,13 @@ from psycopg import AsyncConnection
 from deploy.draining import RECORDING, all_stages, drain
 from deploy.installation import kafka_admin
 from deploy.kafka import KafkaAdmin, client_config
+from deploy.lag import total_lag
 from deploy.recovery import lift_versions
-from deploy.reports import Report, total_lag
 from deploy.settings import LINEAGE_PARTITIONS, Settings
 from deploy.state import state_hashes
 from processors.connectors.archive import Archive
 from processors.runner.publisher import SAFE
+from processors.storage.database import Connection
 from schemas.codecs import BRIDGE_HEADER, HOPS_HEADER
 from schemas.events import TrackedPayload
 from schemas.origin import Origin
@@ -85,7 +86,7 @@ async def replay(settings: Settings, key: bytes, window: Window, say: Say) -> Do
 class _Job:
     """How far a replay has come, in PostgreSQL: one that was killed goes on there."""
 
-    def __init__(self, connection: Report, description: str) -> None:
+    def __init__(self, connection: Connection, description: str) -> None:
         self._connection, self._description = connection, description
         self._id = hashlib.sha256(description.encode()).hexdigest()[:16]
         self._positions: dict[str, int] = {}
@@ -164,7 +165,7 @@ def _due(archive: Archive, window: Window, job: "_Job", emitted: bool) -> Iterat
 async def _send(
     settings: Settings,
     admin: KafkaAdmin,
-    connection: Report,
+    connection: Connection,
     job: _Job,
     due: Iterator[TrackedPayload],
     replays: Replays,
@@ -206,7 +207,7 @@ def _said(payload: TrackedPayload, replays: Replays, quiet: bool, counted: bool)
     )
 
 
-async def _counted(connection: Report, settings: Settings) -> Callable[[TrackedPayload], bool]:
+async def _counted(connection: Connection, settings: Settings) -> Callable[[TrackedPayload], bool]:
     """Whether validate has counted a payload before: it has passed it, and not jumped over it."""
     cursor = await connection.execute(
         "select partition, first_offset, next_offset from stage_progress where stage = 'validate' and topic = 'tracks'"

@@ -32,6 +32,7 @@ class Settings(BaseModel):
     postgres_port: int = Field(default=0, ge=0, le=65535)
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8080, ge=0, le=65535)
+    metrics_port: int = Field(default=0, ge=0, le=65535)
     topic_prefix: str = Field(default="", pattern=r"^[a-zA-Z0-9-]*$")
     partitions: int = Field(default=4, ge=1, le=1000)
     replication: int = Field(default=1, ge=1, le=10)

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from deploy.reports import Report
+from processors.storage.database import Connection
 
 #: Table by table, what the state is: without clocks of ours, places in `tracks` and what depends on arrival order.
 _STATE = {
@@ -26,7 +26,7 @@ _STATE = {
 }
 
 
-async def state_hashes(connection: Report) -> dict[str, str]:
+async def state_hashes(connection: Connection) -> dict[str, str]:
     """A hash for each part of the state, and `all` for the whole. A sum of row hashes: no order, no memory."""
     found = {}
     for name, query in _STATE.items():

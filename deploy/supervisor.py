@@ -15,6 +15,7 @@ from deploy.embedded.process import EmbeddedError, EmbeddedServer, usable_port
 from deploy.feed import DefinitionsFeed
 from deploy.installation import apply_folder, create_topics, kafka_admin, migrate_database, publish_definitions
 from deploy.kafka import client_config
+from deploy.metrics import serve_metrics
 from deploy.pipeline import Pipeline, say
 from deploy.settings import Settings, stored_identity_key, write_running
 from deploy.wiring import dispatchers, run_until_signal
@@ -80,6 +81,23 @@ def run_services(settings: Settings) -> None:
         run_until_signal(_wait_for)
 
 
+def run_metrics(settings: Settings) -> None:
+    """/metrics of a running installation until Ctrl-C or TERM."""
+    say(f"serving {metrics_url(settings)}; Ctrl-C stops it")
+    run_until_signal(_wait_for)
+
+
+def metrics_url(settings: Settings) -> str:
+    """Serve /metrics from now on; where. Raises EmbeddedError where the port is taken."""
+    try:
+        return f"http://{settings.http_host}:{serve_metrics(settings)}/metrics"
+    except OSError as error:
+        raise EmbeddedError(
+            f"metrics: port {settings.metrics_port} on {settings.http_host} cannot be had ({error.strerror}); "
+            "choose another with HEADWATER_METRICS_PORT"
+        ) from error
+
+
 async def _wait_for(stop: asyncio.Event) -> None:
     await stop.wait()
 
@@ -93,6 +111,7 @@ def run_up(settings: Settings, definitions: Path | None, workers: Mapping[str, i
         services = Services(settings)
         stack.callback(services.stop)
         running = prepare(services, settings, definitions, stack)
+        say(f"metrics of the whole pipeline: {metrics_url(running)}")
         pipeline = Pipeline(running, workers, os.environ)
         stack.callback(pipeline.stop)
         run_until_signal(lambda stop: with_pipeline(pipeline, services, running, stop, None))

@@ -9,17 +9,17 @@ import click
 import msgspec
 import psycopg
 
-from deploy import reports
 from deploy.installation import kafka_admin
 from deploy.kafka import KafkaAdmin
 from deploy.settings import connected, load_settings
+from processors.storage.database import Connection
 
 T = TypeVar("T")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 limit_option = click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 100_000))
 
 
-def ask(question: Callable[[reports.Report, KafkaAdmin], Awaitable[T]]) -> T:
+def ask(question: Callable[[Connection, KafkaAdmin], Awaitable[T]]) -> T:
     """Ask PostgreSQL and Kafka of the installation that the settings name."""
 
     async def asked() -> T:

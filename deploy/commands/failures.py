@@ -174,7 +174,7 @@ def _drop(kind: str) -> click.Command:
     def command(places: tuple[str, ...], all_: bool, yes: bool, **filters: str | None) -> None:
         """Give them up: their content is deleted for good. They stay in the accounting, as dropped."""
         selection = _chosen(kind, places, all_, filters)
-        count = len(ask(lambda connection, admin: failures.listed(connection, selection, 100_000)))
+        count = ask(lambda connection, admin: failures.count(connection, selection))
         if count and (yes or click.confirm(f"Delete the content of {count:,}?")):
             count = ask(lambda connection, admin: failures.drop(connection, selection))
             click.echo(f"dropped {count:,}")

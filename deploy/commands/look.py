@@ -9,6 +9,7 @@ from deploy import reports
 from deploy.commands.asking import ask, json_option, limit_option, print_json, table, text, time_of
 from deploy.commands.errors import clear_errors
 from deploy.kafka import KafkaAdmin
+from deploy.status import Status, read_status
 
 
 @click.command()
@@ -16,15 +17,16 @@ from deploy.kafka import KafkaAdmin
 @json_option
 @clear_errors
 def status(watch: bool, as_json: bool) -> None:
-    """Each stage's lag, rate and dead letters, and the accounting of each source.
+    """How each stage stands, which lanes stopped and why, and the accounting of each source.
 
-    accepted = recorded + duplicates + rejected + dead letters + under way: exactly, for every source.
+    accepted = recorded + duplicates + rejected + dead letters + dropped + under way: exactly, for every source.
+    Redelivered, retries and fenced count since the installation began; their causes are in --json and /metrics.
     """
-    before, then = None if as_json else ask(reports.status), time.monotonic()
+    before, then = None if as_json else ask(read_status), time.monotonic()
     while True:
         if not as_json:
             time.sleep(1)  # a rate needs two readings
-        now, at = ask(reports.status), time.monotonic()
+        now, at = ask(read_status), time.monotonic()
         if as_json:
             sources = [{**msgspec.structs.asdict(one), "under_way": one.under_way} for one in now.sources]
             print_json({**msgspec.structs.asdict(now), "sources": sources})
@@ -38,30 +40,58 @@ def status(watch: bool, as_json: bool) -> None:
         before, then = now, at
 
 
-def _status_lines(now: reports.Status, before: reports.Status | None, seconds: float) -> list[str]:
+def _status_lines(now: Status, before: Status | None, seconds: float) -> list[str]:
     earlier = {stage.stage: stage.processed for stage in before.stages} if before else {}
     stages = [
         (
             stage.stage,
             stage.lag,
+            "-" if stage.oldest_s is None else f"{stage.oldest_s:,.1f} s",
             round((stage.processed - earlier.get(stage.stage, stage.processed)) / seconds),
-            stage.dead_letters,
             "never ran" if stage.idle_s is None else f"{stage.idle_s:.0f} s ago",
+            stage.dead_letters,
+            stage.redelivered,
+            stage.retries.total(),
+            stage.fenced,
         )
         for stage in now.stages
     ]
     sources = [
-        (s.source or "(unreadable)", s.accepted, s.recorded, s.duplicates, s.rejected, s.dead_letters, s.under_way)
+        (s.source or "(unreadable)", s.accepted, s.recorded, s.duplicates, s.rejected, s.dead_letters, s.dropped,
+         s.under_way)
         for s in now.sources
-    ]
-    header = ("source", "accepted", "= recorded", "+ duplicates", "+ rejected", "+ dead letters", "+ under way")
+    ]  # fmt: skip
     return [
-        *table(stages, ("stage", "lag", "records/s", "dead letters", "last batch")),
+        *table(stages, _STAGE_HEADER),
         "",
-        *(table(sources, header) if sources else ["no events yet"]),
+        *(table(sources, _SOURCE_HEADER) if sources else ["no events yet"]),
         "",
         f"{now.profiles:,} profiles, {now.events:,} events",
+        *[f"STOPPED  {stage.stage} {lane}" for stage in now.stages for lane in stage.stopped],
     ]
+
+
+_STAGE_HEADER = (
+    "stage",
+    "lag",
+    "oldest waits",
+    "records/s",
+    "last batch",
+    "dead letters",
+    "redelivered",
+    "retries",
+    "fenced",
+)
+_SOURCE_HEADER = (
+    "source",
+    "accepted",
+    "= recorded",
+    "+ duplicates",
+    "+ rejected",
+    "+ dead letters",
+    "+ dropped",
+    "+ under way",
+)
 
 
 @click.command()

@@ -97,6 +97,18 @@ def ingest() -> None:
 
 
 @click.command()
+@clear_errors
+def metrics() -> None:
+    """Serve /metrics of the whole pipeline for Prometheus: lag, waiting times, what failed, the accounting.
+
+    One is enough for an installation. The alerts that go with it are in deploy/alerts.
+    """
+    from deploy.supervisor import run_metrics
+
+    run_metrics(connected(load_settings()))
+
+
+@click.command()
 @click.argument("stage")
 @clear_errors
 def worker(stage: str) -> None:
@@ -126,4 +138,4 @@ def demo(exit_after: bool, as_json: bool, rows: int | None, data: Path) -> None:
         sys.exit(1)
 
 
-COMMANDS = (up, services, topics, migrate, apply, ingest, worker, demo)
+COMMANDS = (up, services, topics, migrate, apply, ingest, worker, metrics, demo)

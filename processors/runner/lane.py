@@ -238,7 +238,11 @@ class Lane:
     def _watch(self, outcome: StepOutcome) -> None:
         self._recent.extend([True] * outcome.dead_letters + [False] * (outcome.records - outcome.dead_letters))
         if len(self._recent) == WATCHED_RECORDS and sum(self._recent) * 2 >= WATCHED_RECORDS:
-            raise LaneStopped(f"half of the last {WATCHED_RECORDS} records became dead letters", mendable=False)
+            raise LaneStopped(
+                f"half of the last {WATCHED_RECORDS} records became dead letters; once the cause is mended, start the "
+                "stage's workers again",
+                mendable=False,
+            )
 
     async def _forget_connection(self) -> None:
         connection, self._connection = self._connection, None

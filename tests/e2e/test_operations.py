@@ -1,13 +1,18 @@
 """Operators' acts on what failed: looked at, repaired, sent again, given up; each event lands once."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from deploy.embedded.process import usable_port
 from tests.conftest import MakeInstallation
 from tests.kit.definitions import SHOP, payload
 from tests.kit.installation import Installation
+from tests.kit.processes import Child
 from tests.kit.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -108,3 +113,45 @@ def test_a_forged_replay_header_is_an_ordinary_record(shop: Installation) -> Non
     shop.write(body, b"forger", headers=[("headwater-replay", b"0" * 32 + said)])
     until(lambda: shop.sql("select 1 from events where id = 'forged'"), 30, shop.tell)
     assert shop.one("select received_at > now() - interval '1 hour' from events where id = 'forged'")
+
+
+@pytest.fixture
+def metrics(shop: Installation) -> Iterator[str]:
+    """Where the whole pipeline's /metrics are."""
+    port = usable_port(0)
+    log = shop.folder / "metrics.log"
+    child = Child(["metrics"], shop.variables() | {"HEADWATER_METRICS_PORT": str(port)}, log)
+    url = f"http://127.0.0.1:{port}/metrics"
+    until(lambda: url in child.output(), 30, child.output)
+    yield url
+    assert child.terminate() == 0
+
+
+def read(url: str) -> dict[tuple[str, ...], float]:
+    """Name and labels' values to the value of every sample."""
+    families = text_string_to_metric_families(httpx.get(url, trust_env=False, timeout=30).text)
+    return {(one.name, *one.labels.values()): one.value for family in families for one in family.samples}
+
+
+def test_a_lane_that_stops_at_too_many_dead_letters_alerts_and_goes_on_when_its_worker_is_started_again(
+    shop: Installation, metrics: str
+) -> None:
+    numbers = read(metrics)
+    assert numbers["headwater_lanes_stopped", "validate"] == 0
+    assert numbers["headwater_events", "shop", "under_way"] == 0
+    assert numbers["headwater_events", "shop", "recorded"] == shop.accounting()["shop"]["recorded"]
+    shop.write_all([b"nonsense"] * 1500, b"flood")
+    until(lambda: read(metrics)["headwater_lanes_stopped", "validate"] == 1, 30, shop.tell)
+    shop.write(json.dumps(order("patient", "flood")).encode(), b"flood")
+    until(lambda: read(metrics)["headwater_oldest_waiting_seconds", "validate"] > 1, 30, shop.tell)
+    assert read(metrics)["headwater_lag_records", "validate"] >= 1
+    assert "STOPPED  validate tracks[" in (said := shop.command("status").stdout)
+    assert "half of the last 1000 records became dead letters" in said
+    assert not shop.sql("select 1 from events where id = 'patient'")
+    shop.stop("validate")
+    shop.start("validate")
+    until(lambda: shop.sql("select 1 from events where id = 'patient'"), 30, shop.tell)
+    until(lambda: read(metrics)["headwater_lanes_stopped", "validate"] == 0, 30, shop.tell)
+    assert shop.command("dead-letters", "drop", "--all", "--yes").stdout == "dropped 1,500\n"
+    shop.wait_through()
+    shop.require_balance()

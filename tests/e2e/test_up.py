@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -107,6 +108,8 @@ def test_up_runs_everything_restarts_the_dead_ends_cleanly_and_keeps_its_data(tm
         assert up.events() == {"first", "second"}
         up.track("third")
         until(lambda: up.events() == {"first", "second", "third"}, 60, up.child.output)
+        (url,) = set(re.findall(r"metrics of the whole pipeline: (\S+)", up.child.output()))
+        assert 'headwater_events{outcome="recorded",source="shop"} 3.0' in httpx.get(url, trust_env=False).text
         up.end()
     finally:
         up.close()

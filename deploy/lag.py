@@ -1,0 +1,76 @@
+"""How far each stage is behind: records that wait before it, and how long the oldest of them has waited."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from deploy.kafka import KafkaAdmin
+from processors.storage.database import Connection
+from processors.topology import PIPELINE
+from schemas.topics import CATALOGUE
+
+#: (stage, topic, partition)
+Lane = tuple[str, str, int]
+
+_TRANSACTIONAL = {topic.name for topic in CATALOGUE if topic.fenced}
+
+
+async def positions(connection: Connection) -> dict[Lane, int]:
+    """(stage, topic, partition) to the next offset."""
+    cursor = await connection.execute("select stage, topic, partition, next_offset from stage_progress")
+    return {(stage, topic, partition): offset for stage, topic, partition, offset in await cursor.fetchall()}
+
+
+def lags(
+    stored: Mapping[Lane, int], ends: Mapping[tuple[str, int], int], reads: Mapping[str, list[str]]
+) -> dict[str, int]:
+    """Records that each stage has still to process. A lane without a row has all of its partition before it."""
+    found = dict.fromkeys(reads, 0)
+    for (stage, _, _), count in waiting(stored, ends, reads).items():
+        found[stage] += count
+    return found
+
+
+def waiting(
+    stored: Mapping[Lane, int], ends: Mapping[tuple[str, int], int], reads: Mapping[str, list[str]]
+) -> dict[Lane, int]:
+    """The lanes that have something before them, and how many records."""
+    found = {}
+    for stage, topics in reads.items():
+        for (topic, partition), end in ends.items():
+            # The last offset of a topic written in transactions is the marker that ends the last of them.
+            last = end - 1 if topic in _TRANSACTIONAL else end
+            count = last - stored.get((stage, topic, partition), 0)
+            if topic in topics and count > 0:
+                found[stage, topic, partition] = count
+    return found
+
+
+async def oldest(admin: KafkaAdmin, stored: Mapping[Lane, int], lanes: Mapping[Lane, int]) -> dict[str, float]:
+    """Stage to the seconds for which the oldest record before it has waited, where `lanes` says that some wait.
+
+    A stage is missing where Kafka did not say in time, or has lost the records since.
+    """
+    places = {(stage, topic, partition): stored.get((stage, topic, partition), 0) for stage, topic, partition in lanes}
+    asked = {(topic, partition, offset) for (_, topic, partition), offset in places.items()}
+    written = await asyncio.to_thread(admin.written_at, asked)
+    now, found = time.time(), dict[str, float]()
+    for (stage, topic, partition), offset in places.items():
+        if (at := written.get((topic, partition, offset))) is not None:
+            found[stage] = max(found.get(stage, 0.0), now - at)
+    return found
+
+
+async def stage_topics(connection: Connection) -> dict[str, list[str]]:
+    """Every stage with the topics it reads; dispatchers too."""
+    cursor = await connection.execute("select distinct stage, topic from stage_progress where stage like 'dispatch-%'")
+    found = {stage.name: [topic.name for topic in stage.reads] for stage in PIPELINE}
+    return found | {stage: [topic] for stage, topic in await cursor.fetchall()}
+
+
+async def total_lag(connection: Connection, admin: KafkaAdmin) -> int:
+    """Records that wait before any stage but the archive, which gathers."""
+    reads = {stage: topics for stage, topics in (await stage_topics(connection)).items() if stage != "archive"}
+    # Ends first, then positions: a lag that looks like nothing then was nothing at a moment that had all before it.
+    ends = await asyncio.to_thread(admin.end_offsets, {topic for topics in reads.values() for topic in topics})
+    return sum(lags(await positions(connection), ends, reads).values())
