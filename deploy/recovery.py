@@ -19,11 +19,12 @@ from deploy.feed import Published
 from deploy.installation import kafka_admin
 from deploy.kafka import KafkaAdmin
 from deploy.reports import rows
+from deploy.said import take_over_said
 from deploy.settings import Settings
 from processors.storage.database import Connection
 from processors.storage.definitions import DefinitionStore
 from processors.storage.progress import LaneKey
-from schemas.topics import CONFIG, PROFILE_CHANGES, TRACKS
+from schemas.topics import CONFIG, TRACKS
 
 Say = Callable[[str], None]
 
@@ -139,7 +140,7 @@ async def _accept(connection: Connection, finding: Finding) -> None:
 
 
 async def _bring_forward(connection: Connection, admin: KafkaAdmin, found: list[Finding], say: Say) -> None:
-    await lift_versions(connection, admin)
+    await take_over_said(connection, admin)
     await _take_over_definitions(connection, admin)
     forgiven = {finding.lane: finding.kafka for finding in found if finding.what == "went back"}
     for stage in [*await all_stages(connection), "archive"]:
@@ -153,39 +154,6 @@ async def _bring_forward(connection: Connection, admin: KafkaAdmin, found: list[
                 )
         if stage != "archive":
             await drain(connection, admin, [stage], lambda stage, lag: say(f"{stage} catches up: {lag:,} records"))
-
-
-async def lift_versions(connection: Connection, admin: KafkaAdmin) -> None:
-    """Versions of profiles go on above what `profile-changes` has said of them, whatever the database remembers."""
-    said = await asyncio.to_thread(_last_said, admin)
-    await connection.execute(
-        "insert into profile_versions as v (profile_id, version, merged_into, segments) "
-        "select profile, version, merged_into, segments from jsonb_to_recordset(%s::jsonb) "
-        "as r(profile uuid, version bigint, merged_into uuid, segments text[]) on conflict (profile_id) do update set "
-        "version = excluded.version, merged_into = excluded.merged_into, segments = excluded.segments "
-        "where v.version < excluded.version",
-        (msgspec.json.encode(said).decode(),),
-    )
-
-
-class _Said(msgspec.Struct):
-    profile: str
-    version: int
-    merged_into: str | None = None
-    segments: list[str] = []
-
-
-_said = msgspec.json.Decoder(_Said).decode
-
-
-def _last_said(admin: KafkaAdmin) -> list[_Said]:
-    """What `profile-changes` has said last of each profile."""
-    last: dict[str, _Said] = {}
-    for value in admin.read_all(PROFILE_CHANGES.name):
-        said = _said(value)
-        if said.profile not in last or said.version > last[said.profile].version:
-            last[said.profile] = said
-    return list(last.values())
 
 
 async def _take_over_definitions(connection: Connection, admin: KafkaAdmin) -> None:

@@ -20,7 +20,7 @@ from deploy.draining import RECORDING, all_stages, drain
 from deploy.installation import kafka_admin
 from deploy.kafka import KafkaAdmin, client_config
 from deploy.lag import total_lag
-from deploy.recovery import lift_versions
+from deploy.said import lift_versions
 from deploy.settings import LINEAGE_PARTITIONS, Settings
 from deploy.state import state_hashes
 from processors.connectors.archive import Archive

@@ -39,6 +39,7 @@ from processors.storage.profiles import Profiles
 from processors.storage.progress import LaneKey
 from processors.storage.replayed import Replayed
 from processors.storage.runs import Runs, Traits
+from processors.storage.sends import SaidSends
 from processors.topology import PIPELINE, dispatch_to
 from schemas.topics import CONFIG, TRACKS
 from workflows.actions.builtin import load_actions
@@ -180,6 +181,7 @@ _STORAGE: Mapping[str, Callable[[Connection], Any]] = {
     "merges": Merges,
     "members": SegmentMemberships,
     "versions": Versions,
+    "sends": SaidSends,
     "failures": Failures,
 }
 

@@ -63,6 +63,7 @@ class Memory:
         self.traits: dict[str, tuple[bytes, bytes]] = {}
         self.memberships: dict[str, Memberships] = {}
         self.versions: dict[str, Said] = {}
+        self.said_sends: set[str] = set()
         self.merges: list[tuple[str, str]] = []
         self.conflicts: set[tuple[str, ...]] = set()
         self.failures: dict[tuple[str, int, int, int], RejectedEvent | DeadLetter] = {}
@@ -272,6 +273,13 @@ class Versions(Table):
         self.memory.versions.update({c.profile: Said(c.version, c.merged_into, c.segments) for c in changes})
 
 
+class SaidSends(Table):
+    async def say(self, ids: Collection[str]) -> set[str]:
+        new = set(ids) - self.memory.said_sends
+        self.memory.said_sends |= new
+        return new
+
+
 class Failures(Table):
     async def store(self, failures: Sequence[RejectedEvent | DeadLetter]) -> None:
         for item in failures:
@@ -301,6 +309,7 @@ TOOLS: Mapping[str, type[Table]] = {
     "merges": Merges,
     "members": SegmentMemberships,
     "versions": Versions,
+    "sends": SaidSends,
     "failures": Failures,
     "files": Files,
 }

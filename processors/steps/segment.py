@@ -8,6 +8,7 @@ from processors.storage.events import Counters
 from processors.storage.memberships import Said, SegmentMemberships, Versions
 from processors.storage.profiles import Profiles
 from processors.storage.runs import Traits
+from processors.storage.sends import SaidSends
 from schemas.profiles import ProfileChange, SegmentationJob
 from workflows.conditions import Context
 from workflows.definitions import Definitions
@@ -23,9 +24,15 @@ async def segment(
     counters: Counters,
     members: SegmentMemberships,
     versions: Versions,
+    sends: SaidSends,
 ) -> list[ProfileChange]:
-    """The profiles' changes, versions counting up. A merged profile gets one last change that names its survivor."""
-    folded = _fold(jobs)
+    """The profiles' changes, versions counting up. A merged profile gets one last change that names its survivor.
+
+    What a workflow sent is said once, with the profile as it was then, however often its job is repeated: under one
+    idempotency key there is one body.
+    """
+    new = await sends.say({send.id for job in jobs for send in job.sends})
+    folded = _fold(jobs, new)
     live = await profiles.lock_live(folded)
     known = await versions.load(list(folded))
     standing = [profile for profile in folded if live[profile] == profile]
@@ -48,14 +55,17 @@ async def segment(
     return changes
 
 
-def _fold(jobs: Sequence[SegmentationJob]) -> dict[str, SegmentationJob]:
-    """One job a profile, everything added up."""
+def _fold(jobs: Sequence[SegmentationJob], new: set[str]) -> dict[str, SegmentationJob]:
+    """One job a profile, everything added up; of the sends those that are new, once."""
     folded: dict[str, SegmentationJob] = {}
     for job in jobs:
         known = folded.setdefault(job.profile, SegmentationJob(profile=job.profile, quiet=True))
         known.quiet = known.quiet and job.quiet
         known.changed = sorted({*known.changed, *job.changed})
-        known.sends = [*known.sends, *job.sends]
+        for send in job.sends:
+            if send.id in new:
+                new.remove(send.id)
+                known.sends.append(send)
         known.absorbed = sorted({*known.absorbed, *job.absorbed})
     return folded
 

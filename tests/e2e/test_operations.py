@@ -32,7 +32,7 @@ nodes:
   add: {action: update-profile, config: {increment: {discs: event.properties.order.discs}}}
 """
 )
-STAGES = ("validate", "identify", "persist", "route", "run-workflows", "segment", "record-failures", "archive")
+STAGES = ("validate", "identify", "persist", "route", "run-workflows", "segment", "record-failures")
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from schemas.profiles import Delivery
 from schemas.topics import CATALOGUE, PROFILE_CHANGES, TRACKS, destination_topic
 from tests.driver import Driver
 from tests.unit.making import definitions
@@ -315,8 +316,11 @@ def test_repeats_of_what_stages_wrote_change_nothing_whenever_they_come(seed: in
 
 
 def mailed(driver: Driver) -> set[tuple[str, str]]:
-    """What the destination is left with that takes each id once."""
-    return {(delivery.id, delivery.body["properties"]["order"]) for delivery in driver.read(destination_topic("mail"))}
+    """What the destination is left with that takes each id once. No id has two bodies."""
+    taken: dict[str, Delivery] = {}
+    for delivery in driver.read(destination_topic("mail")):
+        assert taken.setdefault(delivery.id, delivery) == delivery
+    return {(delivery.id, delivery.body["properties"]["order"]) for delivery in taken.values()}
 
 
 def stored(driver: Driver) -> dict[str, Any]:
