@@ -12,7 +12,7 @@ from typing import Any
 
 import aiokafka
 import faust
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.app.base import BootStrategy
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
@@ -74,11 +74,11 @@ class BatchConsumer(driver.Consumer):
 
     async def seek_to_committed(self) -> Positions:
         """After every assignment: begin where PostgreSQL says. Where it cannot say, lanes find out and seek back."""
-        committed = await super().seek_to_committed()
+        committed = await self._thread.seek_to_committed()
         if not committed:
-            return committed
+            return {}
         stored = await self.app.stored_positions(set(committed))
-        wanted = {tp: stored.get(tp, offset or 0) for tp, offset in committed.items()}
+        wanted = {tp: stored.get(tp, offset) for tp, offset in committed.items()}
         await self.seek_wait(wanted)
         self._starts.update(wanted)
         self._seeks.clear()
@@ -103,9 +103,6 @@ class BatchConsumer(driver.Consumer):
             return
         fetched = await self._getmany(active_partitions=active, timeout=timeout)
         if self.should_stop or not fetched:
-            return
-        if not self.flow_active:
-            await self.perform_seek()
             return
         waiting = await self._with_topic_ids(fetched)
         while waiting:
@@ -181,6 +178,21 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         made._isolation_level = "read_committed"
         made._fetch_max_wait_ms = FETCH_WAIT_MS
         return made
+
+    async def seek_to_committed(self) -> Positions:
+        """What Kafka has committed for what is assigned, 0 for nothing. It seeks nothing: BatchConsumer does."""
+        found: Positions = await self.call_thread(self._committed)
+        return found
+
+    async def _committed(self) -> Positions:
+        consumer = self._ensure_consumer()
+        return {TP(*tp): await consumer.committed(tp) or 0 for tp in consumer.assignment()}
+
+    async def _seek_wait(self, consumer: aiokafka.AIOKafkaConsumer, partitions: Positions) -> None:
+        """As Faust's; what was revoked meanwhile needs no seek, and must not end the worker."""
+        assigned = consumer.assignment()
+        with suppress(IllegalStateError):  # revoked while the seek is under way: the next assignment seeks anew
+            await super()._seek_wait(consumer, {tp: offset for tp, offset in partitions.items() if tp in assigned})
 
     async def _commit(self, offsets: Positions) -> bool:
         """Commits only inform tools that show lag: one that fails must not end the worker, as Faust's would."""

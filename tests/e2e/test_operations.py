@@ -138,8 +138,8 @@ def test_a_lane_that_stops_at_too_many_dead_letters_alerts_and_goes_on_when_its_
 ) -> None:
     numbers = read(metrics)
     assert numbers["headwater_lanes_stopped", "validate"] == 0
-    assert numbers["headwater_events", "shop", "under_way"] == 0
-    assert numbers["headwater_events", "shop", "recorded"] == shop.accounting()["shop"]["recorded"]
+    assert numbers["headwater_events", "under_way", "shop"] == 0
+    assert numbers["headwater_events", "recorded", "shop"] == shop.accounting()["shop"]["recorded"]
     shop.write_all([b"nonsense"] * 1500, b"flood")
     until(lambda: read(metrics)["headwater_lanes_stopped", "validate"] == 1, 30, shop.tell)
     shop.write(json.dumps(order("patient", "flood")).encode(), b"flood")

@@ -40,6 +40,18 @@ def records(first: int, last: int) -> dict[TP, list[Any]]:
     return {PLACE: [SimpleNamespace(offset=n, timestamp=0, timestamp_type=0, value=b"") for n in range(first, last)]}
 
 
+async def test_what_was_fetched_when_a_rebalance_begins_is_sought_only_when_it_is_over(monkeypatch: Any):
+    """By then the partition may be another worker's: a seek in between would end this one."""
+    monkeypatch.setattr(BatchConsumer, "should_stop", False)
+
+    def while_fetching(made: BatchConsumer) -> None:
+        made.flow_active = False
+
+    made = consumer([records(100, 150)], while_fetching)
+    assert [one async for one in made.getmany(timeout=1)] == []
+    assert (made.sought, made._seeks) == ([], {PLACE: 100})
+
+
 async def test_a_fetch_that_spans_a_rebalance_is_fetched_again(monkeypatch: Any):
     monkeypatch.setattr(BatchConsumer, "should_stop", False)
     rebalances = [True, False]
