@@ -38,7 +38,7 @@ class Settings(BaseModel):
     replication: int = Field(default=1, ge=1, le=10)
     lanes: int = Field(default=4, ge=1, le=256)
     lineage: int = Field(default=0, ge=0, le=2_000_000)
-    session_timeout_s: int = Field(default=10, ge=1, le=300)
+    session_timeout_s: int = Field(default=8, ge=1, le=300)
     identity_key: str = ""
     archive_url: str = ""
     max_in_flight: int = Field(default=2000, ge=1)

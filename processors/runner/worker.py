@@ -41,7 +41,7 @@ class Installation:
         topic_id: Callable[[str], Awaitable[str]],
         publisher: Callable[[LaneKey], Publishes],
         lanes: int,
-        session_timeout_s: float = 10,
+        session_timeout_s: float = 8,
         reach: Reach = nowhere,
         first_partition: int = 0,
     ) -> None:

@@ -1,6 +1,6 @@
 """Compares what is there with what must be. Pure: an invariant a function, each says what violates it."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 
 from tests.faults.observed import Observed, Profile
@@ -86,17 +86,20 @@ def in_order(expected: Expected, observed: Observed) -> Iterator[str]:
     """A session's events keep their order: by the places that they were recorded from, and in every topic on the way.
 
     A login that makes the session another profile's sends it over other partitions from there on, and what was on its
-    way may come later: so only events that went through the same partitions are compared. Those that were sent twice
-    are left out, as either place may have been first.
+    way may come later: so only events that went through the same partitions are compared. Those that were sent twice,
+    or repeated on the way when the session was another profile's already, are left out: either place may have been
+    first.
     """
     landed = observed.landed()
     rows = sorted((event.session, event.origin, event.id) for event in observed.recorded)
     yield from _inversions("events", [(id, ()) for _, _, id in rows if landed[id] == 1])
     ways: defaultdict[str, tuple[int, ...]] = defaultdict(tuple)
+    unclear = {id for id, count in landed.items() if count > 1}
     for topic, places in observed.order.items():
         for partition, id in places:
             ways[id] += (partition,)
-        yield from _inversions(topic, [(id, ways[id]) for _, id in places if landed[id] == 1])
+        unclear |= {id for id, count in Counter(id for _, id in places).items() if count > 1}
+        yield from _inversions(topic, [(id, ways[id]) for _, id in places if id not in unclear])
 
 
 def one_profile_a_person(expected: Expected, observed: Observed) -> Iterator[str]:

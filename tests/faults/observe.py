@@ -170,12 +170,13 @@ def _read_changes(installation: Installation, observed: Observed) -> None:
 
 
 def _first_occurrences(installation: Installation, topic: str) -> Iterator[tuple[int, str]]:
-    seen: set[str] = set()
+    seen: set[tuple[int, str]] = set()
     for message in read_topic(installation, topic):
         event = json.loads(message.value() or b"{}")
-        if event["id"] not in seen and event["type"] != "alert-noted":
-            seen.add(event["id"])
-            yield message.partition() or 0, event["id"]
+        place = message.partition() or 0, event["id"]
+        if place not in seen and event["type"] != "alert-noted":
+            seen.add(place)
+            yield place
 
 
 def _read_archive(folder: Path) -> dict[tuple[int, int], set[bytes]]:

@@ -94,7 +94,7 @@ class Observed:
     dead_letters: Counter[str] = field(default_factory=Counter)
     #: accepted, recorded, duplicates, rejected, dead_letters of each source.
     accounting: dict[str, dict[str, int]] = field(default_factory=dict)
-    #: Topic to (partition, event id) in order, first occurrences only.
+    #: Topic to (partition, event id) in order, first occurrences in each partition only.
     order: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     said: dict[str, Said] = field(default_factory=dict)
     #: Profile and version that were said with two different bodies.

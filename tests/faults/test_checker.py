@@ -205,6 +205,15 @@ def test_every_harm_is_seen(
     assert invariant in check(expected, harmed).words
 
 
+def test_what_was_repeated_where_the_session_is_another_profiles_is_not_out_of_order(
+    expected: Expected, observed: Observed
+) -> None:
+    observed.order["events-identified"] = [(0, "b.2"), (0, "b.3"), (0, "b.1"), (1, "b.1")]
+    assert check(expected, observed).words == {}
+    observed.order["events-identified"].pop()
+    assert "I5" in check(expected, observed).words
+
+
 def test_what_was_never_acknowledged_may_be_there_or_not(observed: Observed) -> None:
     unknown = [dataclasses.replace(LEDGER[2], outcomes=("unknown",)), *LEDGER[:2]]
     assert check(expect(unknown, set(observed.landed())), observed).words == {}
