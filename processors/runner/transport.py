@@ -174,7 +174,7 @@ class BatchConsumer(driver.Consumer):
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
-        """As Faust makes it, but reading committed records only, with short fetches, and never at a loss for brokers."""
+        """As Faust makes it, but reading committed records only, with short fetches, always able to find brokers."""
         made = super()._create_worker_consumer(transport)
         ask_bootstrap_servers(made._client)
         made._isolation_level = "read_committed"

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.faults.watch import Watch
 from tests.kit.installation import ALL, READS, Installation
 from tests.kit.processes import Child, headwater
 from tests.kit.services import Services
+from tests.kit.waiting import until
 
 #: Every stage, in the order of the data.
 STAGES = (*ALL, "dispatch-hook")
@@ -47,26 +49,28 @@ class Cluster(Installation):
     """An installation with a webhook, a ledger and a watch. `overrides` are variables of single processes, by name."""
 
     def __init__(self, services: Services, folder: Path, definitions: str = DEFINITIONS, **settings: Any) -> None:
-        self.receiver = Receiver()
         self.overrides: dict[str, dict[str, str]] = {}
-        super().__init__(services, folder, definitions.replace("URL", self.receiver.url), **settings)
+        super().__init__(services, folder, "", **settings)
+        self.receiver = Receiver()
+        self.apply(definitions.replace("URL", self.receiver.url))
         self.ledger = Ledger(folder / "ledger.jsonl")
         topics = sorted({topic for stage in (*READS, "dispatch-hook") for topic in self._reads(stage)})
         self.watch = Watch(self.database_url, lambda: self.ends(topics), self._pids)
         self.loads: list[Load] = []
+        #: Stage to how often a worker of it was killed by `kill_worker`.
+        self.killed: Counter[str] = Counter()
 
     def start_all(self, *stages: str) -> None:
         """Start the door and these stages (all where none is named), and return when they wait for work."""
         self.start(*(stages or STAGES))
         self.start_door()
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self.sql("select count(*) from stage_progress") < [(len(STAGES),)]:
-            time.sleep(0.2)
+        wanted = set(stages or STAGES)
+        until(lambda: {stage for stage, *_ in self._positions()} >= wanted, 60, self.tell)
 
     def load(self, seed: int, rate: float, run: str = "s", visits: Sending | None = None, **options: Any) -> Load:
         """Start sending `visits`, or else the usual ones; those of another `run` are others."""
         options.setdefault("backlog", self.watch.backlog)
-        load = Load(visits or Visits(seed, run), self.ledger, ("127.0.0.1", self.port), rate, **options)
+        load = Load(visits or Visits(seed, run), self.ledger, ("127.0.0.1", self.port), rate, seed=seed, **options)
         self.loads.append(load)
         return load.start()
 
@@ -83,6 +87,12 @@ class Cluster(Installation):
         except httpx.TransportError:
             return False
 
+    def kill_worker(self, name: str) -> None:
+        """kill -9 a process that runs."""
+        assert self.children[name].running, f"{name} had ended by itself"
+        self.kill(name)
+        self.killed[self._stage_of[name]] += 1
+
     def pause(self, name: str) -> None:
         """SIGSTOP."""
         self.children[name].signal(signal.SIGSTOP)
@@ -93,11 +103,6 @@ class Cluster(Installation):
     def start_again(self, name: str) -> None:
         """Start a process that was killed: the door, or a stage's (`identify-2` is another one of identify)."""
         self._start(name, ["ingest"] if name == "ingest" else ["worker", name.removesuffix("-2")])
-
-    def redelivered(self) -> dict[tuple[str, str, int], int]:
-        """Lane to how many records came again after they were done, or were put out again."""
-        rows = self.sql("select stage, topic, partition, redelivered from lane_health")
-        return {(stage, topic, partition): count for stage, topic, partition, count in rows}
 
     def wait_drained(self, within_s: float) -> float:
         """Return when nothing waits and nothing moves; the seconds it took. Fails when time is up."""

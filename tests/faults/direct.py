@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from confluent_kafka import KafkaError, Message, Producer
 
 from tests.faults.cluster import Cluster
+from tests.faults.definitions import CANARY
 from tests.faults.load import Sending
 
 
@@ -62,4 +63,4 @@ class _Report:
 def random_bytes(chance: random.Random) -> Iterator[bytes]:
     """Bytes that are no payload."""
     while True:
-        yield b"\xff" + chance.randbytes(chance.randrange(20, 2000))
+        yield b"\xff" + CANARY.encode() + chance.randbytes(chance.randrange(20, 2000))

@@ -40,14 +40,16 @@ class Ledger:
         self._changed = threading.Condition()
         self._added = self._synced = 0
         self._closed = False
-        self._writer = threading.Thread(target=self._write, name="ledger")
+        #: Why nothing can be written any more.
+        self._failed: OSError | None = None
+        self._writer = threading.Thread(target=self._write, name="ledger", daemon=True)
         self._writer.start()
 
     def intend(self, number: str, body: str) -> None:
         """To be called before the payload is sent, each time. Returns when that is on disk."""
         with self._changed:
             ticket = self._add({"send": number, "body": body})
-            self._changed.wait_for(lambda: self._synced >= ticket)
+            self._wait(ticket)
 
     def intend_all(self, payloads: Iterable[tuple[str, str]]) -> None:
         """As `intend`, of many payloads (number and body) that are sent after that."""
@@ -55,13 +57,13 @@ class Ledger:
             ticket = 0
             for number, body in payloads:
                 ticket = self._add({"send": number, "body": body})
-            self._changed.wait_for(lambda: self._synced >= ticket)
+            self._wait(ticket)
 
     def resend(self, number: str) -> None:
         """As `intend`, of a payload whose bytes the ledger has."""
         with self._changed:
             ticket = self._add({"send": number})
-            self._changed.wait_for(lambda: self._synced >= ticket)
+            self._wait(ticket)
 
     def answer(self, number: str, outcome: Outcome, status: int) -> None:
         """What came back."""
@@ -74,6 +76,11 @@ class Ledger:
             self._changed.notify_all()
         self._writer.join()
         self._file.close()
+
+    def _wait(self, ticket: int) -> None:
+        self._changed.wait_for(lambda: self._synced >= ticket)
+        if self._failed is not None:
+            raise self._failed
 
     def _add(self, entry: dict[str, Any]) -> int:
         self._lines.append(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
@@ -88,9 +95,12 @@ class Ledger:
                 lines, self._lines, ticket = self._lines, [], self._added
                 if not lines:
                     return
-            self._file.write(b"".join(lines))
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            try:
+                self._file.write(b"".join(lines))
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                self._failed = error
             with self._changed:
                 self._synced = ticket
                 self._changed.notify_all()

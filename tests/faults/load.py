@@ -18,6 +18,8 @@ from tests.faults.visits import Payload, Session
 HANG_S = 12.0
 #: The share of payloads that are sent once more though they were taken.
 AGAIN = 0.02
+#: Of the payloads so many are sent through two doors at the same time, where there are two.
+BESIDE = 0.1
 
 
 class Sending(Protocol):
@@ -42,12 +44,13 @@ class Load:
         again: float = AGAIN,
         other_doors: Sequence[tuple[str, int]] = (),
         judge: bool = True,
+        seed: int = 0,
     ) -> None:
         """`again` is the share of payloads that are sent once more, through the `other_doors` too; `judge` says whether
         the verdicts in the answers must be those that the payloads deserve."""
         self._visits, self._ledger, self._door = visits, ledger, door
         self._rate, self._backlog, self._limit, self._again = rate, backlog, limit, again
-        self._other_doors, self._judges = other_doors, judge
+        self._other_doors, self._judges, self._seed = other_doors, judge, seed
         self._lock = threading.Lock()
         self._due = time.monotonic()
         self._ending, self._given_up = threading.Event(), threading.Event()
@@ -58,7 +61,7 @@ class Load:
         #: When each 2xx came.
         self.taken_at: list[float] = []
         self._threads = [
-            threading.Thread(target=self._send_all, args=(number,), name=f"sender-{number}")
+            threading.Thread(target=self._send_all, args=(number,), name=f"sender-{number}", daemon=True)
             for number in range(senders)
         ]
 
@@ -82,20 +85,45 @@ class Load:
             thread.join()
 
     def _send_all(self, number: int) -> None:
-        chance = random.Random(number)
+        try:
+            self._send_until_the_end(number)
+        except Exception as error:
+            self._complain(f"sender {number} ended: {type(error).__name__} {error}")
+
+    def _send_until_the_end(self, number: int) -> None:
+        chance = random.Random(f"{self._seed}/{number}")
         client = _Client(self._door)
         others = [client, *map(_Client, self._other_doors)]
         while not self._ending.is_set():
             session, payload = self._visits.take()
             self._wait_turn(payload.events)
             self._ledger.intend(payload.number, payload.body)
+            twin = self._send_beside(payload, chance)
             taken = self._send(client, payload)
+            if twin is not None:
+                twin.join()
             while taken and chance.random() < self._again:
                 self._ledger.resend(payload.number)
                 self._send(chance.choice(others), payload, count=False)
             self._visits.give_back(session)
         for other in others:
             other.close()
+
+    def _send_beside(self, payload: Payload, chance: random.Random) -> threading.Thread | None:
+        """Where there are other doors: now and then the same payload through one of them, at the same time."""
+        if not self._other_doors or chance.random() > BESIDE:
+            return None
+        door = chance.choice(self._other_doors)
+        self._ledger.resend(payload.number)
+
+        def send() -> None:
+            client = _Client(door)
+            self._send(client, payload, count=False)
+            client.close()
+
+        twin = threading.Thread(target=send, name="twin", daemon=True)
+        twin.start()
+        return twin
 
     def _wait_turn(self, events: int) -> None:
         with self._lock:

@@ -30,7 +30,7 @@ def observe(installation: Installation, calls: list[Call] | None, archive: Path 
     _read_tracks(installation, observed)
     _read_changes(installation, observed)
     for topic in ON_THE_WAY:
-        observed.order[topic] = list(_first_occurrences(installation, topic))
+        observed.order[topic] = list(_first_occurrences(installation, topic, observed.repeated))
     if archive is not None:
         observed.archived = _read_archive(archive)
     observed.bad_lines = [line for child in installation.children.values() for line in _bad_lines(child.log)]
@@ -77,14 +77,16 @@ def _to_the_end(consumer: Consumer, topic: str) -> Iterator[Message]:
 def _read_events(installation: Installation, observed: Observed) -> None:
     rows = installation.sql(
         f"select e.id, e.type, e.session_id, {_LIVE}, e.origin_partition, e.origin_offset, e.origin_ordinal, "
-        "e.reused_id is not null, case when e.type = 'alert-noted' then e.properties->>'name' else '' end "
+        "e.reused_id is not null, case when e.type = 'alert-noted' then e.properties->>'name' else '' end, "
+        "extract(epoch from e.recorded_at)::float8 "
         "from events e left join profiles p on p.id = e.profile_id"
     )
     observed.recorded = [
-        Recorded(id, type, session, profile, (partition, offset, ordinal), reused, name)
-        for id, type, session, profile, partition, offset, ordinal, reused, name in rows
+        Recorded(id, type, session, profile, (partition, offset, ordinal), reused, name, at)
+        for id, type, session, profile, partition, offset, ordinal, reused, name, at in rows
     ]
-    observed.runs = Counter(id for (id,) in installation.sql("select event_id from workflow_runs"))
+    runs = installation.sql("select event_id, extract(epoch from ran_at)::float8 from workflow_runs")
+    observed.runs, observed.ran_at = Counter(id for id, _ in runs), dict(runs)
 
 
 def _read_profiles(installation: Installation, observed: Observed) -> None:
@@ -150,6 +152,8 @@ def _ids(body: bytes) -> tuple[str, ...] | None:
 
 def _read_changes(installation: Installation, observed: Observed) -> None:
     bodies: dict[tuple[str, int], bytes] = {}
+    merged = installation.sql("select id::text, merged_into::text from profiles where merged_into is not null")
+    observed.merged = dict(merged)
     for message in read_topic(installation, "profile-changes"):
         value = message.value() or b""
         change: dict[str, Any] = json.loads(value, parse_float=Decimal)
@@ -157,7 +161,9 @@ def _read_changes(installation: Installation, observed: Observed) -> None:
         if bodies.setdefault(key, hashlib.sha256(value).digest()) != hashlib.sha256(value).digest():
             observed.contradictions.append(f"{key[0]}: version {key[1]} was said with two bodies")
         known = observed.said.get(key[0])
-        if known is None or known.version < key[1]:
+        if known is not None and known.version > key[1]:
+            observed.backwards.append(f"{key[0]}: version {key[1]} was said after {known.version}")
+        elif known is None or known.version < key[1]:
             last = change.get("traits", {}).get("last")
             observed.said[key[0]] = Said(
                 version=key[1],
@@ -169,12 +175,18 @@ def _read_changes(installation: Installation, observed: Observed) -> None:
             )
 
 
-def _first_occurrences(installation: Installation, topic: str) -> Iterator[tuple[int, str]]:
+def _first_occurrences(
+    installation: Installation, topic: str, repeated: Counter[tuple[str, int]]
+) -> Iterator[tuple[int, str]]:
     seen: set[tuple[int, str]] = set()
     for message in read_topic(installation, topic):
         event = json.loads(message.value() or b"{}")
         place = message.partition() or 0, event["id"]
-        if place not in seen and event["type"] != "alert-noted":
+        if event["type"] == "alert-noted":
+            continue
+        if place in seen:
+            repeated[topic, place[0]] += 1
+        else:
             seen.add(place)
             yield place
 

@@ -19,6 +19,8 @@ class Recorded:
     reused: bool = False
     #: The alert that an emitted event was emitted for.
     name: str = ""
+    #: When, by PostgreSQL's clock, in seconds.
+    at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class Observed:
     conflicts: int = 0
     #: Event ids with a workflow run, as often as there is one.
     runs: Counter[str] = field(default_factory=Counter)
+    #: When they ran, by PostgreSQL's clock, in seconds.
+    ran_at: dict[str, float] = field(default_factory=dict)
     #: Ids of rejected events, and reasons of dead letters that are not replayed, once a row.
     rejected: Counter[str] = field(default_factory=Counter)
     dead_letters: Counter[str] = field(default_factory=Counter)
@@ -96,7 +100,13 @@ class Observed:
     accounting: dict[str, dict[str, int]] = field(default_factory=dict)
     #: Topic to (partition, event id) in order, first occurrences in each partition only.
     order: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    #: (topic, partition) to how many records in it repeat an earlier one of it.
+    repeated: Counter[tuple[str, int]] = field(default_factory=Counter)
+    #: The highest version of each profile that was said, and versions that were said after a higher one.
     said: dict[str, Said] = field(default_factory=dict)
+    backwards: list[str] = field(default_factory=list)
+    #: Merged profiles, and what they became part of.
+    merged: dict[str, str] = field(default_factory=dict)
     #: Profile and version that were said with two different bodies.
     contradictions: list[str] = field(default_factory=list)
     #: None where no webhook is part of the run.

@@ -34,7 +34,7 @@ class Proxy:
         self._changed = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="proxy")
+        self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
         self._thread.start()
         self._ready.wait()
 
@@ -111,7 +111,9 @@ class Proxy:
                     continue
                 if answers and self._manner == "half":
                     writer.write(data[: max(1, len(data) // 2)])
+                    await writer.drain()
                     self.broken += 1
+                    _reset(writer)
                     return
                 if self.latency_s:
                     await asyncio.sleep(self.latency_s)

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,24 +11,24 @@ from typing import Any
 from tests.faults import row as rows
 from tests.faults.cluster import Cluster, running
 from tests.faults.row import Row
+from tests.faults.watch import Mark
 from tests.kit.services import Services
 
 #: Goals: seconds from a fault (or from the moment it is mended) to the first work done.
 WORKER_BACK_S = 15.0
 LEADER_BACK_S = 30.0
 POSTGRES_BACK_S = 15.0
-#: The largest batch of a stage. After a kill at most this much of a partition may be done twice.
-BATCH = 3000
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of one experiment. `scale` shortens it: 1 is the full length."""
+    """One run of one experiment. `scale` shortens it: 1 is the full length. `row` is what it has to say, so far."""
 
     experiment: str
     folder: Path
     seed: int
-    scale: float = 1.0
+    scale: float
+    row: Row
 
     def seconds(self, full: float, least: float = 0.0) -> float:
         """So long, shortened, but not below `least`."""
@@ -39,9 +39,6 @@ class Trial:
 
     def chance(self) -> random.Random:
         return random.Random(f"{self.experiment}/{self.seed}")
-
-    def row(self) -> Row:
-        return Row(self.experiment, self.seed)
 
     @contextmanager
     def cluster(self, services: Services | None = None, **options: Any) -> Iterator[Cluster]:
@@ -56,39 +53,34 @@ class Trial:
 
 def kill_in_turn(row: Row, cluster: Cluster, names: Sequence[str], every_s: float, for_s: float, back_s: float) -> None:
     """kill -9 one process every so often, start it again `back_s` later; afterwards judge how fast each came back."""
-    kills: list[tuple[str, float]] = []
+    kills: list[tuple[str, Mark]] = []
     ends = time.monotonic() + for_s
     while time.monotonic() < ends:
-        name = names[len(kills) % len(names)]
-        kills.append((name, time.monotonic()))
-        cluster.kill(name)
+        name, started = names[len(kills) % len(names)], time.monotonic()
+        cluster.kill_worker(name)
+        kills.append((name, cluster.watch.mark()))
         row.faults += 1
         time.sleep(back_s)
         cluster.start_again(name)
-        time.sleep(max(0.0, every_s - (time.monotonic() - kills[-1][1])))
+        time.sleep(max(0.0, every_s - (time.monotonic() - started)))
     time.sleep(WORKER_BACK_S + 1)
-    for number, (name, at) in enumerate(kills):
+    judged = 0
+    for number, (name, mark) in enumerate(kills):
         stage = name.removesuffix("-2")
-        later = [when for other, when in kills[number + 1 :] if other.removesuffix("-2") == stage]
-        judge_return(row, cluster, stage, at, min(later, default=None))
+        later = [other.at for other_name, other in kills[number + 1 :] if other_name.removesuffix("-2") == stage]
+        judged += judge_return(row, cluster, stage, mark, min(later, default=None))
+    row.notes["judged kills"] = judged
+    row.require(judged * 3 >= len(kills), f"only {judged} of {len(kills)} kills hit a stage with work to do")
 
 
-def judge_return(row: Row, cluster: Cluster, stage: str, at: float, until: float | None = None) -> None:
-    """The lanes of a stage that lost a worker go on in time. archive gathers for ten seconds by design, and is left out
-    as are stages that stood still only because another one upstream had been killed."""
+def judge_return(row: Row, cluster: Cluster, stage: str, mark: Mark, until: float | None = None) -> bool:
+    """The lanes of a stage that lost a worker go on in time; whether they had anything to do, so that this could be
+    judged. archive gathers for ten seconds by design, and is left out."""
     if stage in ("archive", "ingest"):
-        return
-    took = cluster.watch.recovery(stage, at, until)
-    if took is None and until is not None and until - at < WORKER_BACK_S:
-        return  # it was killed again before its time was up
-    row.recovered(WORKER_BACK_S, took, f"{stage} after a kill")
-
-
-def judge_redelivery(row: Row, cluster: Cluster, kills: Callable[[str], int]) -> None:
-    """After each kill, or other loss of a worker, at most one batch a partition is done twice."""
-    found = cluster.redelivered()
-    row.notes["redelivered"] = sum(found.values())
-    for lane, count in found.items():
-        allowed = BATCH * max(kills(lane[0]), 0)
-        if count > allowed:
-            row.violate("I18", f"{lane}: {count} records came again, {kills(lane[0])} kills")
+        return False
+    found = cluster.watch.recovery(stage, mark, until)
+    if found.stuck and until is not None and until - mark.at < WORKER_BACK_S:
+        return False  # it was killed again before its time was up
+    if found.lanes:
+        row.recovered(WORKER_BACK_S, None if found.stuck else found.took_s, f"{stage} after a kill")
+    return found.lanes > 0

@@ -91,7 +91,7 @@ class Visits:
         event: dict[str, Any] = {"id": id, "timestamp": at.isoformat()}
         kind = chance.random()
         if kind < self._poisoned:
-            return event | {"type": "purchase", "properties": {"amount": "much", "seq": session.seq}}
+            return event | {"type": "purchase", "properties": {"amount": "much", "seq": session.seq, "note": CANARY}}
         if kind < 0.21:
             return event | {"type": "login", "properties": self._names(session)}
         if kind < 0.22:

@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import psutil  # type: ignore[import-untyped]
 import psycopg
@@ -15,8 +16,9 @@ Lane = tuple[str, str, int]
 Ends = Mapping[tuple[str, int], int]
 EVERY_S = 0.33
 MEMORY_EVERY_S = 3.0
-#: The memory of a process is looked at from this age on.
-WARM_S = 20.0
+#: How memory grows is looked at from this age of a process on, and for at least so many minutes.
+WARM_S = 60.0
+WARM_MIN = 1.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,24 @@ class Sample:
         return max(0, self.ends.get(lane[1:], 0) - self.positions.get(lane, 0))
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A moment, and what was done by then."""
+
+    at: float
+    positions: Mapping[Lane, int]
+    recorded: int
+
+
+@dataclass
+class Recovery:
+    """How a stage went on: lanes that had something to do, the slowest's seconds, whether one never did."""
+
+    lanes: int = 0
+    took_s: float = 0.0
+    stuck: bool = False
+
+
 class Watch:
     """A thread that never fails: while Kafka or PostgreSQL is away there are no samples."""
 
@@ -41,9 +61,9 @@ class Watch:
         self._connection: psycopg.Connection | None = None
         self._stop = threading.Event()
         self.samples: list[Sample] = []
-        #: Name to (time, age of the process, bytes).
-        self.memory: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
-        self._thread = threading.Thread(target=self._run, name="watch")
+        #: Name and process id to (time, age of the process, bytes, open files).
+        self.memory: dict[tuple[str, int], list[tuple[float, float, int, int]]] = defaultdict(list)
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -65,31 +85,54 @@ class Watch:
         weights = {"validate": 10, "identify": 1, "persist": 1, "route": 1, "run-workflows": 1, "segment": 1}
         return sum(sample.waiting(lane) * weights.get(lane[0], 0) for lane in sample.positions)
 
-    def recovery(self, stage: str, since: float, until: float | None = None) -> float | None:
-        """Seconds until every lane of the stage went on after `since`, where work waited; the slowest lane's.
+    def mark(self) -> "Mark":
+        """The present as a moment to count from: to be taken when a fault is there (a process is dead), or mended.
 
-        None where one did not before `until` (or the last sample). Time in which nothing waited does not count.
+        Reads PostgreSQL itself, and waits while it does not answer: what is done later than this is new.
         """
-        found = 0.0
-        after = [sample for sample in self.samples if sample.at >= since and (until is None or sample.at < until)]
-        before = [sample for sample in self.samples if sample.at < since][-1:]
-        for lane in (before or after[:1])[0].positions if after else ():
+        at = time.monotonic()
+        while True:
+            try:
+                with psycopg.connect(self._url, autocommit=True, connect_timeout=3) as connection:
+                    return Mark(at, *_positions_and_recorded(connection))
+            except psycopg.Error:
+                if time.monotonic() - at > 60:
+                    raise
+                time.sleep(0.1)
+
+    def recovery(self, stage: str, mark: "Mark", until: float | None = None) -> "Recovery":
+        """How each lane of the stage went on after the mark, where work waited; before `until`, or the last sample."""
+        found = Recovery()
+        after = [one for one in self.samples if one.at >= mark.at and (until is None or one.at < until)]
+        for lane, base in mark.positions.items():
             if lane[0] != stage:
                 continue
-            base = (before or after)[0].positions[lane]
-            moved = next((sample.at for sample in after if sample.positions.get(lane, 0) > base), None)
-            waited = next((sample.at for sample in after if sample.waiting(lane)), None)
-            if waited is not None and (moved is None or waited < moved):
-                if moved is None:
-                    return None
-                found = max(found, moved - waited)
+            moved = next((one.at for one in after if one.positions.get(lane, 0) > base), None)
+            waited = next((one.at for one in after if one.waiting(lane)), None)
+            if moved is None and waited is None:
+                continue  # there was nothing to do
+            found.lanes += 1
+            if moved is None:
+                found.stuck = True
+            else:
+                # Time in which nothing waited does not count.
+                found.took_s = max(found.took_s, moved - min(moved, max(waited or moved, mark.at)))
         return found
 
-    def first_recorded(self, since: float) -> float | None:
-        """Seconds from then to the first newly recorded event; None where there was none."""
-        before = [sample.recorded for sample in self.samples if sample.at <= since]
-        base = before[-1] if before else 0
-        return next((one.at - since for one in self.samples if one.at > since and one.recorded > base), None)
+    def first_recorded(self, mark: "Mark") -> float | None:
+        """Seconds from the mark to the first newly recorded event; None where there was none."""
+        later = (one.at - mark.at for one in self.samples if one.at > mark.at and one.recorded > mark.recorded)
+        return next(later, None)
+
+    def largest_step(self, stage: str) -> int:
+        """The most records that a lane of the stage went on by between two looks: no batch was larger."""
+        steps = [
+            later.positions.get(lane, 0) - earlier.positions.get(lane, 0)
+            for earlier, later in pairwise(self.samples)
+            for lane in later.positions
+            if lane[0] == stage
+        ]
+        return max(steps, default=0)
 
     def recorded_between(self, start: float, end: float) -> int:
         """How many events were recorded in this time."""
@@ -98,16 +141,27 @@ class Watch:
 
     def peak_mb(self) -> dict[str, float]:
         """The most memory that a process of each name had."""
-        return {name: max(size for _, _, size in rows) / 1e6 for name, rows in self.memory.items() if rows}
+        found: dict[str, float] = {}
+        for (name, _), rows in self.memory.items():
+            found[name] = max([found.get(name, 0.0), *(size / 1e6 for _, _, size, _ in rows)])
+        return found
 
-    def growth_mb_per_minute(self) -> float:
-        """How fast memory grows, of the name whose processes grow fastest: a line through what warm ones had."""
-        slopes = [0.0]
-        for rows in self.memory.values():
-            warm = [(at / 60, size / 1e6) for at, age, size in rows if age > WARM_S]
-            if len(warm) > 20:
-                slopes.append(_slope(warm))
-        return max(slopes)
+    def growth(self) -> tuple[float, float]:
+        """How fast memory grows, in MB a minute, and how many minutes of processes say so: a line through what each
+        process had from its second minute on, of the name that grows fastest."""
+        slopes, minutes = [0.0], 0.0
+        for name in {name for name, _ in self.memory}:
+            lives = [_warm(rows) for (other, _), rows in self.memory.items() if other == name]
+            lives = [life for life in lives if len(life) > 1 and life[-1][0] - life[0][0] >= WARM_MIN]
+            spans = [life[-1][0] - life[0][0] for life in lives]
+            minutes += sum(spans)
+            if spans:
+                slopes.append(sum(_slope(life) * span for life, span in zip(lives, spans, strict=True)) / sum(spans))
+        return max(slopes), minutes
+
+    def most_files(self) -> int:
+        """The most open files that a process had."""
+        return max((files for rows in self.memory.values() for *_, files in rows), default=0)
 
     def _run(self) -> None:
         memory_due = 0.0
@@ -115,7 +169,7 @@ class Watch:
             try:
                 self.samples.append(self._look())
             except (psycopg.Error, KafkaException, OSError, AssertionError, KeyError, TimeoutError):
-                self._connection = None
+                self._connection = None  # away; the next look tries again
             if time.monotonic() >= memory_due:
                 memory_due = time.monotonic() + MEMORY_EVERY_S
                 self._weigh()
@@ -123,11 +177,10 @@ class Watch:
     def _look(self) -> Sample:
         if self._connection is None or self._connection.closed:
             self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=3)
-        rows = self._connection.execute("select stage, topic, partition, next_offset from stage_progress").fetchall()
-        recorded = self._connection.execute("select coalesce(sum(recorded), 0) from recorded_counts").fetchone()
+        # Ends last: what waits by them waited for whoever had these positions.
+        positions, recorded = _positions_and_recorded(self._connection)
         ends = {place: end - (place[0] == "profile-changes") for place, end in self._ends().items()}
-        positions = {(stage, topic, partition): offset for stage, topic, partition, offset in rows}
-        return Sample(time.monotonic(), positions, ends, int(recorded[0]) if recorded else 0)
+        return Sample(time.monotonic(), positions, ends, recorded)
 
     def _weigh(self) -> None:
         for name, pid in self._processes().items():
@@ -135,9 +188,20 @@ class Watch:
                 process = psutil.Process(pid)
                 age = time.time() - process.create_time()
                 size = process.memory_info().rss + sum(child.memory_info().rss for child in process.children())
+                self.memory[name, pid].append((time.monotonic(), age, size, process.num_fds()))
             except psutil.Error:
                 continue
-            self.memory[name].append((time.monotonic(), age, size))
+
+
+def _positions_and_recorded(connection: psycopg.Connection) -> tuple[dict[Lane, int], int]:
+    rows = connection.execute("select stage, topic, partition, next_offset from stage_progress").fetchall()
+    recorded = connection.execute("select coalesce(sum(recorded), 0)::bigint from recorded_counts").fetchone()
+    return {(stage, topic, partition): offset for stage, topic, partition, offset in rows}, (recorded or (0,))[0]
+
+
+def _warm(rows: list[tuple[float, float, int, int]]) -> list[tuple[float, float]]:
+    """(minute, MB) of a process that has settled."""
+    return [(at / 60, size / 1e6) for at, age, size, _ in rows if age > WARM_S]
 
 
 def _slope(points: list[tuple[float, float]]) -> float:

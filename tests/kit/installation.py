@@ -203,7 +203,8 @@ class Installation:
     # --- reading -------------------------------------------------------------------------------------------------
 
     def sql(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.database_url, autocommit=True, connect_timeout=10) as connection:
+        options = "-c statement_timeout=60s"
+        with psycopg.connect(self.database_url, autocommit=True, connect_timeout=10, options=options) as connection:
             return connection.execute(query.encode(), values or None).fetchall()
 
     def one(self, query: str, *values: Any) -> Any:
@@ -305,9 +306,15 @@ class Installation:
 
     def wait_joined(self, *stages: str, within_s: float = 60) -> None:
         """Return when the workers of these stages that run (none that is frozen) are their consumer groups."""
+        until(
+            lambda: self._members(stages) == self._awake(stages),
+            within_s,
+            lambda: f"members {self._awake(stages)}; {self.tell()}",
+        )
+
+    def _awake(self, stages: Iterable[str]) -> dict[str, int]:
         awake = [name for name, child in self.children.items() if child.running and not child.frozen]
-        wanted = {stage: sum(self._stage_of[name] == stage for name in awake) for stage in stages}
-        until(lambda: self._members(stages) == wanted, within_s, lambda: f"members {wanted}; {self.tell()}")
+        return {stage: sum(self._stage_of[name] == stage for name in awake) for stage in stages}
 
     def _members(self, stages: Iterable[str]) -> dict[str, int]:
         """Stage to the members of its group, 0 while that group changes."""

@@ -7,7 +7,7 @@ from tests.faults.trial import LEADER_BACK_S, Trial
 
 
 def run(trial: Trial) -> Row:
-    row = trial.row()
+    row = trial.row
     with trial.cluster() as cluster:
         cluster.start_all()
         load = cluster.load(trial.seed, rate=700, senders=24)
@@ -21,7 +21,7 @@ def run(trial: Trial) -> Row:
             row.violate("I14", f"{len(lied)} payloads were taken while Kafka was away")
         row.require(load.statuses["503"] > 0, "nobody was told 503")
         cluster.services.kafka.start()
-        back = time.monotonic()
+        back = cluster.watch.mark()
         time.sleep(trial.seconds(40, LEADER_BACK_S + 1))
         row.recovered(LEADER_BACK_S, cluster.watch.first_recorded(back), "Kafka away")
         row.require(all(child.running for child in cluster.children.values()), "a process ended")

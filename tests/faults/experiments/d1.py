@@ -10,16 +10,19 @@ TROUBLE: tuple[Behaviour, ...] = ("fail", "hang", "reset", "slow")
 
 
 def run(trial: Trial) -> Row:
-    row = trial.row()
+    row = trial.row
     with trial.cluster() as cluster:
         cluster.start_all()
         cluster.load(trial.seed, rate=700)
         time.sleep(5)
         for number in range(trial.times(8, 4)):
-            cluster.receiver.behaviour = TROUBLE[number % len(TROUBLE)]
+            trouble = TROUBLE[number % len(TROUBLE)]
+            calls = len(cluster.receiver.calls)
+            cluster.receiver.behaviour = trouble
             row.faults += 1
             started = time.monotonic()
             time.sleep(8)
+            row.require(len(cluster.receiver.calls) > calls, f"no call met {trouble}")
             # Everybody else goes on: nothing but dispatch may wait.
             went_on = cluster.watch.recorded_between(started, time.monotonic())
             row.require(went_on > 1000, f"only {went_on} events were recorded beside the trouble")

@@ -13,7 +13,7 @@ CALM_S = 5.0
 
 
 def run(trial: Trial) -> Row:
-    row = trial.row()
+    row = trial.row
     with trial.cluster() as cluster:
         cluster.overrides["ingest"] = {"HEADWATER_MAX_IN_FLIGHT": str(SERVED)}
         cluster.start_all()
@@ -28,8 +28,8 @@ def run(trial: Trial) -> Row:
         crowd = cluster.load(trial.seed, rate=1e9, run="o", senders=CLIENTS, backlog=nothing_waits)
         time.sleep(trial.seconds(30, 10))
         row.faults += 1
-        crowd.finish()
         calm = time.monotonic()
+        crowd.finish()
         after = cluster.load(trial.seed, rate=200, run="a", senders=SERVED, backlog=nothing_waits)
         time.sleep(CALM_S)
         first = after.taken_at[0] - calm if after.taken_at else None

@@ -9,7 +9,7 @@ STAGES = ("merge", "identify", "segment", "run-workflows")
 
 
 def run(trial: Trial) -> Row:
-    row = trial.row()
+    row = trial.row
     with trial.cluster() as cluster:
         cluster.start_all()
         for stage in ("identify", "merge"):

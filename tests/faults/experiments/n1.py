@@ -8,7 +8,7 @@ from tests.faults.trial import WORKER_BACK_S, Trial
 
 
 def run(trial: Trial) -> Row:
-    row = trial.row()
+    row = trial.row
     services = ProxiedServices(trial.folder / "servers")
     with trial.cluster(services) as cluster:
         cluster.overrides["ingest"] = {"HEADWATER_KAFKA": services.kafka_by_proxy}

@@ -8,12 +8,12 @@ from tests.faults.trial import Trial
 
 
 def run(trial: Trial) -> Row:
-    row = trial.row()
+    row = trial.row
     services = ProxiedServices(trial.folder / "servers")
     with trial.cluster(services) as cluster:
         cluster.overrides["ingest"] = {"HEADWATER_KAFKA": services.kafka_by_proxy}
         cluster.start_all()
-        load = cluster.load(trial.seed, rate=900, senders=24)
+        load = cluster.load(trial.seed, rate=900, senders=24, again=0)
         for number in range(trial.times(6, 2)):
             time.sleep(trial.seconds(8, 4))
             services.kafka.proxy.manner = "half" if number % 3 == 2 else "swallow"
@@ -23,6 +23,7 @@ def run(trial: Trial) -> Row:
             row.faults += 1
         time.sleep(5)
         trial.conclude(row, cluster)
+        # Nobody sends anything twice here but those whose answer was lost.
         counted = cluster.accounting()["shop"]["duplicates"]
         row.notes["duplicates"] = counted
         row.require(load.statuses["503"] > 0 and counted > 0, "no answer was lost")

@@ -7,7 +7,7 @@ from tests.faults.trial import POSTGRES_BACK_S, Trial
 
 
 def run(trial: Trial) -> Row:
-    row = trial.row()
+    row = trial.row
     with trial.cluster() as cluster:
         cluster.start_all()
         load = cluster.load(trial.seed, rate=700)
@@ -19,7 +19,7 @@ def run(trial: Trial) -> Row:
             time.sleep(10)
             row.require(load.acknowledged > before, "the door took nothing while PostgreSQL was away")
             cluster.services.postgres.start()
-            back = time.monotonic()
+            back = cluster.watch.mark()
             time.sleep(POSTGRES_BACK_S + 1)
             row.recovered(POSTGRES_BACK_S, cluster.watch.first_recorded(back), "PostgreSQL killed")
         return trial.conclude(row, cluster)

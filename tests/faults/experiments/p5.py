@@ -11,7 +11,7 @@ from tests.kit.waiting import until
 
 
 def run(trial: Trial) -> Row:
-    row = trial.row()
+    row = trial.row
     with trial.cluster() as cluster:
         cluster.start_all()
         load = cluster.load(trial.seed, rate=500)

@@ -2,6 +2,7 @@
 tried again, and nothing else is."""
 
 import threading
+from collections import Counter
 from contextlib import suppress
 
 import psycopg
@@ -16,7 +17,7 @@ _LOCK = b"select 1 from profiles where id = %s for update"
 
 
 def run(trial: Trial) -> Row:
-    row = trial.row()
+    row = trial.row
     stop = threading.Event()
     with trial.cluster() as cluster:
         cluster.start_all()
@@ -24,7 +25,8 @@ def run(trial: Trial) -> Row:
             cluster.start(stage, name=f"{stage}-2")
         cluster.wait_joined("identify", "merge", "run-workflows")
         cluster.load(trial.seed, rate=300, visits=Chains(trial.seed, "k", links=30, shuffled=40, tangled=True))
-        clients = [threading.Thread(target=_disturb, args=(cluster, stop)) for _ in range(CLIENTS)]
+        failed: list[str] = []
+        clients = [threading.Thread(target=_disturb, args=(cluster, stop, failed), daemon=True) for _ in range(CLIENTS)]
         for client in clients:
             client.start()
         try:
@@ -33,12 +35,31 @@ def run(trial: Trial) -> Row:
             stop.set()
             for client in clients:
                 client.join()
-        row.faults = cluster.one("select deadlocks::int from pg_stat_database where datname = current_database()")
-        return trial.conclude(row, cluster)
+        row.faults = CLIENTS
+        row.notes["deadlocks"] = cluster.one(
+            "select deadlocks::int from pg_stat_database where datname = current_database()"
+        )
+        row.require(not failed, f"a client that locks rows ended: {failed}")
+        trial.conclude(row, cluster)
+        retries = Counter[str]()
+        for (found,) in cluster.sql("select retries from lane_health"):
+            retries.update(found)
+        row.notes["retries"] = dict(retries)
+        row.require(retries["postgresql 40P01"] > 0, "no lane of ours was ever the victim of a deadlock")
+        others = set(retries) - {"postgresql 40P01", "postgresql 40001", "postgresql 55P03", "definitions behind"}
+        row.require(not others, f"something else was tried again: {others}")
+        return row
 
 
-def _disturb(cluster: Cluster, stop: threading.Event) -> None:
-    """Lock pairs of young profiles, the later one first, and hold them a moment."""
+def _disturb(cluster: Cluster, stop: threading.Event, failed: list[str]) -> None:
+    try:
+        _lock_backwards(cluster, stop)
+    except psycopg.Error as error:
+        failed.append(f"{type(error).__name__} {error}")
+
+
+def _lock_backwards(cluster: Cluster, stop: threading.Event) -> None:
+    """Lock young profiles, the last of them first, and hold them a moment."""
     with psycopg.connect(cluster.database_url, autocommit=True) as connection:
         while not stop.wait(0.1):
             rows = connection.execute("select id from profiles order by created_at desc limit 12").fetchall()

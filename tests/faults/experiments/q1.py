@@ -16,7 +16,7 @@ FLOOD = 4000
 
 
 def run(trial: Trial) -> Row:
-    row = trial.row()
+    row = trial.row
     with trial.cluster() as cluster:
         cluster.start_all()
         load = DirectLoad(cluster, Visits(trial.seed))
@@ -27,7 +27,8 @@ def run(trial: Trial) -> Row:
         for _ in range(2):
             clean.append(_rate(cluster, load.write(payloads)))
             poisoned.append(_rate(cluster, load.write(payloads, poison, poison_every=9)))
-            row.faults += payloads // 9
+            row.notes["poison"] = row.notes.get("poison", 0) + payloads // 9
+            row.faults += 1
         share = sum(poisoned) / sum(clean)
         row.notes |= {"clean/s": round(max(clean)), "poisoned/s": round(max(poisoned)), "share": round(share, 2)}
         if share < SHARE:
@@ -35,7 +36,7 @@ def run(trial: Trial) -> Row:
         for _ in range(FLOOD):
             load.write_bytes(next(poison))
         load.flush()
-        row.notes["lanes stopped"] = _through_the_flood(cluster)
+        row.notes["lanes stopped"] = _through_the_flood(row, cluster)
         row.require(row.notes["lanes stopped"] > 0, "no lane stopped though everything was poison")
         row.faults += 1
         return trial.conclude(row, cluster)
@@ -50,15 +51,26 @@ def _rate(cluster: Cluster, events: int) -> float:
     return events / took
 
 
-def _through_the_flood(cluster: Cluster) -> int:
+def _through_the_flood(row: Row, cluster: Cluster) -> int:
     """Start validate again whenever its lanes stopped, until all is through; how often that was."""
     times = 0
     deadline = time.monotonic() + 180
     while cluster.lag(["validate"]) and time.monotonic() < deadline:
         if cluster.one("select count(*) from lane_health where stage = 'validate' and stopped is not null"):
             times += 1
+            _require_standstill(row, cluster)
             cluster.stop("validate")
             cluster.sql("update lane_health set stopped = null where stage = 'validate' returning 1")
             cluster.start_again("validate")
         time.sleep(0.5)
     return times
+
+
+def _require_standstill(row: Row, cluster: Cluster) -> None:
+    """A lane that stopped acknowledges nothing further, though more waits."""
+    stopped = "select partition from lane_health where stage = 'validate' and stopped is not null"
+    query = f"select partition, next_offset from stage_progress where stage = 'validate' and partition in ({stopped})"
+    before = cluster.sql(query)
+    time.sleep(2)
+    if moved := set(before) - set(cluster.sql(query)):
+        row.violate("Q1", f"stopped lanes went on: {moved}")

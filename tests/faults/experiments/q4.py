@@ -7,7 +7,7 @@ from tests.kit.waiting import until
 
 
 def run(trial: Trial) -> Row:
-    row = trial.row()
+    row = trial.row
     with trial.cluster() as cluster:
         second = cluster.second_door()
         cluster.start_all()

@@ -9,12 +9,12 @@ from tests.faults.trial import Trial
 
 
 def run(trial: Trial) -> Row:
-    row = trial.row()
+    row = trial.row
     with trial.cluster() as cluster:
         cluster.start_all()
         cluster.load(trial.seed, rate=900)
         time.sleep(trial.seconds(35, 12))
-        row.faults = 1  # everything but the archive is gone
+        row.faults = 1  # all but the archive is taken for lost
         trial.conclude(row, cluster)
         before, calls = state(cluster), len(cluster.receiver.calls)
         done = cluster.command("replay", "--yes", within_s=WITHIN_S)

@@ -2,11 +2,11 @@
 
 from tests.faults.cluster import STAGES
 from tests.faults.row import Row
-from tests.faults.trial import Trial, judge_redelivery, kill_in_turn
+from tests.faults.trial import Trial, kill_in_turn
 
 
 def run(trial: Trial) -> Row:
-    row = trial.row()
+    row = trial.row
     with trial.cluster() as cluster:
         cluster.start_all()
         cluster.start("identify", name="identify-2")
@@ -16,5 +16,4 @@ def run(trial: Trial) -> Row:
         names = [*STAGES, "identify-2", "persist-2"]
         trial.chance().shuffle(names)
         kill_in_turn(row, cluster, names, every_s=3, for_s=trial.seconds(130, 40), back_s=1)
-        judge_redelivery(row, cluster, lambda stage: row.faults // len(names) + 2)
         return trial.conclude(row, cluster)

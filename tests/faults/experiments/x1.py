@@ -15,6 +15,7 @@ from tests.faults.trial import POSTGRES_BACK_S, WORKER_BACK_S, Trial, judge_retu
 QUIET_S = (0.5, 3.0)
 #: Memory may grow by this much, in MB a minute.
 MAX_GROWTH = 1.0
+MAX_FILES = 200
 
 
 @dataclass
@@ -28,8 +29,8 @@ class Soak:
 
     def kill_worker(self) -> None:
         stage = self.chance.choice(STAGES)
-        self.cluster.kill(stage)
-        killed = time.monotonic()
+        self.cluster.kill_worker(stage)
+        killed = self.cluster.watch.mark()
         time.sleep(self.chance.uniform(0, 2))
         self.cluster.start_again(stage)
         self.judge = lambda: judge_return(self.row, self.cluster, stage, killed)
@@ -42,7 +43,8 @@ class Soak:
 
     def stop_worker(self) -> None:
         stage = self.chance.choice(STAGES)
-        self.cluster.stop(stage)
+        if (code := self.cluster.children[stage].terminate(30)) != 0:
+            self.row.violate("died", f"{stage} ended with {code} when it was stopped")
         self.cluster.start_again(stage)
 
     def kill_door(self) -> None:
@@ -100,7 +102,8 @@ class Soak:
         self.cluster.receiver.behaviour = "ok"
 
     def _postgres_is_back(self) -> None:
-        back, watch = time.monotonic(), self.cluster.watch
+        watch = self.cluster.watch
+        back = watch.mark()
         self.judge = lambda: self.row.recovered(POSTGRES_BACK_S, watch.first_recorded(back), "PostgreSQL")
 
     def __post_init__(self) -> None:
@@ -143,7 +146,7 @@ class Soak:
 
 
 def run(trial: Trial) -> Row:
-    row = trial.row()
+    row = trial.row
     services = ProxiedServices(trial.folder / "servers")
     with trial.cluster(services) as cluster:
         cluster.overrides = {
@@ -159,7 +162,7 @@ def run(trial: Trial) -> Row:
                 soak.break_something()
                 _revive(cluster, row)
             soak.break_in_quiet()
-        _judge_memory(row, cluster)
+        _judge_memory(row, cluster, trial.scale)
         return trial.conclude(row, cluster, drain_within_s=180)
 
 
@@ -171,8 +174,12 @@ def _revive(cluster: Cluster, row: Row) -> None:
             cluster.start_again(name)
 
 
-def _judge_memory(row: Row, cluster: Cluster) -> None:
-    growth = cluster.watch.growth_mb_per_minute()
-    row.notes["growth_mb_per_minute"] = round(growth, 2)
-    if cluster.watch.samples[-1].at - cluster.watch.samples[0].at > 600 and growth > MAX_GROWTH:
+def _judge_memory(row: Row, cluster: Cluster, scale: float) -> None:
+    growth, minutes = cluster.watch.growth()
+    row.notes |= {"growth_mb_per_minute": round(growth, 2), "process minutes": round(minutes)}
+    row.notes["most open files"] = cluster.watch.most_files()
+    row.require(minutes > 100 * scale, f"only {minutes:.0f} minutes of settled processes were weighed")
+    if growth > MAX_GROWTH and minutes > 100:
         row.violate("I13", f"memory grows by {growth:.2f} MB a minute")
+    if row.notes["most open files"] > MAX_FILES:
+        row.violate("I13", f"a process had {row.notes['most open files']} open files")
