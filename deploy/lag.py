@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from deploy.kafka import KafkaAdmin
 from processors.storage.database import Connection
+from processors.storage.definitions import DefinitionStore
 from processors.topology import PIPELINE
-from schemas.topics import CATALOGUE
+from schemas.topics import CATALOGUE, destination_topic
 
 #: (stage, topic, partition)
 Lane = tuple[str, str, int]
@@ -62,15 +63,17 @@ async def oldest(admin: KafkaAdmin, stored: Mapping[Lane, int], lanes: Mapping[L
 
 
 async def stage_topics(connection: Connection) -> dict[str, list[str]]:
-    """Every stage with the topics it reads; dispatchers too."""
-    cursor = await connection.execute("select distinct stage, topic from stage_progress where stage like 'dispatch-%'")
+    """Every stage with the topics it reads; dispatchers too, of destinations that are there and enabled."""
     found = {stage.name: [topic.name for topic in stage.reads] for stage in PIPELINE}
-    return found | {stage: [topic] for stage, topic in await cursor.fetchall()}
+    for body in (await DefinitionStore(connection).current()).values():
+        if body["kind"] == "destination" and body.get("type") == "webhook" and body.get("enabled", True):
+            found[f"dispatch-{body['id']}"] = [destination_topic(body["id"]).name]
+    return found
 
 
 async def total_lag(connection: Connection, admin: KafkaAdmin) -> int:
-    """Records that wait before any stage but the archive, which gathers."""
-    reads = {stage: topics for stage, topics in (await stage_topics(connection)).items() if stage != "archive"}
+    """Records that wait before any stage of the pipeline but the archive, which gathers."""
+    reads = {stage.name: [topic.name for topic in stage.reads] for stage in PIPELINE if stage.name != "archive"}
     # Ends first, then positions: a lag that looks like nothing then was nothing at a moment that had all before it.
     ends = await asyncio.to_thread(admin.end_offsets, {topic for topics in reads.values() for topic in topics})
     return sum(lags(await positions(connection), ends, reads).values())

@@ -52,7 +52,7 @@ def serve_metrics(settings: Settings) -> int:
 
     async def read() -> tuple[Status, set[str]]:
         async with await psycopg.AsyncConnection.connect(
-            settings.database_url, autocommit=True, connect_timeout=5
+            settings.database_url, autocommit=True, connect_timeout=5, options="-c statement_timeout=20s"
         ) as connection:
             definitions = await DefinitionStore(connection).current()
             sources = {key.removeprefix("source/") for key in definitions if key.startswith("source/")}
@@ -71,13 +71,14 @@ def _readable(value: int) -> Metric:
 def _of_stages(stages: list[StageStatus]) -> Iterator[Metric]:
     gauges: tuple[tuple[str, str, Callable[[StageStatus], float | None]], ...] = (
         ("lag_records", "Records that a stage has still to process", lambda s: s.lag),
-        ("oldest_waiting_seconds", "How long the oldest of them has waited", lambda s: s.oldest_s or 0),
+        ("oldest_waiting_seconds", "How long the oldest of them has waited", _oldest),
         ("idle_seconds", "Time since a lane of the stage stored a position", lambda s: s.idle_s),
         ("lanes_stopped", "Lanes that stand still until somebody looks", lambda s: len(s.stopped)),
         ("open_dead_letters", "Dead letters that were neither replayed nor dropped", lambda s: s.dead_letters),
     )
     counters: tuple[tuple[str, str, Callable[[StageStatus], float]], ...] = (
         ("processed_records", "Records processed", lambda s: s.processed),
+        ("dead_letters", "Dead letters so far", lambda s: s.dead_letters_ever),
         ("redelivered_records", "Records that came again, and outputs sent again", lambda s: s.redelivered),
         ("fenced_lanes", "Lanes that another worker shut out", lambda s: s.fenced),
     )
@@ -97,6 +98,11 @@ def _of_stages(stages: list[StageStatus]) -> Iterator[Metric]:
         for cause, count in stage.retries.items():
             retries.add_metric([stage.stage, cause], count)
     yield retries
+
+
+def _oldest(stage: StageStatus) -> float | None:
+    """0 where nothing waits; nothing where Kafka did not say in time."""
+    return 0.0 if stage.lag == 0 else stage.oldest_s
 
 
 def _of_sources(found: list[Accounting], defined: set[str]) -> Metric:

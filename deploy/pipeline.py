@@ -95,6 +95,8 @@ class Pipeline:
         self._logs = settings.data / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
         self.children: dict[str, Child] = {}
+        #: Process to its stage.
+        self._stages: dict[str, str] = {}
         self._add("ingest", ["ingest"])
         for stage in PIPELINE:
             self._add_stage(stage.name)
@@ -106,14 +108,15 @@ class Pipeline:
     def _add(self, name: str, arguments: Sequence[str]) -> None:
         command = [sys.executable, "-m", "deploy.cli", *arguments]
         self.children[name] = Child(name, command, self._environment, self._logs / f"{name}.log")
+        self._stages[name] = arguments[-1]
 
     def keep_running(self, wanted_dispatchers: Sequence[str]) -> None:
         """Restart who died; start and stop dispatchers as destinations come and go."""
         for name in wanted_dispatchers:
             if name not in self.children:
                 self._add_stage(name)
-        for name in [name for name in self.children if name.startswith(DISPATCH)]:
-            if not any(name == wanted or name.startswith(f"{wanted}-") for wanted in wanted_dispatchers):
+        for name in list(self.children):
+            if self._stages[name].startswith(DISPATCH) and self._stages[name] not in wanted_dispatchers:
                 child = self.children.pop(name)
                 child.terminate()
                 child.wait_or_kill(time.monotonic() + STOP_WITHIN_S)

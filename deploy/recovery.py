@@ -9,18 +9,18 @@ own; what had been done already is dropped by origin and id.
 import asyncio
 import getpass
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from psycopg import AsyncConnection
 
-from deploy.draining import all_stages, drain
+from deploy.draining import ALL, drain
 from deploy.feed import Published
 from deploy.installation import kafka_admin
 from deploy.kafka import KafkaAdmin
 from deploy.reports import rows
 from deploy.said import take_over_said
-from deploy.settings import Settings
+from deploy.settings import LINEAGE_PARTITIONS, Settings
 from processors.storage.database import Connection
 from processors.storage.definitions import DefinitionStore
 from processors.storage.progress import LaneKey
@@ -37,11 +37,13 @@ class Finding(msgspec.Struct):
     """Why one lane stands still."""
 
     lane: LaneKey
-    what: Literal["went back", "gone", "made again", "cut"]
+    what: Literal["went back", "gone", "made again", "cut", "deleted"]
     #: The lane's position, and where Kafka stands: committed (went back), beginning (gone, made again) or end (cut).
     position: int
     kafka: int
     topic_id: str
+    #: What the consumer group has committed.
+    committed: int
 
     def __str__(self) -> str:
         match self.what:
@@ -53,36 +55,51 @@ class Finding(msgspec.Struct):
                 return f"{self.lane}: the topic was made again; what the old one held from {self.position} on is gone"
             case "cut":
                 return f"{self.lane}: the topic ends at {self.kafka}, {self.position} was reached: Kafka lost records"
+            case "deleted":
+                return f"{self.lane}: the topic is not there; what it held from {self.position} on is gone"
 
 
 async def findings(connection: Connection, admin: KafkaAdmin) -> list[Finding]:
     """What is wrong with each lane; nothing for most."""
     found = []
-    stored = await rows(connection, "select * from stage_progress order by stage, topic, partition", {})
-    for stage, topic in sorted({(row["stage"], row["topic"]) for row in stored}):
-        lanes = [row for row in stored if (row["stage"], row["topic"]) == (stage, topic)]
-        found += await _of_topic(stage, topic, lanes, admin)
+    existing = await asyncio.to_thread(admin.existing)
+    lanes = await rows(
+        connection, "select stage, topic, partition, next_offset from stage_progress order by 1, 2, 3", {}
+    )
+    missing = [lane for lane in lanes if admin.prefix + lane["topic"] not in existing]
+    for lane in missing:
+        key = LaneKey(lane["stage"], lane["topic"], lane["partition"])
+        found.append(Finding(key, "deleted", lane["next_offset"], 0, "", 0))
+    for stage, topic in sorted({(lane["stage"], lane["topic"]) for lane in lanes if lane not in missing}):
+        found += await _of_topic(stage, topic, admin, connection)
     return found
 
 
-async def _of_topic(stage: str, topic: str, lanes: list[dict[str, Any]], admin: KafkaAdmin) -> list[Finding]:
+async def _of_topic(stage: str, topic: str, admin: KafkaAdmin, connection: Connection) -> list[Finding]:
+    # In this order workers may go on meanwhile: what is committed or begins is read before the positions, which only
+    # grow, and ends after them.
     id = await admin.topic_id(admin.prefix + topic)
-    begins = await asyncio.to_thread(admin.begin_offsets, topic)
-    ends = {partition: end for (_, partition), end in (await asyncio.to_thread(admin.end_offsets, [topic])).items()}
     committed = await asyncio.to_thread(admin.committed, stage, topic)
+    begins = await asyncio.to_thread(admin.begin_offsets, topic)
+    lanes = await rows(
+        connection,
+        "select * from stage_progress where stage = %(stage)s and topic = %(topic)s order by partition",
+        {"stage": stage, "topic": topic},
+    )
+    ends = {partition: end for (_, partition), end in (await asyncio.to_thread(admin.end_offsets, [topic])).items()}
     found = []
     for row in lanes:
         partition, position = row["partition"], row["next_offset"]
         lane = LaneKey(stage, topic, partition)
         begin, end, said = begins.get(partition, 0), ends.get(partition, 0), committed.get(partition, 0)
         if row["topic_id"] != id:
-            found.append(Finding(lane, "made again", position, begin, id))
+            found.append(Finding(lane, "made again", position, begin, id, said))
         elif begin > position:
-            found.append(Finding(lane, "gone", position, begin, id))
+            found.append(Finding(lane, "gone", position, begin, id, said))
         elif end < position:
-            found.append(Finding(lane, "cut", position, end, id))
+            found.append(Finding(lane, "cut", position, end, id, said))
         elif said > max(position, row["forgiven"]):
-            found.append(Finding(lane, "went back", position, said, id))
+            found.append(Finding(lane, "went back", position, said, id, said))
     return found
 
 
@@ -94,6 +111,11 @@ async def recover(settings: Settings, accept_gaps: bool, say: Say) -> list[Findi
     admin = kafka_admin(settings)
     async with await AsyncConnection.connect(settings.database_url, autocommit=True) as connection:
         found = await findings(connection, admin)
+        if deleted := {finding.lane.topic for finding in found if finding.what == "deleted"} - _of_destinations(found):
+            raise RecoveryError(
+                f"not there any more: {', '.join(sorted(deleted))}; `headwater topics` makes them again"
+            )
+        found = [finding for finding in found if finding.what != "deleted"]
         gaps = [finding for finding in found if finding.what != "went back"]
         if gaps and not accept_gaps:
             raise RecoveryError(
@@ -111,6 +133,11 @@ async def recover(settings: Settings, accept_gaps: bool, say: Say) -> list[Findi
         return found
 
 
+def _of_destinations(found: list[Finding]) -> set[str]:
+    """Topics of destinations: one that was removed may be gone with all that it was owed."""
+    return {finding.lane.topic for finding in found if finding.lane.stage.startswith("dispatch-")}
+
+
 async def _require_new_lineage(connection: Connection, settings: Settings, gaps: list[Finding]) -> None:
     """A new life of `tracks` has the old one's places: origins must say which is meant."""
     if not any(finding.lane.topic == TRACKS.name and finding.what in ("made again", "cut") for finding in gaps):
@@ -125,34 +152,60 @@ async def _require_new_lineage(connection: Connection, settings: Settings, gaps:
 
 
 async def _accept(connection: Connection, finding: Finding) -> None:
+    """Go on behind a gap, and write it down. Raises RecoveryError where the lane has moved since it was looked at."""
     lane = (finding.lane.stage, finding.lane.topic, finding.lane.partition)
     async with connection.transaction():
+        if finding.lane.stage == "validate" and finding.what == "made again":
+            await _end_life(connection, finding)
+        cursor = await connection.execute(
+            "update stage_progress set next_offset = %s, topic_id = %s, forgiven = %s, "
+            "first_offset = case when topic_id = %s then first_offset else %s end "
+            "where stage = %s and topic = %s and partition = %s and next_offset = %s",
+            (
+                finding.kafka,
+                finding.topic_id,
+                finding.committed,
+                finding.topic_id,
+                finding.kafka,
+                *lane,
+                finding.position,
+            ),
+        )
+        if cursor.rowcount != 1:
+            raise RecoveryError(f"{finding.lane} goes on by itself: look again with --dry-run")
         await connection.execute(
             "insert into accepted_gaps (stage, topic, partition, from_offset, to_offset, why, accepted_by) "
             "values (%s, %s, %s, %s, %s, %s, %s)",
             (*lane, finding.position, finding.kafka, str(finding), getpass.getuser()),
         )
-        await connection.execute(
-            "update stage_progress set next_offset = %s, topic_id = %s, forgiven = 0 "
-            "where stage = %s and topic = %s and partition = %s",
-            (finding.kafka, finding.topic_id, *lane),
-        )
+
+
+async def _end_life(connection: Connection, finding: Finding) -> None:
+    """What validate has counted of a `tracks` that is gone: a replay of it must not count it again."""
+    await connection.execute(
+        "insert into ended_lives (partition, first_offset, next_offset) "
+        "select partition + %s * (select coalesce(max(origin_partition), 0) / %s from events), "
+        "first_offset, next_offset from stage_progress "
+        "where stage = 'validate' and topic = 'tracks' and partition = %s on conflict do nothing",
+        (LINEAGE_PARTITIONS, LINEAGE_PARTITIONS, finding.lane.partition),
+    )
 
 
 async def _bring_forward(connection: Connection, admin: KafkaAdmin, found: list[Finding], say: Say) -> None:
     await take_over_said(connection, admin)
     await _take_over_definitions(connection, admin)
-    forgiven = {finding.lane: finding.kafka for finding in found if finding.what == "went back"}
-    for stage in [*await all_stages(connection), "archive"]:
-        for lane, position in forgiven.items():
-            if lane.stage == stage:
+    back = [finding for finding in found if finding.what == "went back"]
+    # Whoever nobody waits for goes on at once: what the archive has not read yet must not expire meanwhile.
+    for stage in ["archive", *ALL, *{f.lane.stage for f in back if f.lane.stage.startswith("dispatch-")}]:
+        for finding in back:
+            if finding.lane.stage == stage:
                 # Its outputs are out: nothing is committed over an undelivered outbox, and the lane once was further.
                 await connection.execute(
                     "update stage_progress set forgiven = %s, outbox = null "
-                    "where stage = %s and topic = %s and partition = %s",
-                    (position, lane.stage, lane.topic, lane.partition),
+                    "where stage = %s and topic = %s and partition = %s and next_offset = %s",
+                    (finding.kafka, stage, finding.lane.topic, finding.lane.partition, finding.position),
                 )
-        if stage != "archive":
+        if stage in ALL:
             await drain(connection, admin, [stage], lambda stage, lag: say(f"{stage} catches up: {lag:,} records"))
 
 

@@ -8,6 +8,9 @@ import msgspec
 from deploy.failures import Selection, shown
 from processors.storage.database import Connection
 
+#: In place of a value: there shall be none.
+REMOVED = object()
+
 
 class RepairError(ValueError):
     """The repair cannot be made; the message says why."""
@@ -16,7 +19,7 @@ class RepairError(ValueError):
 async def repair(connection: Connection, place: str, changes: dict[str, Any], payload: bytes | None) -> dict[str, Any]:
     """Change the event of a rejected payload, or put another payload in its place; the event as it is now.
 
-    `changes` maps JSON pointers into the event to values, None to remove. Raises RepairError.
+    `changes` maps JSON pointers into the event to values, REMOVED to remove. Raises RepairError.
     """
     selection = Selection(kind="rejected", places=[place])
     row = await shown(connection, selection)
@@ -25,10 +28,12 @@ async def repair(connection: Connection, place: str, changes: dict[str, Any], pa
     whole = _payload(payload if payload is not None else bytes(row["content"]))
     for pointer, value in changes.items():
         _put(whole["events"][0], pointer, value)
-    await connection.execute(
+    cursor = await connection.execute(
         f"update failures set content = %(content)s, repaired_by = %(who)s where {selection.where()}".encode(),
-        {**msgspec.structs.asdict(selection), "content": msgspec.json.encode(whole), "who": getpass.getuser()},
+        {**selection.values(), "content": msgspec.json.encode(whole), "who": getpass.getuser()},
     )
+    if cursor.rowcount != 1:
+        raise RepairError(f"{place} was sent again or dropped meanwhile")
     event: dict[str, Any] = whole["events"][0]
     return event
 
@@ -47,12 +52,19 @@ def _payload(body: bytes) -> dict[str, Any]:
 
 def _put(event: dict[str, Any], pointer: str, value: Any) -> None:
     *path, last = pointer.removeprefix("/").replace("/", "\0").replace("~1", "/").replace("~0", "~").split("\0")
-    inner = event
+    inner: Any = event
     for name in path:
-        inner = inner.setdefault(name, {})
-        if not isinstance(inner, dict):
-            raise RepairError(f"{pointer}: {name} is not an object")
-    if value is None:
-        inner.pop(last, None)
-    else:
-        inner[last] = value
+        inner = inner.setdefault(name, {}) if isinstance(inner, dict) else inner[_index(inner, name, pointer)]
+        if not isinstance(inner, dict | list):
+            raise RepairError(f"{pointer}: {name} is neither an object nor a list")
+    place: Any = last if isinstance(inner, dict) else _index(inner, last, pointer)
+    if value is not REMOVED:
+        inner[place] = value
+    elif isinstance(inner, list) or place in inner:
+        del inner[place]
+
+
+def _index(items: list[Any], name: str, pointer: str) -> int:
+    if not name.isdecimal() or int(name) >= len(items):
+        raise RepairError(f"{pointer}: the list has no element {name}")
+    return int(name)

@@ -5,21 +5,19 @@ may be stopped and started at any time.
 """
 
 import asyncio
-import getpass
-import hashlib
 import heapq
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
 from psycopg import AsyncConnection
 
-from deploy.draining import RECORDING, all_stages, drain
+from deploy.draining import ALL, RECORDING, drain
 from deploy.installation import kafka_admin
 from deploy.kafka import KafkaAdmin, client_config
 from deploy.lag import total_lag
+from deploy.replay_job import ReplayError, ReplayJob, Window
 from deploy.said import lift_versions
 from deploy.settings import LINEAGE_PARTITIONS, Settings
 from deploy.state import state_hashes
@@ -41,22 +39,6 @@ MAX_UNDER_WAY = 100_000
 Say = Callable[[str], None]
 
 
-class ReplayError(ValueError):
-    """The archive cannot be replayed here; the message says why."""
-
-
-class Window(msgspec.Struct, frozen=True):
-    """What is to be replayed, by time of receipt, and whether destinations hear of it."""
-
-    since: datetime | None
-    until: datetime | None
-    effects: bool
-
-    def holds(self, payload: TrackedPayload) -> bool:
-        after = self.since is None or payload.received_at >= self.since
-        return after and (self.until is None or payload.received_at < self.until)
-
-
 class Done(msgspec.Struct):
     """What a replay did."""
 
@@ -64,69 +46,29 @@ class Done(msgspec.Struct):
     state: dict[str, str]
 
 
-async def replay(settings: Settings, key: bytes, window: Window, say: Say) -> Done:
-    """Replay the window to its end. Raises ReplayError where places of the archive are also other events' places."""
+async def replay(settings: Settings, key: bytes, asked: str, window: Window, say: Say) -> Done:
+    """Replay the window to its end; `asked` is how the operator said it.
+
+    Raises ReplayError where places of the archive are also other events' places, or another replay runs; StuckError
+    where a stage does not move.
+    """
     admin, archive = kafka_admin(settings), Archive(settings.archive())
     async with await AsyncConnection.connect(settings.database_url, autocommit=True) as connection:
+        job = ReplayJob(connection, f"{settings.archive()} {asked}", window)
+        await job.lock()
         await asyncio.to_thread(_require_same_life, archive, admin, settings)
-        # Then the outcome of everything that the archive can hold is known.
+        # When that is through, the outcome of everything that lies below these ends is known.
+        ends = await asyncio.to_thread(admin.end_offsets, [TRACKS.name])
         await drain(connection, admin, RECORDING, lambda stage, lag: say(f"{stage} has {lag:,} records before it"))
         await lift_versions(connection, admin)
-        job = _Job(connection, f"{settings.archive()} {window}")
         await job.open()
-        stages = await all_stages(connection)
+        known = {settings.first_partition + partition: end for (_, partition), end in ends.items()}
         for emitted in (False, True):
-            due = _due(archive, window, job, emitted)
-            await _send(settings, admin, connection, job, due, Replays(key), window, say)
-            await drain(connection, admin, stages, lambda stage, lag: say(f"{stage} has {lag:,} records before it"))
+            due = _due(archive, job, known, emitted)
+            await _send(settings, admin, connection, job, due, Replays(key), say)
+            await drain(connection, admin, ALL, lambda stage, lag: say(f"{stage} has {lag:,} records before it"))
         await job.close()
         return Done(job.sent, await state_hashes(connection))
-
-
-class _Job:
-    """How far a replay has come, in PostgreSQL: one that was killed goes on there."""
-
-    def __init__(self, connection: Connection, description: str) -> None:
-        self._connection, self._description = connection, description
-        self._id = hashlib.sha256(description.encode()).hexdigest()[:16]
-        self._positions: dict[str, int] = {}
-        self.sent = 0
-
-    async def open(self) -> None:
-        await self._connection.execute(
-            "insert into replays (id, description, started_by) values (%s, %s, %s) on conflict (id) do update set "
-            "finished_at = null, "
-            "positions = case when replays.finished_at is null then replays.positions else '{}' end, "
-            "sent = case when replays.finished_at is null then replays.sent else 0 end",
-            (self._id, self._description, getpass.getuser()),
-        )
-        cursor = await self._connection.execute("select positions, sent from replays where id = %s", (self._id,))
-        self._positions, self.sent = await cursor.fetchone() or ({}, 0)
-
-    def position(self, partition: int, emitted: bool) -> int:
-        """The offset up to which that was sent, -1 for nothing."""
-        return self._positions.get(f"{partition} {emitted}", -1)
-
-    def sending(self, payload: TrackedPayload) -> None:
-        self._positions[f"{payload.partition} {payload.hops > 0}"] = payload.offset
-
-    async def note(self, sent: int) -> None:
-        self.sent += sent
-        await self._connection.execute(
-            "update replays set positions = %s::jsonb, sent = %s where id = %s",
-            (msgspec.json.encode(self._positions).decode(), self.sent, self._id),
-        )
-
-    async def close(self) -> None:
-        """All of it is through: what failed at first and is recorded now (a repair) is a failure no more."""
-        async with self._connection.transaction():
-            await self._connection.execute(
-                "update failures f set state = 'replayed' where state = 'open' and topic = 'tracks' and exists "
-                '(select from events where origin_partition = f.partition and origin_offset = f."offset" '
-                "and origin_ordinal = f.ordinal)"
-            )
-            await self._connection.execute("delete from replayed_payloads")
-            await self._connection.execute("update replays set finished_at = now() where id = %s", (self._id,))
 
 
 def _require_same_life(archive: Archive, admin: KafkaAdmin, settings: Settings) -> None:
@@ -151,25 +93,33 @@ def _lies_there(admin: KafkaAdmin, partition: int, payload: TrackedPayload) -> b
     return True
 
 
-def _due(archive: Archive, window: Window, job: "_Job", emitted: bool) -> Iterator[TrackedPayload]:
+def _due(archive: Archive, job: ReplayJob, known: Mapping[int, int], emitted: bool) -> Iterator[TrackedPayload]:
     """The window's payloads that were not sent yet, by time of receipt; each partition's in order.
+
+    `known` has the ends of the present partitions below which each payload's outcome is known; what came in later may
+    still be under way, and is left alone.
 
     What clients sent comes first. Workflows emit anew from it what they emitted then; what the archive has of that is
     sent when the rest is through, and finds its place taken: it must not overtake the events that led to it.
     """
     parts = [archive.read_partition(number, job.position(number, emitted)) for number in archive.partitions()]
     merged = heapq.merge(*parts, key=lambda payload: payload.received_at)
-    return (payload for payload in merged if window.holds(payload) and (payload.hops > 0) == emitted)
+    return (
+        payload
+        for payload in merged
+        if job.window.holds(payload)
+        and (payload.hops > 0) == emitted
+        and payload.offset < known.get(payload.partition, payload.offset + 1)
+    )
 
 
 async def _send(
     settings: Settings,
     admin: KafkaAdmin,
     connection: Connection,
-    job: _Job,
+    job: ReplayJob,
     due: Iterator[TrackedPayload],
     replays: Replays,
-    window: Window,
     say: Say,
 ) -> None:
     counted = await _counted(connection, settings)
@@ -178,7 +128,7 @@ async def _send(
     producer = _Producer(settings, tracks)
     while portion := await asyncio.to_thread(_take, due):
         for payload in portion:
-            replay = _said(payload, replays, not window.effects, counted(payload))
+            replay = _said(payload, replays, not job.window.effects, counted(payload))
             header = replays.sign(replay, payload.body)
             producer.send(payload, header, payload.partition % LINEAGE_PARTITIONS % partitions)
             job.sending(payload)
@@ -215,8 +165,12 @@ async def _counted(connection: Connection, settings: Settings) -> Callable[[Trac
     passed = {
         settings.first_partition + partition: range(first, end) for partition, first, end in await cursor.fetchall()
     }
+    cursor = await connection.execute("select partition, first_offset, next_offset from ended_lives")
+    passed |= {partition: range(first, end) for partition, first, end in await cursor.fetchall()}
     cursor = await connection.execute(
-        "select partition, from_offset, to_offset from accepted_gaps where stage = 'validate' and topic = 'tracks'"
+        "select partition, from_offset, to_offset from accepted_gaps g where stage = 'validate' and topic = 'tracks' "
+        "and not exists (select from accepted_gaps l where l.stage = g.stage and l.topic = g.topic "
+        "and l.partition = g.partition and l.accepted_at > g.accepted_at and l.why like '%made again%')"
     )
     gaps = [
         (settings.first_partition + partition, range(start, end)) for partition, start, end in await cursor.fetchall()

@@ -7,6 +7,8 @@ import msgspec
 import psycopg
 from psycopg.rows import dict_row
 
+from deploy.draining import drain
+from deploy.installation import kafka_admin, publish_definitions
 from deploy.kafka import client_config
 from deploy.settings import Settings
 from processors.runner.publisher import Publisher
@@ -35,15 +37,21 @@ async def reprocess(settings: Settings, type: str | None, source: str | None, dr
     """Send events without a run to `workflow-runs` where a rule wants them now; run-workflows runs each once.
 
     Conditions see the profile's counters as they are now. Ephemeral events have no content left to run on: passed over.
+    Raises StuckError where events are on their way to run-workflows, and do not arrive.
     """
     outcome = Outcome()
+    await publish_definitions(settings)
+    async with await psycopg.AsyncConnection.connect(settings.database_url, autocommit=True) as connection:
+        # What only has not run yet is not to be taken for what no rule wanted.
+        await drain(connection, kafka_admin(settings), ("route", "run-workflows"), lambda stage, lag: None)
     publisher = None if dry_run else Publisher(client_config(settings), settings.topic_prefix)
     async with await psycopg.AsyncConnection.connect(settings.database_url) as connection:
-        bodies = (await DefinitionStore(connection).current()).values()
+        store = DefinitionStore(connection)
+        bodies, revision = (await store.current()).values(), await store.revision()
         definitions = Definitions(map(DEFINITION.validate_python, bodies), load_actions())
         async for portion in _received(connection, type, source):
             outcome.looked_at += len(portion)
-            runs = _wanted(portion, definitions)
+            runs = _wanted(portion, definitions, revision)
             outcome.wanted += len(runs)
             outcome.by_workflow.update(workflow for run in runs for workflow in run.workflows)
             if publisher is not None:
@@ -53,10 +61,13 @@ async def reprocess(settings: Settings, type: str | None, source: str | None, dr
     return outcome
 
 
-def _wanted(events: list[AcceptedEvent], definitions: Definitions) -> list[WorkflowRun]:
+def _wanted(events: list[AcceptedEvent], definitions: Definitions, revision: int) -> list[WorkflowRun]:
+    """Runs for the events that a rule wants, to be made by whoever knows the definitions of this revision."""
     chosen = [(event, choose_workflows(event, definitions)[0]) for event in events]
     return [
-        WorkflowRun(**msgspec.structs.asdict(event), workflows=workflows) for event, workflows in chosen if workflows
+        WorkflowRun(**msgspec.structs.asdict(event), workflows=workflows, routed_revision=revision)
+        for event, workflows in chosen
+        if workflows
     ]
 
 

@@ -1,7 +1,9 @@
 """What `profile-changes` has said, told to a database that does not know it: one that was restored, or begins anew."""
 
 import asyncio
-from typing import Any
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 
 import msgspec
 
@@ -10,21 +12,18 @@ from processors.storage.database import Connection, as_json
 from processors.storage.sends import SaidSends
 from schemas.topics import PROFILE_CHANGES
 
-#: Ids in one statement.
+#: Changes that are taken over at a time.
 PORTION = 10_000
 
 
 async def lift_versions(connection: Connection, admin: KafkaAdmin) -> None:
     """Versions of profiles go on above what was said of them, whatever the database remembers."""
-    await _lift(connection, await asyncio.to_thread(_read, admin))
+    await _take_over(connection, admin, with_sends=False)
 
 
 async def take_over_said(connection: Connection, admin: KafkaAdmin) -> None:
     """As `lift_versions`; and what workflows have sent is not said once more, in other words."""
-    said = await asyncio.to_thread(_read, admin)
-    await _lift(connection, said)
-    for start in range(0, len(said.sends), PORTION):
-        await SaidSends(connection).say(said.sends[start : start + PORTION])
+    await _take_over(connection, admin, with_sends=True)
 
 
 class _Sent(msgspec.Struct):
@@ -42,34 +41,32 @@ class _Change(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Change).decode
 
 
-class _Said(msgspec.Struct):
-    """The last change of each profile, and the ids of all sends."""
+async def _take_over(connection: Connection, admin: KafkaAdmin, with_sends: bool) -> None:
+    changes = _changes(admin)
+    while portion := await asyncio.to_thread(lambda: list(islice(changes, PORTION))):
+        await _lift(connection, portion)
+        if with_sends:
+            await SaidSends(connection).say([sent.id for change in portion for sent in change.sends])
 
-    last: dict[str, dict[str, Any]] = {}
-    sends: list[str] = []
 
-
-def _read(admin: KafkaAdmin) -> _Said:
-    said = _Said()
+def _changes(admin: KafkaAdmin) -> Iterator[_Change]:
+    """All that was said, as far as it can be read: the topic is public, others may have written to it."""
     for value in admin.read_all(PROFILE_CHANGES.name):
-        change = _decode(value)
-        said.sends += [sent.id for sent in change.sends]
-        if change.version > said.last.get(change.profile, {"v": 0})["v"]:
-            said.last[change.profile] = {
-                "p": change.profile,
-                "v": change.version,
-                "m": change.merged_into,
-                "s": change.segments,
-            }
-    return said
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            yield _decode(value)
 
 
-async def _lift(connection: Connection, said: _Said) -> None:
+async def _lift(connection: Connection, changes: list[_Change]) -> None:
+    latest: dict[str, _Change] = {}
+    for change in changes:
+        if change.profile not in latest or change.version > latest[change.profile].version:
+            latest[change.profile] = change
+    rows = [{"p": one.profile, "v": one.version, "m": one.merged_into, "s": one.segments} for one in latest.values()]
     await connection.execute(
         "insert into profile_versions as known (profile_id, version, merged_into, segments) "
-        "select p, v, m, s from jsonb_to_recordset(%s::jsonb) as r(p uuid, v bigint, m uuid, s text[]) "
+        "select p, v, m, s from jsonb_to_recordset(%s::jsonb) as r(p uuid, v bigint, m uuid, s text[]) order by p "
         "on conflict (profile_id) do update set "
         "version = excluded.version, merged_into = excluded.merged_into, segments = excluded.segments "
         "where known.version < excluded.version",
-        (as_json(list(said.last.values())),),
+        (as_json(rows),),
     )

@@ -22,7 +22,9 @@ class StageStatus(msgspec.Struct):
     processed: int
     #: Seconds since a lane of it last stored a position; None where none ever did.
     idle_s: float | None
+    #: Dead letters that nobody has replayed or given up; and all that ever were.
     dead_letters: int
+    dead_letters_ever: int = 0
     #: Seconds for which the oldest record before it has waited; None where none waits.
     oldest_s: float | None = None
     #: Records that came again after they were done, and outputs that were sent again, so far.
@@ -74,7 +76,9 @@ async def read_status(connection: Connection, admin: KafkaAdmin) -> Status:
         connection, "select stage, extract(epoch from now() - max(updated_at))::float from stage_progress group by 1"
     )
     dead = await _pairs(
-        connection, "select stage, count(*) from failures where kind = 'dead-letter' and state = 'open' group by 1"
+        connection,
+        "select stage, array[count(*) filter (where state = 'open'), count(*)] from failures "
+        "where kind = 'dead-letter' group by 1",
     )
     waits = waiting(stored, ends, reads)
     age = await oldest(admin, stored, waits) if waits else {}
@@ -84,7 +88,8 @@ async def read_status(connection: Connection, admin: KafkaAdmin) -> Status:
             lag=lag[stage],
             processed=sum(offset for (name, _, _), offset in stored.items() if name == stage),
             idle_s=idle.get(stage),
-            dead_letters=dead.get(stage, 0),
+            dead_letters=dead.get(stage, (0, 0))[0],
+            dead_letters_ever=dead.get(stage, (0, 0))[1],
             oldest_s=age.get(stage),
         )
         for stage in reads
@@ -129,7 +134,8 @@ async def accounting(connection: Connection) -> list[Accounting]:
 _ACCOUNTING = """
 with failed as (
     select source, state, kind,
-           stage = 'validate' and kind = 'dead-letter' and reasons->0->>'code' = any(%s) as uncounted
+           stage = 'validate' and kind = 'dead-letter' and not counted and state <> 'sending'
+               and reasons->0->>'code' = any(%s) as uncounted
     from failures
     where topic = 'tracks' and state <> 'replayed'
       and (kind = 'rejected' or stage in ('validate', 'identify', 'persist', 'record-failures'))

@@ -24,6 +24,7 @@ from ingest.routes import Door
 from ingest.sink import Sink
 from processors.connectors.archive import Archive
 from processors.connectors.webhook import Webhook
+from processors.runner.attempt import ReplayOf
 from processors.runner.fail_points import Reach
 from processors.runner.publisher import FencedPublisher, Publisher, Publishes
 from processors.runner.stage import Stage
@@ -113,6 +114,7 @@ async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
             settings.session_timeout_s,
             reach,
             settings.first_partition,
+            _replay_of(settings) if TRACKS in stage.reads else lambda payload: None,
         )
         async with httpx.AsyncClient(follow_redirects=False, trust_env=False) as client:
             worker = StageWorker(stage, installation, _toolbox(stage, feed, settings, client))
@@ -120,6 +122,11 @@ async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
             log.info("%s: working", name)
             await worker.run(stop)
             failed.cancel()
+
+
+def _replay_of(settings: Settings) -> ReplayOf:
+    replays = Replays(identity_key(settings))
+    return lambda payload: replays.read(payload.replay, payload.body)
 
 
 def find_stage(name: str, definitions: Definitions) -> Stage:

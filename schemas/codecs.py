@@ -13,7 +13,10 @@ from schemas.replays import ATTEMPT_HEADER, QUIET_HEADER, REPLAY_HEADER
 
 HOPS_HEADER = "headwater-hops"
 BRIDGE_HEADER = "headwater-bridge"
-DEAD_LETTER_HEADERS = ("reason", "stage", "topic", "partition", "offset", "origin", "source", "exception", "attempt")
+DEAD_LETTER_HEADERS = (
+    *("reason", "stage", "topic", "partition", "offset", "origin", "source", "exception", "attempt"),
+    *("received_ms", "hops", "quiet", "counted"),
+)
 #: The last millisecond that a datetime can say.
 _LAST_MS = 253_402_300_799_999
 
@@ -112,6 +115,10 @@ class DeadLetterCodec:
                 source=text["source"],
                 exception=text["exception"],
                 attempt=_number(text["attempt"]),
+                received_ms=_number(text["received_ms"], 15),
+                hops=_number(text["hops"]),
+                quiet=text["quiet"] == "True",
+                counted=text["counted"] == "True",
             )
         except ValueError as error:
             raise Undecodable("not_a_dead_letter", type(error).__name__) from error
@@ -147,9 +154,9 @@ def attempt_of(record: Record) -> int:
     return _number((dict(record.headers).get(ATTEMPT_HEADER) or b"").decode("ascii", "replace"))
 
 
-def _number(text: str) -> int:
-    """A small number that anybody may have written; 0 for what is none."""
-    return int(text) if len(text) < 4 and text.isascii() and text.isdigit() else 0
+def _number(text: str, digits: int = 3) -> int:
+    """A number that anybody may have written, of so many digits at most; 0 for what is none."""
+    return int(text) if len(text) <= digits and text.isascii() and text.isdigit() else 0
 
 
 def _bridge(headers: tuple[tuple[str, bytes | None], ...]) -> str:

@@ -32,6 +32,9 @@ class RejectedEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
     revision: int = 0
     #: How often it had been sent again before.
     attempt: int = 0
+    #: As its payload came: emitted by how many workflows in a row, and whether destinations hear of it.
+    hops: int = 0
+    quiet: bool = False
 
 
 class DeadLetter(msgspec.Struct, kw_only=True):
@@ -51,3 +54,9 @@ class DeadLetter(msgspec.Struct, kw_only=True):
     exception: str = ""
     #: How often it had been sent again before.
     attempt: int = 0
+    #: Of a payload: when it was received (in milliseconds, 0 where that is not known), emitted by how many workflows in
+    #: a row, whether destinations hear of it, and whether validate has counted it as accepted.
+    received_ms: int = 0
+    hops: int = 0
+    quiet: bool = False
+    counted: bool = False

@@ -64,6 +64,7 @@ class Memory:
         self.memberships: dict[str, Memberships] = {}
         self.versions: dict[str, Said] = {}
         self.said_sends: set[str] = set()
+        self.taken: set[tuple[Origin, int]] = set()
         self.merges: list[tuple[str, str]] = []
         self.conflicts: set[tuple[str, ...]] = set()
         self.failures: dict[tuple[str, int, int, int], RejectedEvent | DeadLetter] = {}
@@ -113,6 +114,11 @@ class Replayed(Table):
         due = {o for o in origins if o not in known and (o.ordinal >= 0 or (o.partition, o.offset) not in whole)}
         memory.claimed |= due
         return due
+
+    async def take(self, attempts: Collection[tuple[Origin, int]]) -> set[tuple[Origin, int]]:
+        new = set(attempts) - self.memory.taken
+        self.memory.taken |= new
+        return new
 
 
 class Identities(Table):

@@ -54,11 +54,11 @@ def time_of(given: str | None) -> datetime | None:
     if given is None:
         return None
     units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-    if given[:-1].isdigit() and given[-1] in units:
-        return datetime.now(UTC) - timedelta(**{units[given[-1]]: int(given[:-1])})
     try:
+        if given[-1:] in units and given[:-1].isdecimal():
+            return datetime.now(UTC) - timedelta(**{units[given[-1]]: int(given[:-1])})
         time = datetime.fromisoformat(given)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise click.ClickException(f"{given} is no time: write it as 2026-01-31T12:00:00Z, or 30m, 2h, 7d") from error
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 

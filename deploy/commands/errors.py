@@ -9,11 +9,14 @@ import psycopg
 from confluent_kafka import KafkaException
 
 from deploy.demo import DemoError
+from deploy.draining import StuckError
 from deploy.embedded.process import EmbeddedError
 from deploy.recovery import RecoveryError
 from deploy.repairing import RepairError
-from deploy.replaying import ReplayError
+from deploy.replay_job import ReplayError
 from deploy.settings import SettingsError
+from processors.runner.failures import Unavailable
+from processors.runner.publisher import PermanentDeliveryFailure
 from workflows.definitions import DefinitionError
 
 T = TypeVar("T")
@@ -25,6 +28,7 @@ _PLAIN = (
     RecoveryError,
     RepairError,
     ReplayError,
+    StuckError,
     LookupError,
 )
 
@@ -42,6 +46,12 @@ def clear_errors(command: Callable[..., T]) -> Callable[..., T]:
             raise click.ClickException(f"PostgreSQL: {str(error).splitlines()[0]}") from error
         except psycopg.errors.UndefinedTable as error:
             raise click.ClickException("the database has no Headwater schema yet: run `headwater migrate`") from error
+        except psycopg.DataError as error:
+            raise click.ClickException(f"PostgreSQL: {str(error).splitlines()[0]}") from error
+        except (TimeoutError, Unavailable) as error:
+            raise click.ClickException("Kafka does not answer") from error
+        except PermanentDeliveryFailure as error:
+            raise click.ClickException(f"Kafka refuses it for good: {error}") from error
         except KafkaException as error:
             raise click.ClickException(f"Kafka: {error.args[0].str()}") from error
 

@@ -12,7 +12,8 @@ from deploy import failures
 from deploy.commands.asking import ask, json_option, limit_option, print_json, table, text, time_of
 from deploy.commands.errors import clear_errors
 from deploy.failures import Selection
-from deploy.repairing import repair
+from deploy.repairing import REMOVED, repair
+from deploy.resending import resend
 from deploy.settings import connected, load_settings
 from deploy.wiring import identity_key
 
@@ -86,7 +87,9 @@ def _list(kind: str, nothing: str) -> click.Command:
 
 
 def _reason(reason: dict[str, str]) -> str:
-    return " ".join(part for part in (reason["code"], reason.get("path"), reason.get("exception")) if part)
+    said = " ".join(part for part in (reason["code"], reason.get("path"), reason.get("exception")) if part)
+    # A path has the sender's keys: what a terminal would obey is shown instead.
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in said)
 
 
 def _show(kind: str) -> click.Command:
@@ -147,7 +150,7 @@ def _replay(kind: str) -> click.Command:
         """
         settings = connected(load_settings())
         selection = _chosen(kind, places, all_, filters)
-        done = asyncio.run(failures.replay(settings, identity_key(settings), selection, force, dry_run))
+        done = asyncio.run(resend(settings, identity_key(settings), selection, force, dry_run))
         if as_json:
             print_json(done)
             return
@@ -195,7 +198,7 @@ def repair_command(
     place: str, changes: tuple[str, ...], removals: tuple[str, ...], payload: Path | None, then_replay: bool
 ) -> None:
     """Change the rejected event at PLACE, so that it can be sent again. Pointers are those of its reasons."""
-    wanted: dict[str, Any] = dict.fromkeys(removals)
+    wanted: dict[str, Any] = dict.fromkeys(removals, REMOVED)
     wanted |= dict(map(_change, changes))
     if not wanted and payload is None:
         raise click.ClickException("say what to change: --set, --remove or --payload")
@@ -205,8 +208,8 @@ def repair_command(
     if then_replay:
         settings = connected(load_settings())
         selection = _selection(REJECTED, (place,))
-        done = asyncio.run(failures.replay(settings, identity_key(settings), selection, False, False))
-        click.echo(f"sent {done.sent} again" if done.sent else f"not sent: {done.refused[place]}")
+        done = asyncio.run(resend(settings, identity_key(settings), selection, False, False))
+        click.echo(f"sent {done.sent} again" if done.sent else f"not sent: {done.refused.get(place, 'it is not open')}")
 
 
 def _change(given: str) -> tuple[str, Any]:

@@ -43,7 +43,7 @@ def replay(since: str | None, until: str | None, effects: bool, yes: bool, as_js
     Only what has no outcome yet is processed: an empty database is rebuilt, a live one stays as it is. It may be
     stopped and started again at any time. The stages must run.
     """
-    from deploy.replaying import Window
+    from deploy.replay_job import Window
     from deploy.replaying import replay as send
 
     settings = connected(load_settings())
@@ -51,7 +51,8 @@ def replay(since: str | None, until: str | None, effects: bool, yes: bool, as_js
         click.confirm(f"Replay {settings.archive()}{', with outbound effects' if effects else ''}?", abort=True)
     progress = _Progress()
     window = Window(time_of(since), time_of(until), effects)
-    done = asyncio.run(send(settings, identity_key(settings), window, progress))
+    asked = f"since {since} until {until}{' with effects' if effects else ''}"
+    done = asyncio.run(send(settings, identity_key(settings), asked, window, progress))
     progress.end()
     if as_json:
         print_json(done)
@@ -84,7 +85,9 @@ def recover(accept_gaps: bool, dry_run: bool, as_json: bool) -> None:
     for finding in found:
         click.echo(str(finding))
     if not found:
-        click.echo("nothing is wrong with any lane")
+        click.echo(
+            "nothing is wrong with any lane that recovering could mend; `headwater status` says which stand still"
+        )
     elif not dry_run:
         click.echo("recovered: all lanes go on")
 

@@ -13,14 +13,18 @@ from processors.runner.failures import Poison, poison_of, unavailable_cause
 from processors.runner.stage import Stage
 from processors.storage.database import Connection
 from schemas.codecs import Message, Undecodable, attempt_of
-from schemas.events import Record, ValidEvent
+from schemas.events import Record, TrackedPayload
 from schemas.failures import DeadLetter
 from schemas.origin import Origin
+from schemas.replays import Replay
 from schemas.topics import DEAD_LETTERS, Topic, topic_of
 
 #: The tools of a step, by name, working on this connection (None for steps whose effects lie outside).
 Toolbox = Callable[[Connection | None], Mapping[str, Any]]
 
+
+#: What the signed header of a payload says that is sent again; None for any other.
+ReplayOf = Callable[[TrackedPayload], Replay | None]
 
 #: A step with everything around it: models in, messages out, all or nothing.
 _TryStep = Callable[[list[Any]], Awaitable[list[Message]]]
@@ -43,11 +47,17 @@ class Attempt:
     """A stage's step, as often and in as small portions as it takes."""
 
     def __init__(
-        self, stage: Stage, topic: Topic, toolbox: Toolbox, reach: Reach = nowhere, first_partition: int = 0
+        self,
+        stage: Stage,
+        topic: Topic,
+        toolbox: Toolbox,
+        reach: Reach = nowhere,
+        first_partition: int = 0,
+        replay_of: ReplayOf = lambda payload: None,
     ) -> None:
         """`first_partition` is what this topic's partitions are counted from in origins."""
         self._stage, self._topic, self._toolbox, self._reach = stage, topic, toolbox, reach
-        self._first_partition = first_partition
+        self._first_partition, self._replay_of = first_partition, replay_of
 
     async def run(self, connection: Connection, records: Sequence[Any]) -> StepOutcome:
         """The step over these records, inside the connection's transaction. Raises what is not about the data."""
@@ -78,7 +88,7 @@ class Attempt:
             try:
                 good.append(_Undecided(record, _again(self._topic.codec.decode(record), record)))
             except Undecodable as error:
-                messages.append(_dead_letter(record, None, Poison(error.reason, error.exception), self._stage.name))
+                messages.append(self._dead_letter(record, None, Poison(error.reason, error.exception)))
         self._reach("after-decode")
         self._reach("before-step")
         messages += await self._halve(step, good)
@@ -109,7 +119,26 @@ class Attempt:
                 if unavailable_cause(again) is not None:
                     raise
                 poison = poison_of(again)
-        return [_dead_letter(item.record, item.model, poison, self._stage.name)]
+        return [self._dead_letter(item.record, item.model, poison)]
+
+    def _dead_letter(self, record: Record, model: Any, poison: Poison) -> Message:
+        letter = DeadLetter(
+            key=record.key,
+            value=record.value or b"",
+            reason=poison.reason,
+            stage=self._stage.name,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            exception=poison.exception,
+            attempt=attempt_of(record),
+        )
+        if isinstance(model, TrackedPayload):
+            _describe_payload(letter, model, self._replay_of(model))
+        elif record.topic != DEAD_LETTERS.name:  # what a forged dead letter says of itself must not be repeated
+            letter.origin, letter.source = getattr(model, "origin", None), getattr(model, "source", "")
+            letter.attempt = max(letter.attempt, getattr(model, "attempt", 0))
+        return topic_of(letter).encode(letter)
 
 
 def encode(models: Sequence[Any]) -> list[Message]:
@@ -138,27 +167,21 @@ def to_record(raw: Any, topic: str, first_partition: int = 0) -> Record:
 
 
 def _again(model: Any, record: Record) -> Any:
-    """An event that was sent again after it had failed knows how often."""
-    if (attempt := attempt_of(record)) and isinstance(model, ValidEvent):
+    """What was sent again after it had failed knows how often."""
+    if (attempt := attempt_of(record)) and hasattr(model, "attempt") and not isinstance(model, DeadLetter):
         model.attempt = attempt
     return model
 
 
-def _dead_letter(record: Record, model: Any, poison: Poison, stage: str) -> Message:
-    own_place = Origin(record.partition, record.offset, -1) if record.topic == "tracks" else None
-    # What a forged dead letter says of itself must not be repeated in the letter about it.
-    is_letter = record.topic == DEAD_LETTERS.name
-    letter = DeadLetter(
-        key=record.key,
-        value=record.value or b"",
-        reason=poison.reason,
-        stage=stage,
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        origin=None if is_letter else getattr(model, "origin", own_place),
-        source="" if is_letter else getattr(model, "source", ""),
-        exception=poison.exception,
-        attempt=max(attempt_of(record), getattr(model, "attempt", 0)),
+def _describe_payload(letter: DeadLetter, payload: TrackedPayload, replay: Replay | None) -> None:
+    """Whose origin it has, and whether it was counted: no step has come so far as to count it now."""
+    letter.origin = Origin(payload.partition, payload.offset, -1)
+    letter.received_ms, letter.hops, letter.quiet = (
+        int(payload.received_at.timestamp() * 1000),
+        payload.hops,
+        payload.quiet,
     )
-    return topic_of(letter).encode(letter)
+    if replay is not None:
+        letter.origin, letter.attempt, letter.received_ms = replay.origin, replay.attempt, replay.received_ms
+        letter.source, letter.counted = replay.counted or "", replay.counted is not None
+        letter.quiet = letter.quiet or replay.quiet

@@ -11,7 +11,7 @@ import psycopg
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from processors.runner.attempt import Attempt, Toolbox
+from processors.runner.attempt import Attempt, ReplayOf, Toolbox
 from processors.runner.fail_points import Reach, nowhere
 from processors.runner.failures import Fenced, LaneStopped, Unavailable
 from processors.runner.lane import Lane
@@ -26,6 +26,7 @@ from schemas.topics import TRACKS
 log = logging.getLogger("headwater.worker")
 
 HEALTH_EVERY_S = 3.0
+HEALTH_AGAIN_S = 60.0
 #: How often a lane that stopped looks whether an operator has removed the reason.
 LOOK_AGAIN_S = 5.0
 
@@ -44,11 +45,13 @@ class Installation:
         session_timeout_s: float = 8,
         reach: Reach = nowhere,
         first_partition: int = 0,
+        replay_of: ReplayOf = lambda payload: None,
     ) -> None:
         """`first_partition` is what the partitions of `tracks` are counted from in origins."""
         self.kafka, self.prefix, self.connect = kafka, prefix, connect
         self.topic_id, self.publisher, self.lanes = topic_id, publisher, lanes
         self.session_timeout_s, self.reach, self.first_partition = session_timeout_s, reach, first_partition
+        self.replay_of = replay_of
 
 
 class StageWorker:
@@ -72,9 +75,11 @@ class StageWorker:
         crashed = asyncio.create_task(self._app._crashed.wait())
         waited: list[asyncio.Future[Any]] = [stopped, crashed, self._failed]
         telling = asyncio.create_task(self._tell_health())
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        telling.cancel()
+        await asyncio.wait([*waited, telling], return_when=asyncio.FIRST_COMPLETED)
         await self._end_lanes(set(self._lanes))
+        if telling.done():
+            telling.result()
+        telling.cancel()
         if self._failed.done():
             self._failed.result()
         if crashed.done() and not stop.is_set():
@@ -122,7 +127,7 @@ class StageWorker:
     def _lane(self, tp: TP) -> "RunningLane":
         if tp not in self._lanes:
             topic = self._topics[tp.topic]
-            key = LaneKey(self._stage.name, topic.name, tp.partition)
+            key = self._key(tp)
             consumer = self._consumer()
             lane = Lane(
                 key,
@@ -136,6 +141,7 @@ class StageWorker:
                     self._toolbox,
                     self._installation.reach,
                     self._installation.first_partition if topic is TRACKS else 0,
+                    self._installation.replay_of,
                 ),
                 self._slots,
                 topic.fenced,
@@ -151,12 +157,19 @@ class StageWorker:
             self._note(tp, error)
             self._consumer().pause_partitions({tp})
             if isinstance(error, Fenced) or error.mendable:
-                self._reviving.add(asyncio.create_task(self._revive(tp, error, self._app.consumer_generation_id)))
+                reviving = asyncio.create_task(self._revive(tp, error, self._app.consumer_generation_id))
+                self._reviving.add(reviving)
+                reviving.add_done_callback(self._revived)
         elif not self._failed.done():
             self._failed.set_exception(error)
 
+    def _revived(self, task: "asyncio.Task[None]") -> None:
+        self._reviving.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self._failed.done():
+            self._failed.set_exception(error)
+
     def _note(self, tp: TP, error: LaneStopped | Fenced) -> None:
-        health = self._health[LaneKey(self._stage.name, self._topics[tp.topic].name, tp.partition)]
+        health = self._health[self._key(tp)]
         if isinstance(error, Fenced):
             health.fenced += 1
         else:
@@ -167,21 +180,29 @@ class StageWorker:
 
     async def _tell_health(self) -> None:
         """Write down what the lanes met; where PostgreSQL is away, with the next time."""
-        nothing = LaneHealth()
-        told: dict[LaneKey, str | None] = {}
+        told: dict[LaneKey, tuple[str | None, float]] = {}
+        clock = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(HEALTH_EVERY_S)
-            taken = {key: health.taken() for key, health in self._health.items()}
-            news = {key: met for key, met in taken.items() if met != nothing or told.get(key, "") != met.stopped}
+            mine = {self._key(tp) for tp in self._lanes}
+            # Whether a lane stands still is for whoever has it to say: when it changes, and once a minute anyway.
+            due = {key for key in mine if told.get(key, ("", 0))[0] != self._health[key].stopped}
+            due |= {key for key in mine & told.keys() if clock() - told[key][1] > HEALTH_AGAIN_S}
+            news = {key: met.taken() for key, met in self._health.items() if key in due or met.has_news}
             try:
                 if news:
                     async with await self._installation.connect() as connection:
                         for key, met in news.items():
-                            await add_health(connection, key, met)
-                    told |= {key: met.stopped for key, met in news.items()}
-            except psycopg.Error:
+                            await add_health(connection, key, met, owned=key in mine)
+            except (psycopg.Error, OSError):
                 for key, met in news.items():
                     self._health[key].give_back(met)
+                continue
+            told |= {key: (news[key].stopped, clock()) for key in due}
+            told = {key: said for key, said in told.items() if key in mine}
+
+    def _key(self, tp: TP) -> LaneKey:
+        return LaneKey(self._stage.name, self._topics[tp.topic].name, tp.partition)
 
     async def _revive(self, tp: TP, error: Exception, generation: int) -> None:
         """Whoever fenced the lane may have been a worker on its last breath, and what stopped it may have been mended:

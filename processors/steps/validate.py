@@ -58,16 +58,22 @@ async def validate(
 async def _due(
     payloads: Sequence[TrackedPayload], replays: Replays, replayed: Replayed
 ) -> list[tuple[TrackedPayload, Replay | None]]:
-    """What is to be processed, where it lay at first: of what comes from the archive only what has no outcome yet."""
+    """What is to be processed, where it lay at first: of what comes from the archive only what has no outcome yet, of
+    what had failed each attempt once."""
     read = [(tracked, replays.read(tracked.replay, tracked.body)) for tracked in payloads]
     archived = {replay.origin for _, replay in read if replay and replay.kind == "archive"}
     claimed = await replayed.claim(archived) if archived else set()
+    failed = {(replay.origin, replay.attempt) for _, replay in read if replay and replay.kind == "failure"}
+    taken = await replayed.take(failed) if failed else set()
     due: list[tuple[TrackedPayload, Replay | None]] = []
     for tracked, replay in read:
         if replay is None:
             due.append((tracked, replay))
-        elif replay.kind == "failure" or replay.origin in claimed:
+        elif replay.kind == "archive" and replay.origin in claimed:
             claimed.discard(replay.origin)
+            due.append((_as_it_was(tracked, replay), replay))
+        elif replay.kind == "failure" and (replay.origin, replay.attempt) in taken:
+            taken.discard((replay.origin, replay.attempt))
             due.append((_as_it_was(tracked, replay), replay))
     return due
 
@@ -110,6 +116,10 @@ def _dead_letter(tracked: TrackedPayload, replay: Replay | None, reason: str) ->
         offset=tracked.offset,
         origin=replay.origin if replay else Origin(tracked.partition, tracked.offset, -1),
         attempt=replay.attempt if replay else 0,
+        received_ms=int(tracked.received_at.timestamp() * 1000),
+        hops=tracked.hops,
+        quiet=tracked.quiet,
+        counted=True,
     )
 
 
@@ -187,6 +197,8 @@ class _Payload:
             payload=_single(self._payload, raw) if self._may_save(event) else msgspec.Raw(b"{}"),
             revision=self._definitions.revision,
             attempt=self._attempt,
+            hops=self._tracked.hops,
+            quiet=self._tracked.quiet,
         )
 
 

@@ -26,6 +26,12 @@ class DefinitionStore:
         )
         return dict(await cursor.fetchall())
 
+    async def revision(self) -> int:
+        """The latest revision; 0 where nothing was ever defined."""
+        cursor = await self._connection.execute("select coalesce(max(revision), 0) from definitions")
+        (revision,) = await cursor.fetchone() or (0,)
+        return int(revision)
+
     async def change(self, changes: Mapping[str, dict[str, Any] | None], changed_by: str) -> None:
         """Write new versions; None removes a definition."""
         for key, body in changes.items():

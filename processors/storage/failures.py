@@ -22,16 +22,17 @@ class Failures:
         async with self._connection.cursor() as cursor:
             await cursor.executemany(
                 'insert into failures (topic, partition, "offset", ordinal, kind, stage, source, event_id, type, '
-                "reasons, key, content, failed_at, attempt, read_from) values "
+                "reasons, key, content, failed_at, attempt, read_from, received_at, hops, quiet, counted) values "
                 "(%(topic)s, %(partition)s, %(offset)s, %(ordinal)s, "
                 "%(kind)s, %(stage)s, %(source)s, %(event_id)s, %(type)s, %(reasons)s::jsonb, %(key)s, "
-                "%(content)s, %(failed_at)s, %(attempt)s, %(read_from)s) "
+                "%(content)s, now(), %(attempt)s, %(read_from)s, %(received_at)s, %(hops)s, %(quiet)s, %(counted)s) "
                 "on conflict (topic, partition, \"offset\", ordinal) do update set state = 'open', "
                 "kind = excluded.kind, stage = excluded.stage, source = excluded.source, "
                 "event_id = excluded.event_id, type = excluded.type, reasons = excluded.reasons, "
                 "key = excluded.key, content = excluded.content, failed_at = excluded.failed_at, "
-                "read_from = excluded.read_from "
-                "where failures.state = 'replayed' and excluded.attempt >= failures.attempt",
+                "read_from = excluded.read_from, attempt = excluded.attempt, counted = excluded.counted "
+                "where (failures.state in ('sending', 'replayed') and excluded.attempt >= failures.attempt) "
+                "or (failures.state = 'open' and excluded.attempt > failures.attempt)",
                 rows,
             )
 
@@ -50,9 +51,12 @@ def _rejected(event: RejectedEvent) -> dict[str, Any]:
         "reasons": msgspec.json.encode(event.reasons).decode(),
         "key": None,
         "content": bytes(event.payload),
-        "failed_at": event.received_at,
         "attempt": event.attempt,
         "read_from": "tracks",
+        "received_at": event.received_at,
+        "hops": event.hops,
+        "quiet": event.quiet,
+        "counted": True,
     }
 
 
@@ -71,7 +75,10 @@ def _dead_letter(letter: DeadLetter) -> dict[str, Any]:
         "reasons": msgspec.json.encode([{"code": letter.reason, "exception": letter.exception}]).decode(),
         "key": letter.key,
         "content": letter.value,
-        "failed_at": datetime.now(UTC),
         "attempt": letter.attempt,
         "read_from": letter.topic,
+        "received_at": datetime.fromtimestamp(letter.received_ms / 1000, UTC) if letter.received_ms else None,
+        "hops": letter.hops,
+        "quiet": letter.quiet,
+        "counted": letter.counted,
     }

@@ -102,6 +102,11 @@ class LaneHealth(msgspec.Struct):
     #: Why the lane stands still; None where it does not.
     stopped: str | None = None
 
+    @property
+    def has_news(self) -> bool:
+        """Whether it has numbers that are not written down."""
+        return bool(self.redelivered or self.fenced or self.retries)
+
     def taken(self) -> "LaneHealth":
         """What it holds; the numbers begin anew."""
         taken = LaneHealth(self.redelivered, self.fenced, self.retries, self.stopped)
@@ -115,13 +120,13 @@ class LaneHealth(msgspec.Struct):
         self.retries.update(taken.retries)
 
 
-async def add_health(connection: Connection, key: LaneKey, health: LaneHealth) -> None:
-    """Add what a lane has met to what it had met before."""
+async def add_health(connection: Connection, key: LaneKey, health: LaneHealth, owned: bool) -> None:
+    """Add what a lane has met to what it had met before. Whether it stands still says only who owns it."""
     await connection.execute(
         "insert into lane_health as h (stage, topic, partition, redelivered, fenced, retries, stopped) "
         "values (%s, %s, %s, %s, %s, %s::jsonb, %s) on conflict (stage, topic, partition) do update set "
         "redelivered = h.redelivered + excluded.redelivered, fenced = h.fenced + excluded.fenced, "
-        "stopped = excluded.stopped, retries = h.retries || (select coalesce(jsonb_object_agg(key, "
+        "stopped = case when %s then excluded.stopped else h.stopped end, retries = h.retries || (select coalesce(jsonb_object_agg(key, "
         "value::bigint + coalesce((h.retries->>key)::bigint, 0)), '{}') from jsonb_each_text(excluded.retries))",
         (
             key.stage,
@@ -130,6 +135,7 @@ async def add_health(connection: Connection, key: LaneKey, health: LaneHealth) -
             health.redelivered,
             health.fenced,
             msgspec.json.encode(health.retries).decode(),
-            health.stopped,
+            health.stopped if owned else None,
+            owned,
         ),
     )

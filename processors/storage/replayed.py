@@ -1,4 +1,5 @@
-"""Payloads that an archive replay sent: each is taken once, and only where no outcome of it is known."""
+"""Payloads that are sent again: of what comes from the archive only what has no outcome, of what failed each attempt
+once."""
 
 from collections.abc import Collection
 
@@ -28,8 +29,22 @@ class Replayed:
             f'{_KEYS} insert into replayed_payloads (partition, "offset", ordinal) select p, o, n from k '
             f"where not {_has_outcome('events')} and not {_has_outcome('event_duplicates')} "
             "and not (n = -1 and exists (select from failures f where f.topic = 'tracks' and f.partition = p "
-            'and f."offset" = o)) order by p, o, n '
+            'and f."offset" = o)) '
+            "and not exists (select from failures f where f.topic = 'tracks' and f.partition = p "
+            "and f.\"offset\" = o and f.ordinal = n and f.state = 'dropped') order by p, o, n "
             'on conflict do nothing returning partition, "offset", ordinal'.encode(),
             (as_json([{"p": o.partition, "o": o.offset, "n": o.ordinal} for o in sorted(origins)]),),
         )
         return {Origin(*origin) for origin in await cursor.fetchall()}
+
+    async def take(self, attempts: Collection[tuple[Origin, int]]) -> set[tuple[Origin, int]]:
+        """Those that nobody has taken before: an operator's command that died may send some twice."""
+        rows = [{"p": o.partition, "o": o.offset, "n": o.ordinal, "a": attempt} for o, attempt in sorted(attempts)]
+        cursor = await self._connection.execute(
+            'insert into taken_attempts (partition, "offset", ordinal, attempt) '
+            "select p, o, n, a from jsonb_to_recordset(%s::jsonb) as r(p int, o bigint, n int, a int) "
+            "order by p, o, n, a "
+            'on conflict do nothing returning partition, "offset", ordinal, attempt',
+            (as_json(rows),),
+        )
+        return {(Origin(partition, offset, ordinal), a) for partition, offset, ordinal, a in await cursor.fetchall()}

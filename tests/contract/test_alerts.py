@@ -16,7 +16,7 @@ from ingest.routes import Door
 RULES = Path(__file__).parents[2] / "deploy/alerts/headwater.rules.yaml"
 STATUS = Status(
     stages=[
-        StageStatus("identify", 7, 900, 1.5, 2, 4.0, 30, 1, Counter({"postgresql": 5}), ["events-valid[0]: gone"]),
+        StageStatus("identify", 7, 900, 1.5, 2, 9, 4.0, 30, 1, Counter({"postgresql": 5}), ["events-valid[0]: gone"]),
         StageStatus("persist", 0, 0, None, 0),
     ],
     sources=[
@@ -62,6 +62,7 @@ def test_an_alert_asks_for_metrics_that_exist_and_says_what_to_do(rule: dict[str
 def test_what_a_lane_met_is_told_by_stage_and_cause() -> None:
     assert values("headwater_lag_records") == {("identify",): 7, ("persist",): 0}
     assert values("headwater_oldest_waiting_seconds") == {("identify",): 4, ("persist",): 0}
+    assert values("headwater_dead_letters_total") == {("identify",): 9, ("persist",): 0}
     assert values("headwater_retries_total") == {("identify", "postgresql"): 5}
     assert values("headwater_lanes_stopped") == {("identify",): 1, ("persist",): 0}
     assert values("headwater_redelivered_records_total")["identify",] == 30

@@ -162,7 +162,9 @@ class Load:
         return outcome
 
     def _judge(self, payload: Payload, status: int, headers: Any, body: bytes) -> Outcome:
-        if status in (200, 202) or (status == 400 and payload.refused == payload.events):
+        # A payload of which nothing is acceptable is kept all the same.
+        all_wrong = status == 400 and (payload.refused == payload.events or not self._judges)
+        if status in (200, 202) or all_wrong:
             verdicts = [event["status"] for event in json.loads(body)["events"]]
             if self._judges and (len(verdicts), verdicts.count("rejected")) != (payload.events, payload.refused):
                 self._complain(f"payload {payload.number}: verdicts {Counter(verdicts)}")

@@ -2,6 +2,7 @@
 lands once, while stages are killed."""
 
 import re
+import time
 
 from tests.faults.cluster import Cluster
 from tests.faults.definitions import DEFINITIONS
@@ -22,12 +23,13 @@ def run(trial: Trial) -> Row:
         kill_in_turn(row, cluster, ("validate", "record-failures"), every_s=6, for_s=trial.seconds(30, 12), back_s=1)
         wrong.finish()
         cluster.apply(re.sub("url: URL", f"url: {cluster.receiver.url}", DEFINITIONS))
+        time.sleep(2)  # a change is live within a second, by promise
         cluster.load(trial.seed, rate=300, run="r")
         before = _rejected(cluster)
         for stage in ("validate", "persist"):
             # As a replay leaves them that died before it noted what it had sent: the second time sends all once more.
             cluster.sql("update failures set state = 'open' where kind = 'rejected' and state = 'replayed' returning 1")
-            sent = cluster.command("rejected", "replay", "--all", "--reason", "schema_invalid", "--yes", within_s=300)
+            sent = cluster.command("rejected", "replay", "--all", "--reason", "schema_invalid", within_s=300)
             row.require(sent.returncode == 0, f"the replay failed: {sent.stderr[-500:]}")
             row.notes[f"sent, {stage} killed"] = sent.stdout.strip()
             cluster.kill_worker(stage)
