@@ -85,9 +85,7 @@ def recover(accept_gaps: bool, dry_run: bool, as_json: bool) -> None:
     for finding in found:
         click.echo(str(finding))
     if not found:
-        click.echo(
-            "nothing is wrong with any lane that recovering could mend; `headwater status` says which stand still"
-        )
+        click.echo("nothing is wrong that this could mend; `headwater status` says which lanes stand still, and why")
     elif not dry_run:
         click.echo("recovered: all lanes go on")
 

@@ -7,26 +7,24 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-import psycopg
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from processors.runner.attempt import Attempt, ReplayOf, Toolbox
 from processors.runner.fail_points import Reach, nowhere
 from processors.runner.failures import Fenced, LaneStopped, Unavailable
+from processors.runner.health import Health
 from processors.runner.lane import Lane
 from processors.runner.publisher import Publishes
 from processors.runner.running_lane import RunningLane
 from processors.runner.stage import Stage
 from processors.runner.transport import BatchApp, BatchConsumer
 from processors.storage.database import Connect
-from processors.storage.progress import LaneHealth, LaneKey, add_health, stored_positions
+from processors.storage.progress import LaneKey, stored_positions
 from schemas.topics import TRACKS
 
 log = logging.getLogger("headwater.worker")
 
-HEALTH_EVERY_S = 3.0
-HEALTH_AGAIN_S = 60.0
 #: How often a lane that stopped looks whether an operator has removed the reason.
 LOOK_AGAIN_S = 5.0
 
@@ -62,7 +60,7 @@ class StageWorker:
         self._topics = {installation.prefix + topic.name: topic for topic in stage.reads}
         self._lanes: dict[TP, RunningLane] = {}
         self._reviving: set[asyncio.Task[None]] = set()
-        self._health: dict[LaneKey, LaneHealth] = {}
+        self._health = Health()
         self._why_stopped: dict[TP, str] = {}
         self._slots = asyncio.Semaphore(installation.lanes)
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -74,7 +72,7 @@ class StageWorker:
         stopped = asyncio.create_task(stop.wait())
         crashed = asyncio.create_task(self._app._crashed.wait())
         waited: list[asyncio.Future[Any]] = [stopped, crashed, self._failed]
-        telling = asyncio.create_task(self._tell_health())
+        telling = asyncio.create_task(self._health.tell(self._installation.connect, self._owned))
         await asyncio.wait([*waited, telling], return_when=asyncio.FIRST_COMPLETED)
         await self._end_lanes(set(self._lanes))
         if telling.done():
@@ -146,7 +144,7 @@ class StageWorker:
                 self._slots,
                 topic.fenced,
                 self._installation.reach,
-                self._health.setdefault(key, LaneHealth()),
+                self._health.of(key),
             )
             self._lanes[tp] = RunningLane(lane, tp, consumer, self._stage, self._lane_ended, self._installation.reach)
         return self._lanes[tp]
@@ -169,7 +167,7 @@ class StageWorker:
             self._failed.set_exception(error)
 
     def _note(self, tp: TP, error: LaneStopped | Fenced) -> None:
-        health = self._health[self._key(tp)]
+        health = self._health.of(self._key(tp))
         if isinstance(error, Fenced):
             health.fenced += 1
         else:
@@ -178,28 +176,8 @@ class StageWorker:
             self._why_stopped[tp] = str(error)
             log.error("lane %s[%d] stopped: %s", tp.topic, tp.partition, error)
 
-    async def _tell_health(self) -> None:
-        """Write down what the lanes met; where PostgreSQL is away, with the next time."""
-        told: dict[LaneKey, tuple[str | None, float]] = {}
-        clock = asyncio.get_running_loop().time
-        while True:
-            await asyncio.sleep(HEALTH_EVERY_S)
-            mine = {self._key(tp) for tp in self._lanes}
-            # Whether a lane stands still is for whoever has it to say: when it changes, and once a minute anyway.
-            due = {key for key in mine if told.get(key, ("", 0))[0] != self._health[key].stopped}
-            due |= {key for key in mine & told.keys() if clock() - told[key][1] > HEALTH_AGAIN_S}
-            news = {key: met.taken() for key, met in self._health.items() if key in due or met.has_news}
-            try:
-                if news:
-                    async with await self._installation.connect() as connection:
-                        for key, met in news.items():
-                            await add_health(connection, key, met, owned=key in mine)
-            except (psycopg.Error, OSError):
-                for key, met in news.items():
-                    self._health[key].give_back(met)
-                continue
-            told |= {key: (news[key].stopped, clock()) for key in due}
-            told = {key: said for key, said in told.items() if key in mine}
+    def _owned(self) -> set[LaneKey]:
+        return {self._key(tp) for tp in self._lanes}
 
     def _key(self, tp: TP) -> LaneKey:
         return LaneKey(self._stage.name, self._topics[tp.topic].name, tp.partition)

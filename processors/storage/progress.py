@@ -126,7 +126,8 @@ async def add_health(connection: Connection, key: LaneKey, health: LaneHealth, o
         "insert into lane_health as h (stage, topic, partition, redelivered, fenced, retries, stopped) "
         "values (%s, %s, %s, %s, %s, %s::jsonb, %s) on conflict (stage, topic, partition) do update set "
         "redelivered = h.redelivered + excluded.redelivered, fenced = h.fenced + excluded.fenced, "
-        "stopped = case when %s then excluded.stopped else h.stopped end, retries = h.retries || (select coalesce(jsonb_object_agg(key, "
+        "stopped = case when %s then excluded.stopped else h.stopped end, "
+        "retries = h.retries || (select coalesce(jsonb_object_agg(key, "
         "value::bigint + coalesce((h.retries->>key)::bigint, 0)), '{}') from jsonb_each_text(excluded.retries))",
         (
             key.stage,
