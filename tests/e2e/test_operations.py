@@ -1,6 +1,7 @@
 """Operators' acts on what failed: looked at, repaired, sent again, given up; each event lands once."""
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,6 +106,42 @@ def test_a_dead_letter_comes_back_until_it_is_given_up(shop: Installation) -> No
     assert failed(shop, "dead-letters") == []
     assert shop.one("select length(content) from failures where kind = 'dead-letter'") == 0
     shop.require_balance()
+
+
+def test_what_a_replay_that_died_was_sending_is_sent_once_more_and_lands_once(shop: Installation) -> None:
+    shop.track(order("died-1", "dying", "many"))
+    shop.track(order("died-2", "dying", 5))
+    until(lambda: failed(shop, "rejected", "--reason", "schema_invalid"), 30, shop.tell)
+    (row,) = failed(shop, "rejected")
+    shop.command("rejected", "repair", row["place"], "--set", "/properties/order/discs=3")
+    assert shop.json("rejected", "replay", row["place"])["sent"] == 1
+    # As if it had died after it had sent it, and before it noted that.
+    assert shop.sql("update failures set state = 'sending' where event_id = 'died-1' returning attempt") == [(1,)]
+    (row,) = failed(shop, "rejected")
+    assert row["state"] == "sending"
+    assert shop.json("rejected", "replay", "--all")["sent"] == 1
+    shop.wait_through()
+    assert failed(shop, "rejected") == []
+    assert discs_of(shop, "dying") == 8
+    assert shop.sql("select attempt from failures where event_id = 'died-1'") == [(1,)]
+    shop.require_balance()
+
+
+def test_while_events_flow_recover_finds_nothing_wrong(shop: Installation) -> None:
+    flowing = threading.Event()
+
+    def flow() -> None:
+        for number in range(400):
+            shop.write(json.dumps(order(f"flow-{number}", f"flow-{number % 7}")).encode(), f"{number % 7}".encode())
+            flowing.set()
+
+    sender = threading.Thread(target=flow)
+    sender.start()
+    flowing.wait(10)
+    while sender.is_alive():
+        assert shop.json("recover", "--dry-run") == []
+    sender.join()
+    shop.wait_through()
 
 
 def test_a_forged_replay_header_is_an_ordinary_record(shop: Installation) -> None:

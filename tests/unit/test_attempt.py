@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from processors.runner.attempt import Attempt, StepOutcome, to_record
 from processors.runner.failures import Poison, Unavailable
 from processors.runner.stage import Stage
-from schemas.events import Record
+from schemas.events import Record, TrackedPayload
+from schemas.failures import RejectedEvent
+from schemas.origin import Origin
 from schemas.profiles import ProfileChange, SegmentationJob
-from schemas.topics import DEAD_LETTERS, PROFILE_CHANGES, SEGMENTATION_JOBS
+from schemas.replays import ATTEMPT_HEADER, Replay
+from schemas.topics import DEAD_LETTERS, EVENTS_REJECTED, PROFILE_CHANGES, SEGMENTATION_JOBS, TRACKS
 from tests.memory import Memory
 from tests.unit.making import moment
 
@@ -207,3 +210,39 @@ async def test_a_dead_letter_says_where_its_record_lay_and_claims_no_origin_that
 def test_a_record_that_came_without_time_and_headers_has_none():
     raw = SimpleNamespace(partition=1, offset=2, timestamp=None, key=None, value=b"x", headers=None)
     assert to_record(raw, "tracks") == Record("tracks", 1, 2, 0, None, b"x", ())
+
+
+async def test_a_payload_that_was_sent_again_and_fails_keeps_its_origin_its_count_and_its_attempt():
+    async def step(payloads: Sequence[TrackedPayload]) -> list[object]:
+        raise ValueError("a bug")
+
+    replay = Replay(Origin(1, 5, 3), 7000, "failure", "shop", attempt=2)
+    made = Attempt(Stage("validate", (TRACKS,), step), TRACKS, lambda connection: {}, replay_of=lambda payload: replay)
+    outcome = await made.run(Memory(), [Record("tracks", 0, 900, 9000, b"k", b"{}")])
+    (letter,) = outcome.messages
+    headers = dict(letter.headers)
+    assert (headers["dlq.origin"], headers["dlq.source"], headers["dlq.attempt"]) == (b"1/5/3", b"shop", b"2")
+    assert (headers["dlq.counted"], headers["dlq.received_ms"]) == (b"True", b"7000")
+    # A new one has its own place, and nobody has counted it.
+    outcome = await Attempt(Stage("validate", (TRACKS,), step), TRACKS, lambda connection: {}).run(
+        Memory(), [Record("tracks", 0, 900, 9000, b"k", b"{}")]
+    )
+    headers = dict(outcome.messages[0].headers)
+    assert headers["dlq.origin"] == b"0/900/-1"
+    assert "dlq.counted" not in headers
+
+
+async def test_a_rejected_event_that_was_sent_again_knows_how_often():
+    seen: list[RejectedEvent] = []
+
+    async def step(items: Sequence[RejectedEvent]) -> list[object]:
+        seen.extend(items)
+        return []
+
+    rejected = RejectedEvent(
+        origin=Origin(0, 1, 0), id="e", source="s", reasons=[], received_at=moment(0), payload=msgspec.Raw(b"{}")
+    )
+    record = Record("events-rejected", 0, 1, 0, b"k", msgspec.json.encode(rejected), ((ATTEMPT_HEADER, b"4"),))
+    stage = Stage("record-failures", (EVENTS_REJECTED,), step)
+    await Attempt(stage, EVENTS_REJECTED, lambda connection: {}).run(Memory(), [record])
+    assert [item.attempt for item in seen] == [4]
