@@ -179,16 +179,19 @@ def _first_occurrences(
     installation: Installation, topic: str, repeated: Counter[tuple[str, int]]
 ) -> Iterator[tuple[int, str]]:
     seen: set[tuple[int, str]] = set()
+    origins: set[tuple[int, ...]] = set()
     for message in read_topic(installation, topic):
         event = json.loads(message.value() or b"{}")
-        place = message.partition() or 0, event["id"]
+        partition = message.partition() or 0
         if event["type"] == "alert-noted":
             continue
-        if place in seen:
-            repeated[topic, place[0]] += 1
-        else:
-            seen.add(place)
-            yield place
+        # What a client sent twice has two origins, what a stage wrote twice has one.
+        origin = (partition, *event["origin"])
+        repeated[topic, partition] += origin in origins
+        origins.add(origin)
+        if (partition, event["id"]) not in seen:
+            seen.add((partition, event["id"]))
+            yield partition, event["id"]
 
 
 def _read_archive(folder: Path) -> dict[tuple[int, int], set[bytes]]:
