@@ -17,8 +17,8 @@ Ends = Mapping[tuple[str, int], int]
 EVERY_S = 0.33
 MEMORY_EVERY_S = 3.0
 #: How memory grows is looked at from this age of a process on, and for at least so many minutes.
-WARM_S = 60.0
-WARM_MIN = 1.0
+WARM_S = 120.0
+WARM_MIN = 5.0
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Watch:
 
     def growth(self) -> tuple[float, float]:
         """How fast memory grows, in MB a minute, and how many minutes of processes say so: a line through what each
-        process had from its second minute on, of the name that grows fastest."""
+        process had once it was warm, of the name that grows fastest."""
         slopes, minutes = [0.0], 0.0
         for name in {name for name, _ in self.memory}:
             lives = [_warm(rows) for (other, _), rows in self.memory.items() if other == name]
