@@ -204,6 +204,9 @@ def _new_topic(topic: Topic, prefix: str, partitions: int, replication: int) -> 
         "retention.ms": str(topic.retention_ms),
         "max.message.bytes": str(topic.max_bytes + 65_536),
         "compression.type": "producer",
+        # The broker's clock is what we call received_at. By the writer's a record could expire before it was read, or
+        # be refused as from the future.
+        "message.timestamp.type": "LogAppendTime",
         "min.insync.replicas": "2" if replication > 2 else "1",
         **topic.config,
     }

@@ -55,8 +55,6 @@ TRACKS = Topic(
     codec=PayloadCodec(),
     retention_ms=7 * DAY_MS,
     max_bytes=MAX_RECORD_BYTES,
-    # The broker's clock, not the producer's: what we call received_at, and safe against producers' clocks.
-    config={"message.timestamp.type": "LogAppendTime"},
     why="what came in, byte for byte; kept for a week, so that everything after it can be done again",
 )
 EVENTS_VALID = Topic(

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from deploy.kafka import _new_topic
 from schemas import limits
 from schemas.events import AcceptedEvent, EmittedEvent, IdentifiedEvent, ValidEvent, WorkflowRun
 from schemas.failures import DeadLetter, Reason, RejectedEvent
@@ -16,6 +17,11 @@ from tests.unit.making import event, moment, raw
 def as_model(model: type, **fields: Any) -> Any:
     base = msgspec.structs.asdict(event(1, **fields))
     return model(**{name: value for name, value in base.items() if name in model.__struct_fields__})
+
+
+def test_no_record_lives_by_the_clock_of_whoever_wrote_it() -> None:
+    for topic in CATALOGUE:
+        assert _new_topic(topic, "", 4, 1).config["message.timestamp.type"] == "LogAppendTime"
 
 
 REJECTED = RejectedEvent(
