@@ -1,9 +1,11 @@
 """One experiment in a process and a folder of its own, with a limit of time."""
 
+import ctypes
 import importlib
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -11,6 +13,7 @@ import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from deploy.embedded.process import PR_SET_PDEATHSIG
 from tests.faults.row import Row
 from tests.faults.trial import Trial
 
@@ -46,6 +49,8 @@ def attempt(name: str, seed: int, scale: float) -> Row:
 
 def carry_out(result: Connection, name: str, folder: Path, seed: int, scale: float) -> None:
     """One experiment, in a process of its own: the row with all that it found, even where it could not go on."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # whoever ends the run ends all of it
     row = Row(name, seed, scale)
     try:
         importlib.import_module(f"tests.faults.experiments.{name.lower()}").run(Trial(name, folder, seed, scale, row))
