@@ -115,7 +115,7 @@ def _refusal(row: DictRow, existing: Mapping[str, int], settings: Settings, forc
         return "its content was not to be kept, and is gone"
     if row["kind"] == "dead-letter" and (why := _unsendable(row, existing, settings)):
         return why
-    if not force and row["attempt"] >= MAX_ATTEMPTS:
+    if not force and row["next_attempt"] > MAX_ATTEMPTS:
         return f"it failed {row['attempt']} times after it was sent again; --force sends it all the same"
     if not force and "bridge_not_allowed" in _codes(row):
         return "its source may not send this way; --force lets it in"

@@ -114,7 +114,9 @@ def test_what_must_not_be_sent_again_is_not_even_by_force(row: dict[str, Any], w
     assert why in str(refusal(row, force=True))
 
 
-@pytest.mark.parametrize("row", [failure(attempt=MAX_ATTEMPTS), failure(reasons=[{"code": "bridge_not_allowed"}])])
+@pytest.mark.parametrize(
+    "row", [failure(attempt=5, next_attempt=MAX_ATTEMPTS + 1), failure(reasons=[{"code": "bridge_not_allowed"}])]
+)
 def test_what_fails_again_and_again_or_may_not_come_this_way_takes_force(row: dict[str, Any]) -> None:
     assert refusal(row)
     assert refusal(row, force=True) is None
