@@ -144,7 +144,7 @@ async def _send_each(client: httpx.AsyncClient, waiting: Iterator[Purchase], pro
 
 async def wait_until_done(settings: Settings, wanted: Result, progress: Callable[[int, int], None]) -> None:
     """Return when PostgreSQL has all orders and nothing waits anywhere. Raises DemoError after a quarter of an hour."""
-    from deploy.lag import total_lag
+    from deploy.operations.lag import total_lag
 
     deadline = time.monotonic() + WITHIN_S
     admin, quiet = kafka_admin(settings), 0

@@ -9,11 +9,11 @@ import psycopg
 from confluent_kafka import KafkaException
 
 from deploy.demo import DemoError
-from deploy.draining import StuckError
 from deploy.embedded.process import EmbeddedError
-from deploy.recovery import RecoveryError
-from deploy.repairing import RepairError
-from deploy.replay_job import ReplayError
+from deploy.operations.draining import StuckError
+from deploy.operations.recovery import RecoveryError
+from deploy.operations.repairing import RepairError
+from deploy.operations.replay_job import ReplayError
 from deploy.settings import SettingsError
 from processors.runner.failures import Unavailable
 from processors.runner.publisher import PermanentDeliveryFailure

@@ -8,12 +8,12 @@ from typing import Any
 import click
 import msgspec
 
-from deploy import failures
 from deploy.commands.asking import ask, json_option, limit_option, print_json, table, text, time_of
 from deploy.commands.errors import clear_errors
-from deploy.failures import Selection
-from deploy.repairing import REMOVED, repair
-from deploy.resending import resend
+from deploy.operations import failures
+from deploy.operations.failures import Selection
+from deploy.operations.repairing import REMOVED, repair
+from deploy.operations.resending import resend
 from deploy.settings import connected, load_settings
 from deploy.wiring import identity_key
 

@@ -5,11 +5,11 @@ import time
 import click
 import msgspec
 
-from deploy import reports
 from deploy.commands.asking import ask, json_option, limit_option, print_json, table, text, time_of
 from deploy.commands.errors import clear_errors
 from deploy.kafka import KafkaAdmin
-from deploy.status import Status, read_status
+from deploy.operations import reports
+from deploy.operations.status import Status, read_status
 
 
 @click.command()

@@ -43,8 +43,8 @@ def replay(since: str | None, until: str | None, effects: bool, yes: bool, as_js
     Only what has no outcome yet is processed: an empty database is rebuilt, a live one stays as it is. It may be
     stopped and started again at any time. The stages must run.
     """
-    from deploy.replay_job import Window
-    from deploy.replaying import replay as send
+    from deploy.operations.replay_job import Window
+    from deploy.operations.replaying import replay as send
 
     settings = connected(load_settings())
     if not yes:
@@ -70,8 +70,8 @@ def recover(accept_gaps: bool, dry_run: bool, as_json: bool) -> None:
 
     Says of each lane what is wrong with it, with the exact offsets. The stages must run; they go on by themselves.
     """
-    from deploy.recovery import findings
-    from deploy.recovery import recover as mend
+    from deploy.operations.recovery import findings
+    from deploy.operations.recovery import recover as mend
 
     progress = _Progress()
     settings = connected(load_settings())
@@ -95,7 +95,7 @@ def recover(accept_gaps: bool, dry_run: bool, as_json: bool) -> None:
 @clear_errors
 def state_hash(as_json: bool) -> None:
     """A hash of everything that is known: equal where two databases say the same, whatever the order it came in."""
-    from deploy.state import state_hashes
+    from deploy.operations.state import state_hashes
 
     found = ask(lambda connection, admin: state_hashes(connection))
     if as_json:
@@ -115,7 +115,7 @@ def reprocess(type_: str | None, source: str | None, dry_run: bool, as_json: boo
 
     Each event's workflows run once, however often this is repeated.
     """
-    from deploy.reprocessing import reprocess as send_again
+    from deploy.operations.reprocessing import reprocess as send_again
 
     outcome = asyncio.run(send_again(connected(load_settings()), type_, source, dry_run))
     if as_json:

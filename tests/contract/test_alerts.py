@@ -9,8 +9,8 @@ import pytest
 import yaml
 from prometheus_client import Metric
 
-from deploy.metrics import UNKNOWN, PipelineCollector
-from deploy.status import Accounting, StageStatus, Status
+from deploy.operations.metrics import UNKNOWN, PipelineCollector
+from deploy.operations.status import Accounting, StageStatus, Status
 from ingest.routes import Door
 
 RULES = Path(__file__).parents[2] / "deploy/alerts/headwater.rules.yaml"

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from deploy.repairing import REMOVED, RepairError, _put
-from deploy.resending import MAX_ATTEMPTS, _message, _refusal
+from deploy.operations.repairing import REMOVED, RepairError, _put
+from deploy.operations.resending import MAX_ATTEMPTS, _message, _refusal
 from deploy.settings import Settings
 from schemas.codecs import Message
 from schemas.origin import Origin

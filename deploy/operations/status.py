@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from deploy.kafka import KafkaAdmin
-from deploy.lag import lags, oldest, positions, stage_topics, waiting
+from deploy.operations.lag import lags, oldest, positions, stage_topics, waiting
 from processors.storage.database import Connection
 from schemas.failures import RUNNER_REASONS
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from deploy.kafka import KafkaAdmin
-from deploy.lag import lags, positions, stage_topics
+from deploy.operations.lag import lags, positions, stage_topics
 from processors.storage.database import Connection
 from processors.topology import PIPELINE
 

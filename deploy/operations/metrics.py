@@ -14,8 +14,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from deploy.installation import kafka_admin
+from deploy.operations.status import Accounting, StageStatus, Status, read_status
 from deploy.settings import Settings
-from deploy.status import Accounting, StageStatus, Status, read_status
 from processors.storage.definitions import DefinitionStore
 
 #: Sources that are not defined share one label: who sends must not be able to make labels.

@@ -8,10 +8,10 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
-from deploy.failures import KEY, PLACE, Selection
 from deploy.installation import kafka_admin
 from deploy.kafka import client_config
-from deploy.reports import rows
+from deploy.operations.failures import KEY, PLACE, Selection
+from deploy.operations.reports import rows
 from deploy.settings import Settings
 from processors.runner.publisher import Publisher
 from processors.storage.database import Connection, as_json

@@ -14,12 +14,12 @@ from typing import Literal
 import msgspec
 from psycopg import AsyncConnection
 
-from deploy.draining import ALL, drain
 from deploy.feed import Published
 from deploy.installation import kafka_admin
 from deploy.kafka import KafkaAdmin
-from deploy.reports import rows
-from deploy.said import take_over_said
+from deploy.operations.draining import ALL, drain
+from deploy.operations.reports import rows
+from deploy.operations.said import take_over_said
 from deploy.settings import LINEAGE_PARTITIONS, Settings
 from processors.storage.database import Connection
 from processors.storage.definitions import DefinitionStore

@@ -7,9 +7,9 @@ import msgspec
 import psycopg
 from psycopg.rows import dict_row
 
-from deploy.draining import drain
 from deploy.installation import kafka_admin, publish_definitions
 from deploy.kafka import client_config
+from deploy.operations.draining import drain
 from deploy.settings import Settings
 from processors.runner.publisher import Publisher
 from processors.storage.definitions import DefinitionStore

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from deploy.failures import Selection, shown
+from deploy.operations.failures import Selection, shown
 from processors.storage.database import Connection
 
 #: In place of a value: there shall be none.

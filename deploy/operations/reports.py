@@ -7,7 +7,7 @@ import msgspec
 from psycopg.rows import DictRow, dict_row
 
 from deploy.kafka import KafkaAdmin
-from deploy.lag import positions
+from deploy.operations.lag import positions
 from processors.storage.database import Connection
 from processors.topology import PIPELINE
 

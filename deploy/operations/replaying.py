@@ -13,14 +13,14 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
 from psycopg import AsyncConnection
 
-from deploy.draining import ALL, RECORDING, drain
 from deploy.installation import kafka_admin
 from deploy.kafka import KafkaAdmin, client_config
-from deploy.lag import total_lag
-from deploy.replay_job import ReplayError, ReplayJob, Window
-from deploy.said import lift_versions
+from deploy.operations.draining import ALL, RECORDING, drain
+from deploy.operations.lag import total_lag
+from deploy.operations.replay_job import ReplayError, ReplayJob, Window
+from deploy.operations.said import lift_versions
+from deploy.operations.state import state_hashes
 from deploy.settings import LINEAGE_PARTITIONS, Settings
-from deploy.state import state_hashes
 from processors.connectors.archive import Archive
 from processors.runner.publisher import SAFE
 from processors.storage.database import Connection

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from psycopg.rows import DictRow
 
-from deploy.reports import rows
+from deploy.operations.reports import rows
 from processors.storage.database import Connection, as_json
 
 

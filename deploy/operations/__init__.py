@@ -1,0 +1,1 @@
+"""What operators look at and do: status, metrics, what failed, replay, recover, reprocess."""
