@@ -7,14 +7,14 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from processors.runner.attempt import Attempt, ReplayOf, Toolbox
 from processors.runner.fail_points import Reach, nowhere
-from processors.runner.failures import Fenced, LaneStopped, Unavailable
+from processors.runner.failures import Fenced, LaneStopped
 from processors.runner.health import Health
 from processors.runner.lane import Lane
+from processors.runner.partition_log import PartitionLog
 from processors.runner.publisher import Publishes
 from processors.runner.running_lane import RunningLane
 from processors.runner.stage import Stage
@@ -130,7 +130,7 @@ class StageWorker:
             lane = Lane(
                 key,
                 self._stage,
-                _PartitionLog(consumer, tp, self._installation),
+                PartitionLog(consumer, tp, self._installation.topic_id),
                 self._installation.connect,
                 self._installation.publisher(key),
                 Attempt(
@@ -241,39 +241,3 @@ class _StageApp(BatchApp):
         await self.lanes_lost(assigned)
         await super()._on_partitions_assigned(assigned, generation_id)
         self.lanes_found(assigned)
-
-
-class _PartitionLog:
-    """The partition of a lane, asked through the worker's consumer."""
-
-    def __init__(self, consumer: BatchConsumer, tp: TP, installation: Installation) -> None:
-        self._consumer, self._tp, self._installation = consumer, tp, installation
-
-    async def committed(self) -> int | None:
-        thread = self._consumer._thread
-        try:
-            committed: int | None = await thread.call_thread(thread._ensure_consumer().committed, self._tp)
-        except KafkaError as error:
-            raise Unavailable("kafka") from error
-        return committed
-
-    async def beginning(self) -> int:
-        try:
-            return int((await self._consumer.earliest_offsets(self._tp))[self._tp])
-        except KafkaError as error:
-            raise Unavailable("kafka") from error
-
-    async def end(self) -> int:
-        try:
-            return int((await self._consumer.highwaters(self._tp))[self._tp])
-        except KafkaError as error:
-            raise Unavailable("kafka") from error
-
-    async def topic_id(self) -> str:
-        return await self._installation.topic_id(self._tp.topic)
-
-    def seek(self, offset: int) -> None:
-        self._consumer.request_seek(self._tp, offset)
-
-    def stored(self, offset: int) -> None:
-        self._consumer.stored(self._tp, offset)
