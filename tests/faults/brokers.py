@@ -83,6 +83,13 @@ class Broker(EmbeddedKafka):
             "min.insync.replicas": "2",
             "default.replication.factor": "3",
             "unclean.leader.election.enable": "false",
+            # Kafka's own patience, and more of it between the controllers: three brokers and twelve workers on two cores
+            # make each other wait, and must not be taken for dead because of that.
+            "broker.session.timeout.ms": "9000",
+            "broker.heartbeat.interval.ms": "2000",
+            "controller.quorum.fetch.timeout.ms": "6000",
+            "controller.quorum.election.timeout.ms": "2000",
+            "controller.quorum.request.timeout.ms": "6000",
         }
         super().__init__(folder, port=ports[node - 1], heap_mb=400, settings=settings)
 

@@ -17,7 +17,7 @@ def run(trial: Trial) -> Row:
     services = ThreeBrokers(trial.folder / "servers")
     with trial.cluster(services, replication=3) as cluster:
         cluster.start_all()
-        load = cluster.load(trial.seed, rate=400)
+        load = cluster.load(trial.seed, rate=250)
         time.sleep(trial.seconds(15, 8))
         leaders = []
         for _ in range(trial.times(5, 2)):
