@@ -83,7 +83,7 @@ class Broker(EmbeddedKafka):
             "min.insync.replicas": "2",
             "default.replication.factor": "3",
             "unclean.leader.election.enable": "false",
-            # Kafka's own patience, and more of it between the controllers: three brokers and twelve workers on two cores
+            # Kafka's own patience, and more of it between controllers: three brokers and twelve workers on two cores
             # make each other wait, and must not be taken for dead because of that.
             "broker.session.timeout.ms": "9000",
             "broker.heartbeat.interval.ms": "2000",
