@@ -97,6 +97,8 @@ def run_until_signal(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
 async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
     kafka, reach = client_config(settings), fail_point(settings.failpoint)
     async with _definitions(settings, stop) as feed:
+        if stop.is_set():
+            return
         stage = find_stage(name, feed.get())
         admin = KafkaAdmin(kafka, settings.topic_prefix)
         installation = Installation(
@@ -207,6 +209,7 @@ def identity_key(settings: Settings) -> bytes:
 
 @contextlib.asynccontextmanager
 async def _definitions(settings: Settings, stop: asyncio.Event) -> Any:
+    """The definitions' feed, ready, unless `stop` is set before it is."""
     feed = DefinitionsFeed(client_config(settings), settings.topic_prefix + CONFIG.name, load_actions())
     try:
         stopped = asyncio.create_task(stop.wait())
@@ -215,8 +218,7 @@ async def _definitions(settings: Settings, stop: asyncio.Event) -> Any:
         stopped.cancel()
         if feed.failed.done():
             feed.failed.result()
-        if not stop.is_set():
-            yield feed
+        yield feed
     finally:
         feed.stop()
 

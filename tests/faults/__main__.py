@@ -14,7 +14,7 @@ from tests.faults.attempt import attempt
 from tests.faults.row import Row
 
 EXPERIMENTS = (
-    *("W1", "W4", "W7", "N1", "N2", "N7", "B1", "B12", "P1", "P5", "P8", "T1", "D1", "D7"),
+    *("W1", "W4", "W7", "N1", "N2", "N7", "B1", "B12", "P1", "P5", "P8", "D1", "D7"),
     *("Q1", "Q2", "Q3", "Q4", "M1", "R1", "R3", "E1", "E4", "X1"),
 )
 QUICK = ("W1", "P1", "N2", "E1")
