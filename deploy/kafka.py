@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import (
@@ -27,6 +28,8 @@ from processors.runner.failures import Unavailable
 from schemas.topics import Topic
 
 TIMEOUT_S = 10
+#: How long one attempt to read a topic's id may take.
+TOPIC_ID_S = 2
 #: (topic without prefix, partition, offset)
 Place = tuple[str, int, int]
 #: A consumer that looks at single records: it fetches no more than it must.
@@ -72,11 +75,17 @@ class KafkaAdmin:
         return {name: len(topic.partitions) for name, topic in topics.items()}
 
     async def topic_id(self, name: str) -> str:
-        """The id that Kafka gave this topic when it was made; `name` with prefix. Raises Unavailable."""
-        future: Future[Any] = self._admin.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)[name]
+        """The id that Kafka gave this topic when it was made; `name` with prefix. Raises Unavailable.
+
+        librdkafka asks the broker that it knows as controller, and while that one is dead it waits for it at a core's
+        full load: so it may not wait long, and is then made to look who it is now.
+        """
+        future: Future[Any] = self._admin.describe_topics(TopicCollection([name]), request_timeout=TOPIC_ID_S)[name]
         try:
             return str((await asyncio.wrap_future(future)).topic_id)
         except KafkaException as error:
+            with suppress(KafkaException):
+                await asyncio.to_thread(self._admin.list_topics, name, timeout=TOPIC_ID_S)
             raise Unavailable("kafka") from error
 
     def end_offsets(self, topics: Collection[str]) -> dict[tuple[str, int], int]:
