@@ -147,7 +147,7 @@ class Identities(Table):
 
 
 class Profiles(Table):
-    async def lock_live(self, ids: Collection[str], exclusively: bool = False) -> dict[str, str]:
+    async def lock_live(self, ids: Collection[str]) -> dict[str, str]:
         return {id: self.memory.live(id) for id in ids}
 
 
@@ -207,6 +207,9 @@ class Runs(Table):
 class Traits(Table):
     async def load(self, profiles: Collection[str]) -> dict[str, ProfileState]:
         return {profile: self.memory.state(profile) for profile in profiles}
+
+    async def lock(self, profiles: Collection[str]) -> dict[str, ProfileState]:
+        return await self.load(profiles)
 
     async def store(self, states: Mapping[str, ProfileState]) -> None:
         for profile, state in states.items():

@@ -37,11 +37,11 @@ async def run_workflows(
     """
     if any(run.routed_revision > definitions.revision for run in runs):
         raise Unavailable("definitions behind")
-    live = await profiles.lock_live({run.profile for run in runs if run.profile}, exclusively=True)
+    live = await profiles.lock_live({run.profile for run in runs if run.profile})
     wanted: dict[Any, WorkflowRun] = {run.origin: run for run in runs if run.workflows}
     done = await finished.done(list(wanted)) if wanted else set()
     todo = {origin: run for origin, run in wanted.items() if origin not in done}
-    states = await traits.load({live[run.profile] for run in todo.values() if run.profile}) if todo else {}
+    states = await traits.lock({live[run.profile] for run in todo.values() if run.profile}) if todo else {}
     batch = _Batch(definitions, states)
     for run in runs:
         mine = msgspec.structs.replace(run, profile=run.profile and live[run.profile])

