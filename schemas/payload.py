@@ -81,7 +81,9 @@ class TrackerEvent(msgspec.Struct):
 _envelope = msgspec.json.Decoder(_Envelope).decode
 _sent_event = msgspec.json.Decoder(_SentEvent).decode
 _anything = msgspec.json.Decoder().decode
-_LONG_NUMBER = re.compile(rb"[0-9]{16}")
+#: Every digit as 0, E as e: then `in` finds runs of digits at a tenth of a regular expression's cost.
+_DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
+_LONG_NUMBER, _TINY_EXPONENT = b"0" * 16, b"e-0000"
 #: Numbers so small, or with so many digits behind the point, that PostgreSQL refuses what Python reads as 0.0.
 _TINY_NUMBER = re.compile(rb"[\[:,]\s*-?[0-9]+(?:\.[0-9]*)?[eE]-[0-9]{4,}")
 _LONG_FRACTION = re.compile(rb"[\[:,]\s*-?[0-9]+\.[0-9]{1000}")
@@ -250,21 +252,21 @@ def _parsed(raw: msgspec.Raw) -> tuple[Any, Reason | None]:
         if "out of range" in str(error):
             return None, Reason("number_out_of_range", "", "a number is too large to store")
         return None, Reason("invalid_unicode", "", "a string holds half of a surrogate pair")
-    if _TINY_NUMBER.search(data) or _LONG_FRACTION.search(data):
+    digits = data.translate(_DIGITS)
+    if (_TINY_EXPONENT in digits and _TINY_NUMBER.search(data)) or _LONG_FRACTION.search(data):
         return None, Reason("number_out_of_range", "", "a number has too many digits behind the point to store")
-    return value, _walk(value, 0) if _deserves_a_walk(data) else None
+    return value, _walk(value, 0) if _deserves_a_walk(data, digits) else None
 
 
-def _deserves_a_walk(data: bytes) -> bool:
+def _deserves_a_walk(data: bytes, digits: bytes) -> bool:
     """Cheap tests over the bytes, so that nearly no event is walked in Python. May say yes too often, never no."""
     return (
         data.count(b"{") + data.count(b"[") > MAX_DEPTH
         or data.count(b":") > MAX_KEYS
-        or b"\\u0000" in data
-        or _LONG_NUMBER.search(data) is not None
+        or _LONG_NUMBER in digits
         or _LONG_KEY.search(data) is not None
-        # An escaped quote ends a run of _LONG_KEY, so a long key could hide behind some.
-        or (b'\\"' in data and len(data) > MAX_KEY_BYTES)
+        # One byte is found fastest. An escaped quote ends a run of _LONG_KEY, so a long key could hide behind some.
+        or (b"\\" in data and (b"\\u0000" in data or (b'\\"' in data and len(data) > MAX_KEY_BYTES)))
     )
 
 

@@ -5,17 +5,16 @@ A missing field or a clash of types makes a condition false and is reported; it 
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import cel
 import msgspec
 
 from schemas.limits import MAX_COMPREHENSIONS, MAX_CONDITION_CHARS
+from workflows.needs import GAP, Needs, both, needs_of, part_of
 
-#: What may stand between two symbols: spaces and comments.
-_GAP = r"(?:\s|//[^\n]*\n)*"
-_COMPREHENSION = re.compile(rf"\.{_GAP}(?:all|exists|exists_one|existsOne|map|filter){_GAP}\(")
+_COMPREHENSION = re.compile(rf"\.{GAP}(?:all|exists|exists_one|existsOne|map|filter){GAP}\(")
 _PLAIN = frozenset({bool, int, str, type(None)})
 
 
@@ -24,7 +23,7 @@ class ConditionError(ValueError):
 
 
 class Condition:
-    """One compiled expression. `names` are the variables it needs."""
+    """One compiled expression. `needs` says what of its variables it looks at."""
 
     def __init__(self, source: str) -> None:
         """Raises ConditionError for what does not parse or could cost too much."""
@@ -37,6 +36,7 @@ class Condition:
         except ValueError as error:
             raise ConditionError(str(error).replace("\n", " ")) from error
         self.source = source
+        self.needs: Mapping[str, Needs] = needs_of(source, self._program.variables())
 
     def holds(self, context: "Context") -> bool:
         """Whether the expression is true. Anything else is false, an error too; errors are noted in the context."""
@@ -45,7 +45,7 @@ class Condition:
     def value(self, context: "Context") -> Any:
         """The expression's value as JSON would hold it, None where it has none."""
         try:
-            value = self._program.execute(context.compiled())
+            value = self._program.execute(context.compiled(self))
             return value if type(value) in _PLAIN else _plain(value)
         # CEL raises whatever its operands made it raise; all of them mean "no value here".
         except Exception as error:
@@ -60,28 +60,59 @@ def _plain(value: Any) -> Any:
     return msgspec.to_builtins(value, str_keys=True)
 
 
-class Context:
-    """The variables of an event's (or profile's) conditions. They are built when a first condition asks."""
+def share_needs(conditions: Iterable[Condition]) -> None:
+    """Tell conditions that will be evaluated over one context, so that it is made for all of them at once."""
+    together = list(conditions)
+    needs: dict[str, Needs] = {}
+    for condition in together:
+        for name, need in condition.needs.items():
+            needs[name] = both(needs[name], need) if name in needs else need
+    for condition in together:
+        condition.needs = needs
 
-    def __init__(self, build: Callable[[], Mapping[str, Any]]) -> None:
-        self._build = build
-        self._compiled: cel.Context | None = None
-        self._changed: dict[str, Callable[[], Any]] = {}
+
+class Context:
+    """The variables of an event's (or profile's) conditions: made and converted when one asks, as far as it does."""
+
+    def __init__(self, variables: Mapping[str, Callable[[], Any]]) -> None:
+        """`variables`: name to what makes the value."""
+        self._make = variables
+        self._made: dict[str, Any] = {}
+        self._compiled = cel.Context()
+        self._converted: dict[str, Needs] = {}
+        self._served: Mapping[str, Needs] | None = None
+        self._stale: set[str] = set()
         #: Conditions that had no value, and the class of the error.
         self.errors: list[tuple[str, str]] = []
 
-    def compiled(self) -> cel.Context:
-        if self._compiled is None:
-            self._compiled = cel.Context(variables=dict(self._build()))
-        elif self._changed:
-            for name, make in self._changed.items():
-                self._compiled.add_variable(name, make())
-        self._changed.clear()
+    def compiled(self, condition: Condition) -> cel.Context:
+        """The context, with what this condition needs."""
+        for name in self._stale:
+            self._convert(name, self._converted[name])
+        self._stale.clear()
+        if condition.needs is not self._served:
+            for name, needs in condition.needs.items():
+                if name in self._make:
+                    self._convert_more(name, needs)
+            self._served = condition.needs
         return self._compiled
 
-    def change(self, name: str, make: Callable[[], Any]) -> None:
-        """Conditions that come now see this variable anew; the others stay as they were built."""
-        self._changed[name] = make
+    def _convert_more(self, name: str, needs: Needs) -> None:
+        if name not in self._converted:
+            self._convert(name, needs)
+        elif (all_needs := both(self._converted[name], needs)) != self._converted[name]:
+            self._convert(name, all_needs)
+
+    def _convert(self, name: str, needs: Needs) -> None:
+        if name not in self._made:
+            self._made[name] = self._make[name]()
+        self._compiled.add_variable(name, part_of(self._made[name], needs))
+        self._converted[name] = needs
+
+    def changed(self, name: str) -> None:
+        """Conditions that come now see this variable anew; the others stay as they were made."""
+        if self._made.pop(name, None) is not None:
+            self._stale.add(name)
 
     def note(self, source: str, error: str) -> None:
         self.errors.append((source, error))

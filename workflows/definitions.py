@@ -18,7 +18,7 @@ from schemas.definitions import (
 )
 from schemas.failures import Reason
 from workflows.actions.action import Registry
-from workflows.conditions import Condition, ConditionError
+from workflows.conditions import Condition, ConditionError, share_needs
 from workflows.deliveries import CompiledDestination
 from workflows.graph import Graph, GraphError
 from workflows.segments import CompiledSegment
@@ -101,6 +101,17 @@ class Definitions:
                 self._add(definition, actions)
             except (ConditionError, GraphError) as error:
                 raise DefinitionError(f"{definition.key}: {error}") from error
+        self._share_needs()
+
+    def _share_needs(self) -> None:
+        """Those that are evaluated one after another over one event or profile; a workflow's, its graph has told."""
+        groups: list[Iterable[Condition | None]] = [
+            *([rule.condition for rule in rules] for rules in self.rules.values()),
+            [segment.condition for segment in self.segments],
+            [one for to in self.compiled_destinations for one in (to.condition, *to.mapping.values())],
+        ]
+        for group in groups:
+            share_needs(condition for condition in group if condition is not None)
 
     def _add(self, definition: AnyDefinition, actions: Registry) -> None:
         match definition:

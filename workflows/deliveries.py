@@ -12,6 +12,9 @@ from schemas.profiles import Delivery, ProfileChange
 from workflows.conditions import Condition, Context
 from workflows.segments import profile_variables
 
+#: What conditions see of a change, beside the survivor of a merge.
+_OF_CHANGE = ("version", "changed", "entered", "left", "absorbed")
+
 
 class CompiledDestination:
     """A destination with its condition and mapping compiled. Raises ConditionError."""
@@ -26,7 +29,16 @@ class CompiledDestination:
 def owed(change: ProfileChange, destinations: Iterable[CompiledDestination]) -> list[Delivery]:
     """The deliveries for one change: where the condition holds, and wherever workflows sent something."""
     plain = msgspec.to_builtins(change, builtin_types=(Decimal,))
-    context = Context(lambda: _variables(change, plain))
+    context = Context(
+        {
+            "profile": lambda: profile_variables(
+                change.profile, change.traits, change.totals, change.counters, change.segments
+            ),
+            "change": lambda: (
+                {name: getattr(change, name) for name in _OF_CHANGE} | {"merged_into": change.merged_into or ""}
+            ),
+        }
+    )
     found = []
     for destination in destinations:
         if not destination.enabled:
@@ -63,17 +75,3 @@ def _body(destination: CompiledDestination, context: Context, plain: dict[str, A
     if not destination.mapping:
         return {name: value for name, value in plain.items() if name != "sends"}
     return {name: expression.value(context) for name, expression in destination.mapping.items()}
-
-
-def _variables(change: ProfileChange, plain: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "profile": profile_variables(change.profile, change.traits, change.totals, change.counters, change.segments),
-        "change": {
-            "version": change.version,
-            "changed": change.changed,
-            "entered": change.entered,
-            "left": change.left,
-            "absorbed": change.absorbed,
-            "merged_into": change.merged_into or "",
-        },
-    }

@@ -1,12 +1,13 @@
 """A workflow's graph, checked and put in order when its definition is loaded. Errors point at the node."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from schemas.definitions import Workflow
 from workflows.actions.action import Action
+from workflows.conditions import Condition, share_needs
 
 
 class GraphError(ValueError):
@@ -31,6 +32,20 @@ class Graph:
         led_to = {to for targets in followers.values() for to in targets}
         self.first = frozenset(steps.keys() - led_to)
         self.steps = tuple(steps[name] for name in _ordered(followers))
+        share_needs(condition for step in self.steps for condition in _conditions_in(vars(step.config)))
+
+
+def _conditions_in(value: Any) -> Iterator[Condition]:
+    """The conditions in an action's settings, wherever they stand."""
+    if isinstance(value, Condition):
+        yield value
+    elif isinstance(value, BaseModel):
+        yield from _conditions_in(vars(value))
+    elif isinstance(value, Mapping):
+        yield from _conditions_in(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _conditions_in(item)
 
 
 def _step(name: str, workflow: Workflow, actions: Mapping[str, Action[Any]]) -> Step:

@@ -1,7 +1,5 @@
 """Which workflows an event gets."""
 
-from typing import Any
-
 import msgspec
 
 from schemas.events import AcceptedEvent
@@ -15,7 +13,12 @@ def choose_workflows(event: AcceptedEvent, definitions: Definitions) -> tuple[li
     rules = definitions.rules.get(event.type)
     if not rules:
         return [], []
-    context = Context(lambda: _variables(event))
+    context = Context(
+        {
+            "event": lambda: event_variables(event, msgspec.json.decode(event.properties)),
+            "profile": lambda: {"id": event.profile or "", "counters": event.counters},
+        }
+    )
     chosen: dict[str, None] = {}
     for rule in rules:
         if rule.source not in (None, event.source):
@@ -23,10 +26,3 @@ def choose_workflows(event: AcceptedEvent, definitions: Definitions) -> tuple[li
         if rule.condition is None or rule.condition.holds(context):
             chosen.update(dict.fromkeys(rule.workflows))
     return list(chosen), context.errors
-
-
-def _variables(event: AcceptedEvent) -> dict[str, Any]:
-    return {
-        "event": event_variables(event, msgspec.json.decode(event.properties)),
-        "profile": {"id": event.profile or "", "counters": event.counters},
-    }

@@ -81,7 +81,7 @@ def _evaluate(
     change.traits, change.totals, change.counters = state.values(), dict[str, Decimal](state.totals), counts
     earlier = set(said.segments)
     context = Context(
-        lambda: {"profile": profile_variables(change.profile, change.traits, change.totals, counts, earlier)}
+        {"profile": lambda: profile_variables(change.profile, change.traits, change.totals, counts, earlier)}
     )
     after = memberships(definitions.segments, before, context)
     now = {key for key, _ in after}

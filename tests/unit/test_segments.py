@@ -12,7 +12,7 @@ RULE, WORKFLOW = ("s", "rule"), ("s", "workflow")
 
 def after(condition: str | None, before: set, known: bool = True) -> set:
     segments = [CompiledSegment("s", Condition(condition) if condition else None)] if known else []
-    return set(memberships(segments, frozenset(before), Context(dict)))
+    return set(memberships(segments, frozenset(before), Context({})))
 
 
 @pytest.mark.parametrize("condition", ["true", "false", "profile.missing > 1", None])
@@ -36,7 +36,7 @@ def test_segments_are_evaluated_each_by_its_own_condition():
     ]
     for views, revenue, city in itertools.product((10, 11), (499.99, 500), ("Oslo", "Rome")):
         variables = profile_variables("p", {"city": city}, {"revenue": revenue}, {"page-view": views})
-        context = Context(lambda variables=variables: {"profile": variables})
+        context = Context({"profile": lambda variables=variables: variables})
         found = memberships(segments, frozenset(), context)
         expected = {"frequent": views > 10, "big": revenue >= 500, "northern": city == "Oslo"}
         assert found == {(key, "rule") for key, member in expected.items() if member}
@@ -44,6 +44,6 @@ def test_segments_are_evaluated_each_by_its_own_condition():
 
 def test_a_condition_that_has_no_value_puts_nobody_in():
     segment = CompiledSegment("s", Condition('profile.counters["order"] > 10'))
-    context = Context(lambda: {"profile": profile_variables("p", {}, {}, {})})
+    context = Context({"profile": lambda: profile_variables("p", {}, {}, {})})
     assert memberships([segment], frozenset({RULE}), context) == frozenset()
     assert len(context.errors) == 1

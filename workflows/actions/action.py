@@ -44,7 +44,9 @@ class Run:
         self.event, self.profile = event, profile
         self.at = microseconds(event.occurred_at)
         self._properties: dict[str, Any] | None = None
-        self.context = Context(self._variables)
+        self.context = Context(
+            {"event": lambda: event_variables(self.event, self.properties), "profile": self._profile_variables}
+        )
 
     @property
     def properties(self) -> dict[str, Any]:
@@ -55,10 +57,7 @@ class Run:
 
     def profile_changed(self) -> None:
         """Conditions that come now must see the profile as it is now."""
-        self.context.change("profile", self._profile_variables)
-
-    def _variables(self) -> Mapping[str, Any]:
-        return {"event": event_variables(self.event, self.properties), "profile": self._profile_variables()}
+        self.context.changed("profile")
 
     def _profile_variables(self) -> dict[str, Any]:
         return profile_variables(
