@@ -195,8 +195,8 @@ class Counters(Table):
 
 
 class Runs(Table):
-    async def done(self, origins: Collection[Origin]) -> set[Origin]:
-        return {origin for origin in origins if origin in self.memory.runs}
+    async def due(self, origins: Collection[Origin]) -> set[Origin]:
+        return {origin for origin in origins if origin in self.memory.origins and origin not in self.memory.runs}
 
     async def store(self, runs: Collection[tuple[WorkflowRun, dict[str, Any]]]) -> None:
         for run, outcome in runs:

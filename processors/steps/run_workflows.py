@@ -39,8 +39,8 @@ async def run_workflows(
         raise Unavailable("definitions behind")
     live = await profiles.lock_live({run.profile for run in runs if run.profile})
     wanted: dict[Any, WorkflowRun] = {run.origin: run for run in runs if run.workflows}
-    done = await finished.done(list(wanted)) if wanted else set()
-    todo = {origin: run for origin, run in wanted.items() if origin not in done}
+    due = await finished.due(list(wanted)) if wanted else set()
+    todo = {origin: run for origin, run in wanted.items() if origin in due}
     states = await traits.lock({live[run.profile] for run in todo.values() if run.profile}) if todo else {}
     batch = _Batch(definitions, states)
     for run in runs:

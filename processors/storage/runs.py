@@ -23,12 +23,16 @@ class Runs:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def done(self, origins: Collection[Origin]) -> set[Origin]:
-        """Those of the origins whose workflows have run."""
+    async def due(self, origins: Collection[Origin]) -> set[Origin]:
+        """Those of the origins whose events are recorded and whose workflows have not run.
+
+        One that is not recorded was put out by persist before the database went back. persist has it before it again,
+        and what it makes of it now may be another: the duplicate of what was its duplicate then.
+        """
         cursor = await self._connection.execute(
-            "select origin_partition, origin_offset, origin_ordinal from workflow_runs "
-            "join jsonb_to_recordset(%s::jsonb) as k(p int, o bigint, n int) "
-            "on origin_partition = p and origin_offset = o and origin_ordinal = n",
+            "select p, o, n from jsonb_to_recordset(%s::jsonb) as k(p int, o bigint, n int) where exists (select "
+            "from events where origin_partition = p and origin_offset = o and origin_ordinal = n) and not exists "
+            "(select from workflow_runs where origin_partition = p and origin_offset = o and origin_ordinal = n)",
             (as_json([{"p": o.partition, "o": o.offset, "n": o.ordinal} for o in origins]),),
         )
         return {Origin(*origin) for origin in await cursor.fetchall()}

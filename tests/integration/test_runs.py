@@ -1,0 +1,36 @@
+"""Which events' workflows are due, on a real PostgreSQL."""
+
+from datetime import UTC, datetime
+
+import msgspec
+import psycopg
+
+from processors.storage.database import connector
+from processors.storage.events import Events
+from processors.storage.migrate import migrate
+from processors.storage.runs import Runs
+from schemas.events import IdentifiedEvent, WorkflowRun
+from schemas.origin import Origin
+from tests.kit.services import Services
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def event(offset: int, id: str) -> IdentifiedEvent:
+    return IdentifiedEvent(
+        origin=Origin(0, offset, 0), id=id, fingerprint="aa", source="shop", type="a", occurred_at=NOW, received_at=NOW
+    )
+
+
+async def test_workflows_are_due_once_and_only_for_what_is_recorded_under_this_origin(services: Services) -> None:
+    """Sent twice, one of the two was recorded; after the database went back, the other. What persist had put out for
+    the first is still in the topic, and must not run beside what it puts out for the second."""
+    url = services.new_database()
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        await migrate(connection)
+    async with await connector(url, "test")() as connection:
+        await Events(connection).record([event(541, "one"), event(540, "one"), event(7, "two")])
+        runs, ran = Runs(connection), event(7, "two")
+        await runs.store([(WorkflowRun(**msgspec.structs.asdict(ran), workflows=["w"]), {})])
+        origins = [Origin(0, offset, 0) for offset in (540, 541, 7, 99)]
+        assert await runs.due(origins) == {Origin(0, 541, 0)}
