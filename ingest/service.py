@@ -33,11 +33,6 @@ class Checked(msgspec.Struct):
     key: str
     profile_client_made: bool
 
-    @property
-    def acceptable(self) -> bool:
-        """Whether at least one event is. If none is, the payload is written all the same: validate files it."""
-        return any(not reasons for reasons in self.reasons)
-
 
 def check(body: bytes, definitions: Definitions) -> Checked:
     """Read and check a payload. Raises Refused for one that cannot be read, or whose source may not send here."""

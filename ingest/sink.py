@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -43,6 +44,9 @@ class Sink:
             }
         )
         self._done: list[tuple[asyncio.Future[Place], KafkaError | None, int, int]] = []
+        #: Who waits, and until when: one look now and then, instead of a timer for each.
+        self._waiting: deque[tuple[float, asyncio.Future[Place]]] = deque()
+        self._loop.call_later(1, self._give_up)
         self._lock = threading.Lock()
         self._closing = False
         threading.Thread(target=self._poll, name="delivery-reports", daemon=True).start()
@@ -60,10 +64,18 @@ class Sink:
         except (BufferError, KafkaException) as error:
             raise SinkUnavailable from error
         self._reach("after-door-produce")
-        try:
-            return await asyncio.wait_for(future, DEADLINE_S + 1)
-        except TimeoutError as error:
-            raise SinkUnavailable from error
+        self._waiting.append((self._loop.time() + DEADLINE_S, future))
+        return await future
+
+    def _give_up(self) -> None:
+        """librdkafka reports in time; should it not, nobody waits for ever."""
+        now = self._loop.time()
+        while self._waiting and (self._waiting[0][0] <= now or self._waiting[0][1].done()):
+            _, future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(SinkUnavailable())
+        if not self._closing:
+            self._loop.call_later(1, self._give_up)
 
     def _report(self, future: "asyncio.Future[Place]", error: KafkaError | None, message: Any) -> None:
         """On librdkafka's thread: reports are handed over in bundles, one wake-up of the loop for many."""

@@ -31,7 +31,7 @@ class Undecodable(ValueError):
         self.reason, self.exception = reason, exception
 
 
-class Message(msgspec.Struct, frozen=True, array_like=True):
+class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One record to write: the topic's logical name, key, value and headers."""
 
     topic: str

@@ -9,7 +9,7 @@ from schemas.origin import Origin
 EMPTY_OBJECT = msgspec.Raw(b"{}")
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """What the runner hands a codec: one Kafka record, whoever read it. `timestamp` is in milliseconds."""
 
     topic: str
@@ -21,7 +21,7 @@ class Record(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
-class TrackedPayload(msgspec.Struct, frozen=True):
+class TrackedPayload(msgspec.Struct, frozen=True, gc=False):
     """One tracker payload as it was received, byte for byte, and where it lies in `tracks`."""
 
     partition: int
@@ -40,7 +40,7 @@ class TrackedPayload(msgspec.Struct, frozen=True):
     quiet: bool = False
 
 
-class ValidEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
+class ValidEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One event: its source known and enabled, its name normalised, its properties as its event type demands."""
 
     origin: Origin
@@ -89,7 +89,7 @@ class WorkflowRun(AcceptedEvent, kw_only=True, omit_defaults=True):
     routed_revision: int = 0
 
 
-class EmittedEvent(msgspec.Struct, kw_only=True):
+class EmittedEvent(msgspec.Struct, kw_only=True, gc=False):
     """An event that a workflow makes: it goes to `tracks` as a payload of its own, like any client's."""
 
     key: str

@@ -10,7 +10,7 @@ from schemas.origin import Origin
 RUNNER_REASONS = frozenset({"bug", "output_too_large", "refused_by_postgresql"})
 
 
-class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
+class Reason(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Why an event was rejected. `path` is a JSON pointer into the event; `message` never repeats its values."""
 
     code: str
@@ -18,7 +18,7 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str = ""
 
 
-class RejectedEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
+class RejectedEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """An event that parsed and is wrong, with everything needed to repair and send it again."""
 
     origin: Origin
@@ -37,7 +37,7 @@ class RejectedEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
     quiet: bool = False
 
 
-class DeadLetter(msgspec.Struct, kw_only=True):
+class DeadLetter(msgspec.Struct, kw_only=True, gc=False):
     """Bytes that could not be processed: unchanged, with where they lay and why (these travel as headers)."""
 
     key: bytes | None

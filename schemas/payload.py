@@ -33,7 +33,7 @@ class PayloadError(ValueError):
         self.code = code
 
 
-class _Envelope(msgspec.Struct):
+class _Envelope(msgspec.Struct, gc=False):
     source: Any = None
     session: Any = None
     profile: Any = None
@@ -42,7 +42,7 @@ class _Envelope(msgspec.Struct):
     options: Any = None
 
 
-class _SentEvent(msgspec.Struct):
+class _SentEvent(msgspec.Struct, gc=False):
     type: Any = None
     id: Any = None
     timestamp: Any = None
@@ -52,7 +52,7 @@ class _SentEvent(msgspec.Struct):
     options: Any = None
 
 
-class TrackerPayload(msgspec.Struct):
+class TrackerPayload(msgspec.Struct, gc=False):
     """A payload whose outer parts could be read. `events` are untouched JSON; read each with `read_event`."""
 
     source: str | None
@@ -65,7 +65,7 @@ class TrackerPayload(msgspec.Struct):
     reasons: list[Reason]
 
 
-class TrackerEvent(msgspec.Struct):
+class TrackerEvent(msgspec.Struct, gc=False):
     """One event as sent. Where `reasons` is not empty the other fields hold what could be read."""
 
     id: str | None

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 
-class MergeJob(msgspec.Struct, kw_only=True, omit_defaults=True):
+class MergeJob(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """These profiles are one person, and why. `profiles` starts with the one believed to survive."""
 
     profiles: list[str]
@@ -23,7 +23,7 @@ class MergeJob(msgspec.Struct, kw_only=True, omit_defaults=True):
     quiet: bool = False
 
 
-class Send(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Send(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One "send to destination" of a workflow run. `id` is the same however often it is repeated."""
 
     id: str
@@ -34,7 +34,7 @@ class Send(msgspec.Struct, kw_only=True, omit_defaults=True):
     revision: int = 0
 
 
-class SegmentationJob(msgspec.Struct, kw_only=True, omit_defaults=True):
+class SegmentationJob(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """A profile whose state changed: what, and by what."""
 
     profile: str
@@ -47,7 +47,7 @@ class SegmentationJob(msgspec.Struct, kw_only=True, omit_defaults=True):
     quiet: bool = False
 
 
-class ProfileChange(msgspec.Struct, kw_only=True, omit_defaults=True):
+class ProfileChange(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """A profile after a change. Versions of one profile only ever grow; keep the highest you have seen."""
 
     profile: str
@@ -70,7 +70,7 @@ class ProfileChange(msgspec.Struct, kw_only=True, omit_defaults=True):
     quiet: bool = False
 
 
-class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """What one destination is owed. `id` is the idempotency key: stable across retries and repeats."""
 
     id: str

@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import re
 from typing import Any
-from uuid import UUID
 
 from schemas.limits import MAX_IDENTIFIER_CHARS
 
@@ -59,11 +58,11 @@ class ProfileIds:
     def mint(self, *what: str) -> str:
         """The id for this source and session (or source and event), always the same one."""
         name = hashlib.blake2b("\x1f".join(what).encode(), key=self._key, digest_size=12).hexdigest()
-        return str(UUID(name + self._mac(name)))
+        return _dashed(name + self._mac(name))
 
     def is_ours(self, profile_id: str) -> bool:
         """Whether this installation minted the id."""
-        digits = profile_id.replace("-", "").lower()
+        digits = _digits(profile_id)
         return len(digits) == 32 and hmac.compare_digest(digits[24:].encode(), self._mac(digits[:24]).encode())
 
     def _mac(self, name: str) -> str:
@@ -72,12 +71,21 @@ class ProfileIds:
     def resolve(self, source: str, session: str | None, sent: str | None, event: str, client_made: bool) -> str:
         """The id to use: the sent one if ours, the one it maps to if clients may make them, else a minted one."""
         if sent is not None and self.is_ours(sent):
-            return str(UUID(sent))
+            return _dashed(_digits(sent))
         if sent is not None and client_made and identifier_value(sent, "trim"):
             return self.mint("client", sent)
         if session is not None:
             return self.mint("session", source, session)
         return self.mint("event", source, event)
+
+
+def _digits(profile_id: str) -> str:
+    return profile_id.replace("-", "").lower()
+
+
+def _dashed(digits: str) -> str:
+    """As UUIDs are written; `str(UUID(...))` costs five times as much."""
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def value_at(properties: Any, path: str) -> Any:

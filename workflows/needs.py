@@ -5,7 +5,7 @@ understood counts as the whole variable.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 #: Part by part what is needed of a value that is a map; None: all of it, whatever it is.
@@ -43,6 +43,6 @@ def both(one: Needs, other: Needs) -> Needs:
 
 def part_of(value: Any, needs: Needs) -> Any:
     """As much of the value as is needed."""
-    if needs is None or not isinstance(value, Mapping):
+    if needs is None or not isinstance(value, dict):
         return value
     return {name: part_of(value[name], need) for name, need in needs.items() if name in value}

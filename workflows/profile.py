@@ -17,7 +17,7 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 _EXACT = Context(prec=2000)
 
 
-class Trait(msgspec.Struct, array_like=True):
+class Trait(msgspec.Struct, array_like=True, gc=False):
     """A trait's value, when what caused it happened (microseconds since 1970), and the id of the event that did."""
 
     value: Any
@@ -30,7 +30,7 @@ class Trait(msgspec.Struct, array_like=True):
         return self.at, self.by
 
 
-class ProfileState(msgspec.Struct):
+class ProfileState(msgspec.Struct, gc=False):
     """What workflows know and change of one profile."""
 
     traits: dict[str, Trait] = {}

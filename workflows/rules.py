@@ -15,7 +15,7 @@ def choose_workflows(event: AcceptedEvent, definitions: Definitions) -> tuple[li
         return [], []
     context = Context(
         {
-            "event": lambda: event_variables(event, msgspec.json.decode(event.properties)),
+            "event": lambda: event_variables(event, lambda: msgspec.json.decode(event.properties)),
             "profile": lambda: {"id": event.profile or "", "counters": event.counters},
         }
     )

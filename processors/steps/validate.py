@@ -45,11 +45,11 @@ async def validate(
         try:
             payload = read_payload(_body(tracked))
         except PayloadError as error:
-            accepted.update(_accepted(replay, "", 1))
+            _count(accepted, replay, "", 1)
             out.append(_dead_letter(tracked, replay, error.code))
             continue
         events = _Payload(tracked, replay, payload, definitions, profile_ids).events()
-        accepted.update(_accepted(replay, payload.source or "", len(events)))
+        _count(accepted, replay, payload.source or "", len(events))
         out.extend(events)
     await counts.accept(partition, {source: number for source, number in accepted.items() if number})
     return out
@@ -88,15 +88,13 @@ def _as_it_was(tracked: TrackedPayload, replay: Replay) -> TrackedPayload:
     )
 
 
-def _accepted(replay: Replay | None, source: str, events: int) -> Counter[str]:
-    """What to add to the count of accepted events: each counts once, for the source that it is in now."""
-    if replay is None or replay.counted is None:
-        return Counter({source: events})
-    if replay.origin.ordinal < 0 and replay.kind == "archive":
-        return Counter()
-    found = Counter({source: events})
-    found.subtract({replay.counted: 1})
-    return found
+def _count(accepted: Counter[str], replay: Replay | None, source: str, events: int) -> None:
+    """Add to the count of accepted events: each counts once, for the source that it is in now."""
+    if replay is not None and replay.counted is not None:
+        if replay.origin.ordinal < 0 and replay.kind == "archive":
+            return
+        accepted[replay.counted] -= 1
+    accepted[source] += events
 
 
 def _body(tracked: TrackedPayload) -> bytes:
@@ -141,6 +139,8 @@ class _Payload:
         self._source = definitions.sources.get(payload.source or "") or Source(id="unknown", enabled=False)
         # The payload's bridge is not checked for what workflows emit: their source let the first event in.
         bridge = None if tracked.bridge == "workflow" else tracked.bridge
+        #: The same for all events of a session.
+        self._profile = self._profile_of("") if payload.session is not None else None
         self._reasons = payload.reasons + source_reasons(payload.source, definitions, bridge)
         if tracked.hops > MAX_HOPS:
             self._reasons.append(Reason("loop_detected", "", f"emitted by workflows {tracked.hops} times in a row"))
@@ -168,9 +168,7 @@ class _Payload:
             source=self._source.id,
             type=event.type,
             session=payload.session,
-            profile=self._profile_ids.resolve(
-                self._source.id, payload.session, payload.profile, id, self._source.client_profile_ids
-            ),
+            profile=self._profile or self._profile_of(id),
             occurred_at=received_at if ahead else occurred_at,
             received_at=received_at,
             properties=event.properties,
@@ -182,6 +180,10 @@ class _Payload:
             quiet=self._tracked.quiet,
             attempt=self._attempt,
         )
+
+    def _profile_of(self, event: str) -> str:
+        payload, source = self._payload, self._source
+        return self._profile_ids.resolve(source.id, payload.session, payload.profile, event, source.client_profile_ids)
 
     def _may_save(self, event: TrackerEvent) -> bool:
         return event.save and self._payload.save_events and not self._source.ephemeral

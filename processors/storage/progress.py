@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+import cramjam
 import msgspec
 
 from processors.storage.database import Connection
@@ -10,6 +11,9 @@ from schemas.codecs import Message
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Message]).decode
+#: An outbox of so many bytes is compressed. PostgreSQL pays more for storing a kilobyte than we for compressing it.
+_COMPRESSED_FROM = 2000
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 class LaneKey(msgspec.Struct, frozen=True):
@@ -34,7 +38,10 @@ class ProgressRow(msgspec.Struct):
 
     def outbox(self) -> list[Message]:
         """The outputs of the batch that ended at `next_offset`."""
-        return _decode(self.stored_outbox) if self.stored_outbox else []
+        stored = self.stored_outbox or b""
+        if stored.startswith(_ZSTD_MAGIC):  # no list begins like this in msgpack
+            stored = bytes(cramjam.zstd.decompress(stored))
+        return _decode(stored) if stored else []
 
 
 class Progress:
@@ -75,12 +82,19 @@ class Progress:
             "where stage = %s and topic = %s and partition = %s",
             (
                 next_offset,
-                _encode(list(outbox)) if outbox else None,
+                _stored(outbox),
                 self._key.stage,
                 self._key.topic,
                 self._key.partition,
             ),
         )
+
+
+def _stored(outbox: Sequence[Message]) -> bytes | None:
+    if not outbox:
+        return None
+    whole = _encode(outbox)
+    return bytes(cramjam.zstd.compress(whole, 1)) if len(whole) >= _COMPRESSED_FROM else whole
 
 
 async def stored_positions(connection: Connection, stage: str, topics: Iterable[str]) -> Mapping[tuple[str, int], int]:

@@ -1,8 +1,9 @@
 """What an action is. This and `workflows.actions.testing` are all that a user's own package needs to import."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import msgspec
@@ -43,26 +44,31 @@ class Run:
     def __init__(self, event: AcceptedEvent, profile: ProfileState) -> None:
         self.event, self.profile = event, profile
         self.at = microseconds(event.occurred_at)
-        self._properties: dict[str, Any] | None = None
+        self._properties = cache(partial(_properties, event))
+        # Nothing in here refers to this object: what a run leaves behind is gone with it, without a garbage collection.
         self.context = Context(
-            {"event": lambda: event_variables(self.event, self.properties), "profile": self._profile_variables}
+            {
+                "event": partial(event_variables, event, self._properties),
+                "profile": partial(_profile_variables, event, profile),
+            }
         )
 
     @property
     def properties(self) -> dict[str, Any]:
         """The event's properties, parsed when first asked for."""
-        if self._properties is None:
-            self._properties = msgspec.json.decode(self.event.properties)
-        return self._properties or {}
+        return self._properties()
 
     def profile_changed(self) -> None:
         """Conditions that come now must see the profile as it is now."""
         self.context.changed("profile")
 
-    def _profile_variables(self) -> dict[str, Any]:
-        return profile_variables(
-            self.event.profile or "", self.profile.values(), self.profile.totals, self.event.counters
-        )
+
+def _properties(event: AcceptedEvent) -> dict[str, Any]:
+    return msgspec.json.decode(event.properties) or {}
+
+
+def _profile_variables(event: AcceptedEvent, profile: ProfileState) -> dict[str, Any]:
+    return profile_variables(event.profile or "", profile.values(), profile.totals, event.counters)
 
 
 class Outcome(msgspec.Struct):
@@ -87,7 +93,7 @@ class Action(ABC, Generic[C]):
         """Decide. May raise: the node then leaves by its port `error`."""
 
 
-def event_variables(event: AcceptedEvent, properties: Mapping[str, Any]) -> dict[str, Any]:
+def event_variables(event: AcceptedEvent, properties: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
     """The variable `event` of conditions: id, type, source, session, time, properties, context."""
     return {
         "id": event.id,
@@ -95,7 +101,7 @@ def event_variables(event: AcceptedEvent, properties: Mapping[str, Any]) -> dict
         "source": event.source,
         "session": event.session or "",
         "time": event.occurred_at,
-        "properties": properties,
+        "properties": properties(),
         "context": msgspec.json.decode(event.context),
     }
 
