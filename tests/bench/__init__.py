@@ -1,0 +1,1 @@
+"""`make bench`: how fast, and what an event costs; real parts only."""

@@ -1,0 +1,184 @@
+"""What is measured, a function each: sets up what it needs, warms up, runs, and returns medians with their spread."""
+
+import shutil
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from deploy.demo_run import SHOP
+from tests.bench.definitions import WEB
+from tests.bench.door import run_door
+from tests.bench.end_to_end import Pipeline, hold, latency
+from tests.bench.feeds import Purchases
+from tests.bench.rig import Rig, Servers
+from tests.bench.scaling import add_profiles, cost_an_event
+from tests.bench.stages import StageFigure, run_stages
+from tests.bench.stock import compare
+from tests.bench.web import Web
+
+AnyRig = TypeVar("AnyRig", bound=Rig)
+Figures = dict[str, Any]
+
+
+class Plan(NamedTuple):
+    """How long and how often."""
+
+    runs: int
+    door_s: float
+    connections: Sequence[int]
+    stage_events: int
+    hold_s: float
+    latency_s: float
+    stock_events: int
+    scaling_events: int
+    many_profiles: int
+
+
+FULL = Plan(3, 10, (16, 64, 256), 150_000, 60, 30, 60_000, 60_000, 1_000_000)
+QUICK = Plan(1, 3, (64, 256), 20_000, 12, 6, 8_000, 0, 0)
+
+
+class Bench:
+    """The servers, and installations on them one after another."""
+
+    def __init__(self, servers: Servers, plan: Plan, folder: Path, tell: Callable[[str], None]) -> None:
+        self._servers, self.plan, self._folder, self._tell = servers, plan, folder, tell
+        self._seed = 0
+
+    def seed(self) -> int:
+        self._seed += 1
+        return self._seed
+
+    @contextmanager
+    def rig(self, kind: type[AnyRig], definitions: str = WEB, **settings: Any) -> Iterator[AnyRig]:
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        rig = kind(self._servers, folder, definitions, **settings)
+        try:
+            yield rig
+        finally:
+            rig.close()
+            shutil.rmtree(folder)
+
+    def door(self) -> Figures:
+        """Requests/s with one event each, and events/s in batches of 100."""
+        found: Figures = {"requests_per_s": {}, "p50_ms": {}, "p99_ms": {}, "door_us": {}}
+        with self.rig(Rig) as rig:
+            rig.start_door()
+            run_door(rig, self.plan.connections[-1], 1, 2, self.seed())  # warms up
+            for connections in self.plan.connections:
+                self._tell(f"door: one event a request, {connections} connections")
+                runs = [run_door(rig, connections, 1, self.plan.door_s, self.seed()) for _ in range(self.plan.runs)]
+                for name in found:
+                    found[name][str(connections)] = middle([getattr(run, name) for run in runs])
+            self._tell("door: batches of 100")
+            runs = [run_door(rig, 16, 100, self.plan.door_s, self.seed()) for _ in range(self.plan.runs)]
+            found["batch_events_per_s"] = middle([run.events_per_s for run in runs])
+            found["batch_p99_ms"] = middle([run.p99_ms for run in runs])
+            found["refused"] = sum(run.refused for run in runs)
+        return found
+
+    def stages(self) -> Figures:
+        """Every stage alone, from a full topic."""
+        runs: dict[str, list[StageFigure]] = {}
+        for number in range(self.plan.runs):
+            self._tell(f"stages: run {number + 1} of {self.plan.runs}, {self.plan.stage_events:,} events")
+            with self.rig(Rig) as rig:
+                for stage, figure in run_stages(rig, self.plan.stage_events, self.seed()).items():
+                    runs.setdefault(stage, []).append(figure)
+        return {
+            stage: {
+                "records": figures[0].records,
+                **{name: middle([getattr(figure, name) for figure in figures]) for name in _STAGE},
+            }
+            for stage, figures in runs.items()
+        }
+
+    def end_to_end(self) -> Figures:
+        """The highest rate that is held, and latencies at half of it and at 100 events/s."""
+        with self.rig(Pipeline) as rig:
+            rig.start_all()
+            runs = []
+            for number in range(self.plan.runs):
+                self._tell(f"end to end: highest rate, run {number + 1} of {self.plan.runs}")
+                feed = partial(Web, self.seed(), 10)
+                runs.append(hold(rig, feed, self.plan.hold_s, min(10.0, self.plan.hold_s)))
+                self._tell(f"  {runs[-1].events_per_s:,.0f} events/s")
+            rate = statistics.median(run.events_per_s for run in runs)
+            self._tell("end to end: latencies")
+            half = latency(rig, rate / 2, self.plan.latency_s, self.seed())
+            slow = latency(rig, 100, self.plan.latency_s, self.seed())
+        with self.rig(Pipeline, (SHOP / "shop.yaml").read_text()) as rig:
+            self._tell("end to end: the purchases of CDNOW")
+            rig.start_all()
+            cdnow = hold(rig, Purchases, self.plan.hold_s / 2, 5.0)
+        names = runs[0].cpu_us
+        return {
+            "events_per_s": middle([run.events_per_s for run in runs]),
+            "cdnow_events_per_s": round(cdnow.events_per_s),
+            "cpu_us": {name: middle([run.cpu_us[name] for run in runs]) for name in names},
+            "cpu_us_total": middle([sum(run.cpu_us.values()) for run in runs]),
+            "wal_bytes": middle([run.wal_bytes for run in runs]),
+            "disk_bytes": {name: middle([run.disk_bytes[name] for run in runs]) for name in runs[0].disk_bytes},
+            "memory_mb": {name: middle([run.memory_mb[name] for run in runs]) for name in runs[0].memory_mb},
+            "at_half": {"rate": round(half.rate), "p50_ms": round(half.p50_ms), "p99_ms": round(half.p99_ms)},
+            "at_100": {"rate": 100, "p50_ms": round(slow.p50_ms), "p99_ms": round(slow.p99_ms)},
+        }
+
+    def stock(self) -> Figures:
+        """The runner over a stock Faust agent doing the same step."""
+        found: dict[str, list[tuple[float, float, float]]] = {}
+        for number in range(self.plan.runs):
+            self._tell(f"stock Faust: run {number + 1} of {self.plan.runs}")
+            with self.rig(Rig) as rig:
+                runner, stock = compare(rig, self.plan.stock_events, self.seed())
+            for (step, mode), figure in stock.items():
+                ours = runner[step].records_per_s
+                found.setdefault(f"{step}, {mode}", []).append(
+                    (ours / figure.records_per_s, ours, figure.records_per_s)
+                )
+        return {
+            name: dict(
+                zip(
+                    ("ratio", "runner_per_s", "stock_per_s"),
+                    (middle(list(one)) for one in zip(*runs, strict=True)),
+                    strict=True,
+                )
+            )
+            for name, runs in found.items()
+        }
+
+    def scaling(self) -> Figures:
+        """CPU an event against workers, partitions and profiles."""
+        events, found = self.plan.scaling_events, dict[str, float]()
+        if not events:
+            return {}
+        for name, partitions, workers in (
+            ("4 partitions", 4, 1),
+            ("32 partitions", 32, 1),
+            ("32 partitions, 4 workers", 32, 4),
+        ):
+            self._tell(f"scaling: {name}")
+            with self.rig(Rig, partitions=partitions) as rig:
+                found[name] = round(cost_an_event(rig, events, self.seed(), workers), 1)
+        for profiles in (10_000, self.plan.many_profiles):
+            self._tell(f"scaling: {profiles:,} profiles")
+            with self.rig(Rig) as rig:
+                add_profiles(rig, profiles)
+                found[f"{profiles:,} profiles"] = round(cost_an_event(rig, events, self.seed(), visitors=profiles), 1)
+        return found
+
+
+_STAGE = ("records_per_s", "cpu_us", "worker_us", "postgres_us", "kafka_us")
+
+
+def middle(values: Sequence[float]) -> Figures:
+    """The median of runs, and the lowest and highest of them."""
+    return {"median": _short(statistics.median(values)), "low": _short(min(values)), "high": _short(max(values))}
+
+
+def _short(value: float) -> float:
+    return round(value) if abs(value) >= 100 else round(value, 2)

@@ -1,0 +1,50 @@
+"""What an event costs as workers, partitions and profiles grow: CPU of all stages, PostgreSQL and Kafka together."""
+
+from datetime import UTC, datetime
+from functools import partial
+
+import psycopg
+
+from tests.bench.rig import Rig
+from tests.bench.stages import STAGES, fill_tracks, run_stage
+from tests.bench.web import Web
+from tests.kit.installation import IDENTITY_KEY
+from workflows.identity import ProfileIds
+
+#: The archive gathers for ten seconds: its cost says nothing here.
+MEASURED = tuple(stage for stage in STAGES if stage != "archive")
+
+
+def cost_an_event(rig: Rig, events: int, seed: int, workers: int = 1, visitors: int = 50_000) -> float:
+    """Microseconds of CPU an event, over all stages, each run alone with so many workers."""
+    fill_tracks(rig, Web(seed, visitors=visitors), events)
+    total = 0.0
+    for stage in MEASURED:
+        joined = partial(lambda name: rig._members([name]) == {name: workers}, stage)
+        if (figure := run_stage(rig, stage, workers, joined if workers > 1 else lambda: True)) is not None:
+            done = rig.positions(stage)
+            total += figure.cpu_us * done / events
+    return total
+
+
+def add_profiles(rig: Rig, count: int) -> None:
+    """Profiles of the web mix's visitors, with counters, traits, versions and identifiers, as after a first visit."""
+    ids, now = ProfileIds(IDENTITY_KEY.encode()), datetime(2026, 1, 1, tzinfo=UTC)
+    profiles = [ids.mint("client", f"visitor-{visitor}") for visitor in range(count)]
+    traits = '{"last_seen": ["2026-01-01", 1767225600000000, "e"], "last_type": ["page-view", 1767225600000000, "e"]}'
+    tables = {
+        "profiles (id, created_at)": lambda n, id: (id, now),
+        "profile_counters (profile_id, type, count, first_at, last_at)": lambda n, id: (id, "page-view", 1, now, now),
+        "profile_traits (profile_id, traits, totals)": lambda n, id: (id, traits, '{"events": 1}'),
+        "profile_versions (profile_id, version)": lambda n, id: (id, 1),
+        "identifiers (namespace, value, profile_id, source, event_id, linked_at)": lambda n, id: (
+            *("user-id", f"user-{n}", id, "web", "e", now),
+        ),
+    }
+    with psycopg.connect(rig.database_url, autocommit=True) as connection:
+        for table, row in tables.items():
+            with connection.cursor().copy(f"copy {table} from stdin".encode()) as copy:
+                for number, id in enumerate(profiles):
+                    copy.write_row(row(number, id))
+        connection.execute("vacuum analyze")
+        connection.execute("checkpoint")
