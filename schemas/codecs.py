@@ -151,6 +151,8 @@ def _hops(headers: tuple[tuple[str, bytes | None], ...]) -> int:
 
 def attempt_of(record: Record) -> int:
     """How often the record was sent again after it had failed, as its header says."""
+    if not record.headers:
+        return 0
     return _number((dict(record.headers).get(ATTEMPT_HEADER) or b"").decode("ascii", "replace"))
 
 

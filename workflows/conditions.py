@@ -13,6 +13,7 @@ import msgspec
 
 from schemas.limits import MAX_COMPREHENSIONS, MAX_CONDITION_CHARS
 from workflows.needs import GAP, Needs, both, needs_of, part_of
+from workflows.shortcuts import shortcut_of
 
 _COMPREHENSION = re.compile(rf"\.{GAP}(?:all|exists|exists_one|existsOne|map|filter){GAP}\(")
 _PLAIN = frozenset({bool, int, str, type(None)})
@@ -36,6 +37,7 @@ class Condition:
         except ValueError as error:
             raise ConditionError(str(error).replace("\n", " ")) from error
         self.source = source
+        self.shortcut = shortcut_of(source)
         self.needs: Mapping[str, Needs] = needs_of(source, self._program.variables())
 
     def holds(self, context: "Context") -> bool:
@@ -44,6 +46,10 @@ class Condition:
 
     def value(self, context: "Context") -> Any:
         """The expression's value as JSON would hold it, None where it has none."""
+        if self.shortcut is not None:
+            found, value = self.shortcut.value(context.variable(self.shortcut.variable))
+            if found:
+                return value
         try:
             value = self._program.execute(context.compiled(self))
             return value if type(value) in _PLAIN else _plain(value)
@@ -62,7 +68,7 @@ def _plain(value: Any) -> Any:
 
 def share_needs(conditions: Iterable[Condition]) -> None:
     """Tell conditions that will be evaluated over one context, so that it is made for all of them at once."""
-    together = list(conditions)
+    together = [condition for condition in conditions if condition.shortcut is None]
     needs: dict[str, Needs] = {}
     for condition in together:
         for name, need in condition.needs.items():
@@ -97,6 +103,12 @@ class Context:
             self._served = condition.needs
         return self._compiled
 
+    def variable(self, name: str) -> Any:
+        """A variable as it is, None where there is none of that name."""
+        if name not in self._made:
+            self._made[name] = self._make[name]() if name in self._make else None
+        return self._made[name]
+
     def _convert_more(self, name: str, needs: Needs) -> None:
         if name not in self._converted:
             self._convert(name, needs)
@@ -104,14 +116,13 @@ class Context:
             self._convert(name, all_needs)
 
     def _convert(self, name: str, needs: Needs) -> None:
-        if name not in self._made:
-            self._made[name] = self._make[name]()
-        self._compiled.add_variable(name, part_of(self._made[name], needs))
+        self._compiled.add_variable(name, part_of(self.variable(name), needs))
         self._converted[name] = needs
 
     def changed(self, name: str) -> None:
         """Conditions that come now see this variable anew; the others stay as they were made."""
-        if self._made.pop(name, None) is not None:
+        self._made.pop(name, None)
+        if name in self._converted:
             self._stale.add(name)
 
     def note(self, source: str, error: str) -> None:

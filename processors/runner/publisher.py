@@ -1,8 +1,8 @@
 """Writes messages to Kafka and waits until every one of them is acknowledged by all in-sync replicas."""
 
 import asyncio
-import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -36,64 +36,50 @@ class PermanentDeliveryFailure(Exception):
     """Kafka refused a message for good. The process must end: what was committed could not be sent."""
 
 
-class _Reports:
-    """Counts the delivery reports of one batch; they come on librdkafka's thread."""
-
-    def __init__(self, expected: int, reach: Reach) -> None:
-        self._reach = reach
-        self._loop = asyncio.get_running_loop()
-        self._left = expected
-        self._error: KafkaError | None = None
-        self.done: asyncio.Future[None] = self._loop.create_future()
-
-    def report(self, error: KafkaError | None, message: Any) -> None:
-        self._reach("before-report")
-        self._left -= 1
-        self._error = self._error or error
-        if self._left == 0:
-            self._loop.call_soon_threadsafe(self._finish)
-        self._reach("after-report")
-
-    def _finish(self) -> None:
-        if self.done.done():
-            return
-        if self._error is None:
-            self.done.set_result(None)
-        else:
-            self.done.set_exception(PermanentDeliveryFailure(self._error.name()))
-
-
 class Publisher:
-    """One producer for all lanes of a process."""
+    """Publishes for all lanes of a process.
+
+    A batch has a producer to itself while it is under way: then the batch is delivered when the producer's queue is
+    empty, and no message needs a report of its own, which would cost as much as sending it.
+    """
 
     def __init__(self, kafka: Mapping[str, Any], prefix: str = "", reach: Reach = nowhere) -> None:
         self._prefix, self._reach = prefix, reach
-        self._producer = Producer({**SAFE, "message.timeout.ms": 0, "queue.buffering.max.messages": 500_000, **kafka})
+        self._config = {
+            **SAFE,
+            "message.timeout.ms": 0,
+            "queue.buffering.max.messages": 500_000,
+            "delivery.report.only.error": True,
+            **kafka,
+        }
+        self._idle: list[Producer] = []
+        self._threads = ThreadPoolExecutor(64, "publish")
         self._closed = False
-        threading.Thread(target=self._poll, name="delivery-reports", daemon=True).start()
 
     async def open(self) -> None:
         """Nothing to prepare."""
 
     async def publish(self, messages: Sequence[Message]) -> None:
-        if not messages:
-            return
-        reports = _Reports(len(messages), self._reach)
+        if messages:
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._deliver, messages)
+
+    def _deliver(self, messages: Sequence[Message]) -> None:
+        producer = self._idle.pop() if self._idle else Producer(self._config)
+        errors: list[KafkaError] = []
+
+        def report(error: KafkaError, message: Any) -> None:
+            errors.append(error)
+
         for message in messages:
-            while not self._accepts(message, reports):  # noqa: ASYNC110  librdkafka has no event for "queue has room"
-                await asyncio.sleep(0.01)
-        await reports.done
-
-    def _accepts(self, message: Message, reports: _Reports) -> bool:
-        try:
-            produce(self._producer, self._prefix, message, reports.report)
-        except BufferError:
-            return False
-        return True
-
-    def _poll(self) -> None:
-        while not self._closed:
-            self._producer.poll(0.5)
+            produce(producer, self._prefix, message, report)
+        self._reach("before-report")
+        while producer.flush(0.5):
+            if self._closed:
+                raise Unavailable("kafka")
+        self._reach("after-report")
+        if errors:
+            raise PermanentDeliveryFailure(errors[0].name())
+        self._idle.append(producer)
 
     def close(self) -> None:
         """No more messages; nothing that was awaited is left."""
@@ -131,12 +117,7 @@ class FencedPublisher:
         producer = self._opened()
         producer.begin_transaction()
         for message in messages:
-            while True:
-                try:
-                    produce(producer, self._prefix, message, None)
-                    break
-                except BufferError:
-                    producer.poll(0.01)
+            produce(producer, self._prefix, message, None)
         self._reach("before-report")
         producer.commit_transaction(30)
         self._reach("after-report")
@@ -156,11 +137,15 @@ class FencedPublisher:
 
 
 def produce(producer: Producer, prefix: str, message: Message, report: Any) -> None:
-    """Hand one message to librdkafka. Raises BufferError while its queue is full."""
-    producer.produce(
-        prefix + message.topic,
-        message.value,
-        key=message.key,
-        headers=list(message.headers) or None,
-        on_delivery=report,
-    )
+    """Hand one message to librdkafka, as soon as its queue has room."""
+    while True:
+        try:
+            return producer.produce(
+                prefix + message.topic,
+                message.value,
+                message.key,
+                headers=list(message.headers) or None,
+                on_delivery=report,
+            )
+        except BufferError:
+            producer.poll(0.01)

@@ -1,7 +1,7 @@
 """run-workflows: runs the chosen workflows, once an event, and writes the profile they leave behind."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -70,13 +70,12 @@ class _Batch:
         self.memberships: dict[tuple[str, str], bool] = {}
 
     def add(self, event: WorkflowRun, first_time: bool) -> None:
-        if event.profile is not None:
-            job = self.jobs.setdefault(
-                event.profile, SegmentationJob(profile=event.profile, changed=["counters"], quiet=True)
-            )
-            job.quiet = job.quiet and event.quiet
-        else:
-            job = SegmentationJob(profile="")
+        job = self.jobs.get(event.profile or "")
+        if job is None:
+            job = SegmentationJob(profile=event.profile or "", changed=["counters"], quiet=True)
+            if event.profile is not None:
+                self.jobs[event.profile] = job
+        job.quiet = job.quiet and event.quiet
         if first_time:
             state = self._states[event.profile] if event.profile else ProfileState({}, {})
             self.outcomes.append((event, self._run_all(event, state, job)))
@@ -94,7 +93,7 @@ class _Batch:
         return outcome
 
     def _carry_out(self, event: WorkflowRun, ran: Ran, job: SegmentationJob) -> None:
-        job.changed = sorted({*job.changed, *ran.changed})
+        _add_changed(job, ran.changed)
         if ran.changed and event.profile:
             self.touched.add(event.profile)
         for number, (node, command) in enumerate(ran.commands):
@@ -131,7 +130,7 @@ class _Batch:
     def _set_membership(self, profile: str | None, segment: str, member: bool, job: SegmentationJob) -> None:
         if profile is not None:
             self.memberships[profile, segment] = member
-            job.changed = sorted({*job.changed, f"segments.{segment}"})
+            _add_changed(job, [f"segments.{segment}"])
 
     def _emit(self, event: WorkflowRun, ran: Ran, node: str, payload: msgspec.Raw) -> None:
         """The event is recorded already: what it may not emit is noted, and must not make a dead letter of it."""
@@ -142,6 +141,11 @@ class _Batch:
             ran.errors.append((node, "event_too_large"))
         else:
             self.emitted.append(EmittedEvent(key=key, hops=event.hops + 1, payload=payload, quiet=event.quiet))
+
+
+def _add_changed(job: SegmentationJob, names: Collection[str]) -> None:
+    if any(name not in job.changed for name in names):  # most events of a profile change the same
+        job.changed = sorted({*job.changed, *names})
 
 
 def _payload(event: WorkflowRun, id: str, type: str, properties: dict[str, Any]) -> msgspec.Raw:

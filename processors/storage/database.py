@@ -1,11 +1,14 @@
 """Connections to PostgreSQL, as lanes and tools need them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 import psycopg
+from psycopg.errors import UniqueViolation
 from psycopg.rows import TupleRow
+
+from processors.runner.failures import Unavailable
 
 Connection = psycopg.AsyncConnection[TupleRow]
 Connect = Callable[[], Awaitable[Connection]]
@@ -44,3 +47,36 @@ def connector(
 def as_json(rows: Any) -> str:
     """Rows for `jsonb_to_recordset`: one parameter for a whole batch."""
     return msgspec.json.encode(rows, enc_hook=str).decode()
+
+
+def uuids(ids: Iterable[str]) -> str:
+    """Ids for `%s::uuid[]`: one text, where a list would be written out item by item, at 4 microseconds each."""
+    return f"{{{','.join(ids)}}}"
+
+
+#: What COPY reads as null.
+NULL = "\\N"
+
+
+async def copy_rows(connection: Connection, table: str, columns: Sequence[str], lines: Iterable[str]) -> None:
+    """Write new rows by COPY, at half of what an INSERT costs; `lines` are rows in its text format.
+
+    Raises Unavailable where one of them is there: another lane wrote it since it was looked for, and whoever starts
+    again will find it.
+    """
+    try:
+        async with connection.cursor().copy(f"copy {table} ({', '.join(columns)}) from stdin".encode()) as copy:
+            await copy.write("".join(lines))
+    except UniqueViolation as error:
+        raise Unavailable(f"{table} raced") from error
+
+
+def copied(text: str | None) -> str:
+    """A text in COPY's format."""
+    if text is None:
+        return NULL
+    if "\\" in text:
+        text = text.replace("\\", "\\\\")
+    if "\n" in text or "\t" in text or "\r" in text:
+        text = text.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+    return text

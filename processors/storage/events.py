@@ -6,14 +6,14 @@ from typing import Any
 
 import msgspec
 
-from processors.storage.database import Connection, as_json
+from processors.storage.database import NULL, Connection, as_json, copied, copy_rows, uuids
 from schemas.events import IdentifiedEvent
 from schemas.origin import Origin, derived_id
 
-_ROW = (
-    "r(source text, id text, fingerprint text, p int, o bigint, n int, type text, profile_id uuid, session_id text, "
-    "occurred_at timestamptz, received_at timestamptz, saved boolean, time_corrected boolean, hops int, "
-    "revision bigint, reused_id text, properties jsonb, context jsonb)"
+_COLUMNS = (
+    *("source", "id", "fingerprint", "origin_partition", "origin_offset", "origin_ordinal", "type", "profile_id"),
+    *("session_id", "occurred_at", "received_at", "saved", "time_corrected", "hops", "revision", "reused_id"),
+    *("properties", "context"),
 )
 
 
@@ -25,6 +25,32 @@ class Recorded(msgspec.Struct):
     id_reused: Counter[str]
 
 
+class _Judged:
+    """What becomes of a batch's events, given what is stored: all but repeats of an origin come here."""
+
+    def __init__(self) -> None:
+        self.new: dict[tuple[str, str], IdentifiedEvent] = {}
+        self.duplicates: list[IdentifiedEvent] = []
+        #: The ids that events came with which had been used for others.
+        self.reused: dict[Origin, str] = {}
+
+    def judge(self, events: Iterable[IdentifiedEvent], stored: Mapping[tuple[str, str], str]) -> list[IdentifiedEvent]:
+        """Those that have another id now, and are to be judged by it. `stored`: source and id to fingerprint."""
+        again = []
+        for event in events:
+            key = event.source, event.id
+            fingerprint = self.new[key].fingerprint if key in self.new else stored.get(key)
+            if fingerprint is None:
+                self.new[key] = event
+            elif fingerprint == event.fingerprint:
+                self.duplicates.append(event)
+            else:
+                self.reused.setdefault(event.origin, event.id)
+                event.id = derived_id("reused", event.source, event.id, event.fingerprint)
+                again.append(event)
+        return again
+
+
 class Events:
     """One row an origin, for good: what makes every repeat of an event harmless."""
 
@@ -33,59 +59,29 @@ class Events:
 
     async def record(self, events: Sequence[IdentifiedEvent]) -> Recorded:
         """Store what is new. Same origin: a repeat. Same source, id and fingerprint: a duplicate. Same source and id,
-        another fingerprint: another event, stored under an id derived from both."""
+        another fingerprint: another event, stored under an id derived from both.
+
+        Raises Unavailable where another lane stores one of them at the same time.
+        """
         seen: dict[Origin, IdentifiedEvent] = {}
         for event in events:
             seen.setdefault(event.origin, event)
-        waiting = list(seen.values())
-        stored: dict[Origin, str] = {}
-        result = Recorded([], Counter(), Counter())
-        reused: dict[Origin, str] = {}
+        done = await self._known_origins(seen.values())
+        waiting = [event for origin, event in seen.items() if origin not in done]
+        judged = _Judged()
         while waiting:
-            first, rest = _one_per_id(waiting)
-            inserted = await self._insert(first, reused)
-            stored.update({event.origin: event.id for event in first if event.origin in inserted})
-            missed = [event for event in first if event.origin not in inserted] + rest
-            waiting = await self._judge(missed, reused, result)
-        result.new = [event for origin, event in seen.items() if origin in stored]
-        result.id_reused = Counter(event.source for event in result.new if event.origin in reused)
-        return result
-
-    async def _judge(
-        self, events: Sequence[IdentifiedEvent], reused: dict[Origin, str], result: Recorded
-    ) -> list[IdentifiedEvent]:
-        """What to try again, under another id; duplicates are written down, repeats dropped."""
-        if not events:
-            return []
-        done = await self._known_origins(events)
-        prints = await self._fingerprints(events)
-        duplicates, again = [], []
-        for event in events:
-            if event.origin in done:
-                continue
-            if prints[event.source, event.id] == event.fingerprint:
-                duplicates.append(event)
-            else:
-                reused.setdefault(event.origin, event.id)
-                event.id = derived_id("reused", event.source, event.id, event.fingerprint)
-                again.append(event)
-        result.duplicates.update(await self._insert_duplicates(duplicates))
-        return again
-
-    async def _insert(self, events: Iterable[IdentifiedEvent], reused: Mapping[Origin, str]) -> set[Origin]:
-        cursor = await self._connection.execute(
-            "insert into events (source, id, fingerprint, origin_partition, origin_offset, origin_ordinal, type, "
-            "profile_id, session_id, occurred_at, received_at, saved, time_corrected, hops, revision, reused_id, "
-            "properties, context) "
-            "select source, id, decode(fingerprint, 'hex'), p, o, n, type, profile_id, session_id, occurred_at, "
-            "received_at, saved, time_corrected, hops, revision, reused_id, properties, context "
-            f"from jsonb_to_recordset(%s::jsonb) as {_ROW} order by source, id "
-            "on conflict do nothing returning origin_partition, origin_offset, origin_ordinal".encode(),
-            (as_json([_row(event, reused.get(event.origin)) for event in events]),),
+            waiting = judged.judge(waiting, await self._fingerprints(waiting))
+        # Sorted: lanes that wait for each other's ids do so in one order.
+        rows = (_row(event, judged.reused.get(event.origin)) for _, event in sorted(judged.new.items()))
+        await copy_rows(self._connection, "events", _COLUMNS, rows)
+        new = {event.origin for event in judged.new.values()}
+        return Recorded(
+            [event for origin, event in seen.items() if origin in new],
+            Counter(await self._insert_duplicates(judged.duplicates)),
+            Counter(event.source for event in judged.new.values() if event.origin in judged.reused),
         )
-        return {Origin(*origin) for origin in await cursor.fetchall()}
 
-    async def _known_origins(self, events: Sequence[IdentifiedEvent]) -> set[Origin]:
+    async def _known_origins(self, events: Iterable[IdentifiedEvent]) -> set[Origin]:
         cursor = await self._connection.execute(
             "with k as (select * from jsonb_to_recordset(%s::jsonb) as r(p int, o bigint, n int)) "
             "select p, o, n from k where exists (select from events where origin_partition = p "
@@ -171,7 +167,7 @@ class Counters:
         """Counts by profile and event type."""
         cursor = await self._connection.execute(
             "select profile_id::text, type, count from profile_counters where profile_id = any(%s::uuid[])",
-            (list(profiles),),
+            (uuids(profiles),),
         )
         found: dict[str, dict[str, int]] = {profile: {} for profile in profiles}
         for profile, type, count in await cursor.fetchall():
@@ -179,35 +175,17 @@ class Counters:
         return found
 
 
-def _one_per_id(events: Sequence[IdentifiedEvent]) -> tuple[list[IdentifiedEvent], list[IdentifiedEvent]]:
-    """The first event of each id, and the others: they are judged once the first is stored."""
-    first: dict[tuple[str, str], IdentifiedEvent] = {}
-    rest = []
-    for event in events:
-        if first.setdefault((event.source, event.id), event) is not event:
-            rest.append(event)
-    return list(first.values()), rest
-
-
-def _row(event: IdentifiedEvent, reused_id: str | None) -> dict[str, Any]:
-    return {
-        **_origin_row(event.origin),
-        "source": event.source,
-        "id": event.id,
-        "fingerprint": event.fingerprint,
-        "type": event.type,
-        "profile_id": event.profile,
-        "session_id": event.session,
-        "occurred_at": event.occurred_at,
-        "received_at": event.received_at,
-        "saved": event.save,
-        "time_corrected": event.time_corrected,
-        "hops": event.hops,
-        "revision": event.revision,
-        "reused_id": reused_id,
-        "properties": event.properties if event.save else None,
-        "context": event.context if event.save else None,
-    }
+def _row(event: IdentifiedEvent, reused_id: str | None) -> str:
+    """In COPY's format. What can hold anything is escaped; the rest is numbers, names and times of our own making."""
+    origin = event.origin
+    properties = copied(bytes(event.properties).decode()) if event.save else NULL
+    context = copied(bytes(event.context).decode()) if event.save else NULL
+    return (
+        f"{copied(event.source)}\t{copied(event.id)}\t\\\\x{event.fingerprint}\t{origin.partition}\t{origin.offset}\t"
+        f"{origin.ordinal}\t{event.type}\t{event.profile or NULL}\t{copied(event.session)}\t{event.occurred_at}\t"
+        f"{event.received_at}\t{event.save}\t{event.time_corrected}\t{event.hops}\t{event.revision}\t"
+        f"{copied(reused_id)}\t{properties}\t{context}\n"
+    )
 
 
 def _origin_row(origin: Origin) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from processors.storage.database import Connection, as_json
+from processors.storage.database import Connection, as_json, uuids
 from schemas.events import ValidEvent
 from workflows.resolution import Birth, IdentifierKey, Known, Resolution, SessionKey
 
@@ -59,7 +59,7 @@ class Identities:
         cursor = await self._connection.execute(
             "select born.id::text, live.id::text, live.created_at from profiles born "
             "join profiles live on live.id = coalesce(born.merged_into, born.id) where born.id = any(%s::uuid[])",
-            (list(ids),),
+            (uuids(ids),),
         )
         return await cursor.fetchall()
 

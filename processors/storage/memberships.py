@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
-from processors.storage.database import Connection, as_json
+from processors.storage.database import Connection, as_json, uuids
 from schemas.profiles import ProfileChange
 from workflows.segments import MembershipOrigin, Memberships
 
@@ -27,7 +27,7 @@ class SegmentMemberships:
         """The memberships of each profile."""
         cursor = await self._connection.execute(
             "select profile_id::text, segment, origin from memberships where profile_id = any(%s::uuid[])",
-            (list(profiles),),
+            (uuids(profiles),),
         )
         found: dict[str, set[tuple[str, MembershipOrigin]]] = {profile: set() for profile in profiles}
         for profile, segment, origin in await cursor.fetchall():
@@ -74,7 +74,7 @@ class Versions:
         cursor = await self._connection.execute(
             "select profile_id::text, version, merged_into::text, segments from profile_versions "
             "where profile_id = any(%s::uuid[])",
-            (list(profiles),),
+            (uuids(profiles),),
         )
         return {profile: Said(*said) for profile, *said in await cursor.fetchall()}
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from processors.storage.database import Connection, as_json
+from processors.storage.database import Connection, as_json, uuids
 from processors.storage.runs import Traits
 from schemas.profiles import MergeJob
 from workflows.merging import Candidate, Decision
@@ -53,7 +53,7 @@ class Merges:
         cursor = await self._connection.execute(
             "with roots as (select coalesce(merged_into, id) as id from profiles where id = any(%s::uuid[])) "
             "select id::text from roots union select p.id::text from profiles p join roots on p.merged_into = roots.id",
-            (list(ids),),
+            (uuids(ids),),
         )
         return {id for (id,) in await cursor.fetchall()}
 
@@ -61,7 +61,7 @@ class Merges:
         cursor = await self._connection.execute(
             "select id::text, created_at, merged_into::text from profiles where id = any(%s::uuid[]) "
             "order by id for update",
-            (list(ids),),
+            (uuids(ids),),
         )
         return {id: (created_at, merged_into) for id, created_at, merged_into in await cursor.fetchall()}
 
@@ -74,7 +74,7 @@ class Merges:
                 "select coalesce(p.merged_into, p.id)::text, i.namespace, i.value from profiles p "
                 "join identifiers i on i.profile_id = p.id and i.namespace = any(%s) "
                 "where p.id = any(%s::uuid[]) or p.merged_into = any(%s::uuid[])",
-                (list(namespaces), list(roots), list(roots)),
+                (list(namespaces), uuids(roots), uuids(roots)),
             )
             for root, namespace, value in await cursor.fetchall():
                 found.setdefault(root, set()).add((namespace, value))
@@ -128,7 +128,7 @@ class Merges:
         changed = {id: state for id, state in merged.items() if state.traits or state.totals}
         if changed:
             await traits.store(changed)
-        await self._connection.execute("delete from profile_traits where profile_id = any(%s::uuid[])", (list(final),))
+        await self._connection.execute("delete from profile_traits where profile_id = any(%s::uuid[])", (uuids(final),))
 
     async def _move_counters(self, rows: str) -> None:
         await self._connection.execute(

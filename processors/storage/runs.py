@@ -6,8 +6,7 @@ from typing import Any
 
 import msgspec
 
-from processors.runner.failures import Unavailable
-from processors.storage.database import Connection, as_json
+from processors.storage.database import Connection, as_json, copied, copy_rows, uuids
 from schemas.events import WorkflowRun
 from schemas.origin import Origin
 from workflows.profile import ProfileState, Trait
@@ -15,6 +14,9 @@ from workflows.profile import ProfileState, Trait
 _traits = msgspec.json.Decoder(dict[str, Trait]).decode
 _totals = msgspec.json.Decoder(dict[str, Decimal]).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+_COLUMNS = ("origin_partition", "origin_offset", "origin_ordinal", "source", "event_id", "outcome")
 
 
 class Runs:
@@ -39,26 +41,12 @@ class Runs:
 
     async def store(self, runs: Collection[tuple[WorkflowRun, dict[str, Any]]]) -> None:
         """Write runs down. Raises Unavailable where another lane ran one meanwhile: starting again sees it done."""
-        rows = [
-            {
-                "p": run.origin.partition,
-                "o": run.origin.offset,
-                "n": run.origin.ordinal,
-                "source": run.source,
-                "id": run.id,
-                "outcome": outcome,
-            }
-            for run, outcome in runs
-        ]
-        cursor = await self._connection.execute(
-            "insert into workflow_runs (origin_partition, origin_offset, origin_ordinal, source, event_id, outcome) "
-            "select p, o, n, source, id, outcome from jsonb_to_recordset(%s::jsonb) "
-            "as r(p int, o bigint, n int, source text, id text, outcome jsonb) order by p, o, n "
-            "on conflict do nothing",
-            (as_json(rows),),
+        rows = (
+            f"{run.origin.partition}\t{run.origin.offset}\t{run.origin.ordinal}\t{copied(run.source)}\t{copied(run.id)}\t"
+            f"{copied(msgspec.json.encode(outcome).decode())}\n"
+            for run, outcome in sorted(runs, key=lambda one: one[0].origin)
         )
-        if cursor.rowcount != len(rows):
-            raise Unavailable("run raced")
+        await copy_rows(self._connection, "workflow_runs", _COLUMNS, rows)
 
 
 class Traits:
@@ -72,7 +60,7 @@ class Traits:
         cursor = await self._connection.execute(
             "select profile_id::text, traits::text, totals::text from profile_traits "
             "where profile_id = any(%s::uuid[])",
-            (list(profiles),),
+            (uuids(profiles),),
         )
         found = {profile: ProfileState({}, {}) for profile in profiles}
         for profile, traits, totals in await cursor.fetchall():
@@ -86,7 +74,7 @@ class Traits:
             "select id, '{}', '{}' from unnest(%s::uuid[]) id order by id "
             # Locks every row that is there, in order, and writes none.
             "on conflict (profile_id) do update set traits = excluded.traits where false",
-            (list(profiles),),
+            (uuids(profiles),),
         )
         return await self.load(profiles)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from processors.storage.database import Connection
+from processors.storage.database import Connection, uuids
 
 
 class SaidSends:
@@ -18,6 +18,6 @@ class SaidSends:
         cursor = await self._connection.execute(
             "insert into said_sends (id) select distinct id from unnest(%s::uuid[]) id order by id "
             "on conflict do nothing returning id::text",
-            (list(ids),),
+            (uuids(ids),),
         )
         return {id for (id,) in await cursor.fetchall()}

@@ -12,7 +12,15 @@ from workflows.needs import needs_of
 
 EVENT = {
     "type": "order",
-    "properties": {"total": 12.5, "items": [{"price": 1}, {"price": 2}], "type": "gift", "to": {"city": "Bern"}},
+    "properties": {
+        "none": None,
+        "yes": True,
+        "n": 3,
+        "total": 12.5,
+        "items": [{"price": 1}, {"price": 2}],
+        "type": "gift",
+        "to": {"city": "Bern"},
+    },
     "context": {"locale": "en", "event": {"type": "inner"}},
 }
 PROFILE = {"traits": {"city": "Bern", "a b": 1}, "counters": {"order-completed": 3}, "segments": ["buyers"]}
@@ -53,6 +61,7 @@ def test_what_an_expression_looks_at(source: str, needs: dict[str, Any]):
 
 PATHS = st.sampled_from(
     [
+        *("event.properties.none", "event.properties.yes", "event.properties.n"),
         *("event", "event.type", "event.properties", "event.properties.total", 'event["properties"].type'),
         *("event.properties.items", "event.properties.items[1].price", "event.properties.missing.deeper"),
         *("event.properties.to.city", "event.context.event.type", "event.context", "profile.traits.city"),
@@ -61,6 +70,7 @@ PATHS = st.sampled_from(
 )
 WHOLE = PATHS.map(lambda path: f"({path})")
 TESTS = st.one_of(
+    st.tuples(PATHS, st.sampled_from(["==", "!="]), st.sampled_from(["'order'", '"Bern"', "'x'"])).map(" ".join),
     st.tuples(PATHS, st.sampled_from(["==", "!=", ">", "in"]), PATHS).map(" ".join),
     PATHS.map(lambda path: f"size({path}) > 1"),
     PATHS.map(lambda path: f"{path}.size() > 1"),
@@ -109,6 +119,14 @@ def test_a_variable_that_changed_is_seen_as_it_is_now_by_all():
     seen.changed("n")
     assert Condition("n.b == 2").holds(seen)
     assert Condition("n.a == 2").holds(seen)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("source", ["event.n", "event.n.deeper"])
+def test_a_value_that_json_or_cel_cannot_hold_is_none_and_noted(source: str, value: float):
+    seen = Context({"event": lambda: {"n": value}})
+    assert Condition(source).value(seen) is None
+    assert [noted for noted, _ in seen.errors] == [source]
 
 
 def test_only_what_a_condition_names_is_made():

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import partial
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import msgspec
@@ -44,7 +44,7 @@ class Run:
     def __init__(self, event: AcceptedEvent, profile: ProfileState) -> None:
         self.event, self.profile = event, profile
         self.at = microseconds(event.occurred_at)
-        self._properties = cache(partial(_properties, event))
+        self._properties = _Properties(event)
         # Nothing in here refers to this object: what a run leaves behind is gone with it, without a garbage collection.
         self.context = Context(
             {
@@ -63,8 +63,17 @@ class Run:
         self.context.changed("profile")
 
 
-def _properties(event: AcceptedEvent) -> dict[str, Any]:
-    return msgspec.json.decode(event.properties) or {}
+class _Properties:
+    """An event's properties, parsed when first asked for."""
+
+    def __init__(self, event: AcceptedEvent) -> None:
+        self._event = event
+        self._parsed: dict[str, Any] | None = None
+
+    def __call__(self) -> dict[str, Any]:
+        if self._parsed is None:
+            self._parsed = msgspec.json.decode(self._event.properties)
+        return self._parsed or {}
 
 
 def _profile_variables(event: AcceptedEvent, profile: ProfileState) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from pydantic import Field
 from schemas.definitions import Id, Path
 from workflows.actions.action import Action, Config, Expression, Outcome, Run
 from workflows.commands import AppendToTrait, Command, Increment, MergeBy, RemoveFromTrait, SetMembership, SetTrait
-from workflows.conditions import Condition
 from workflows.identity import identifier_value, value_at
 
 
@@ -48,25 +47,25 @@ class UpdateProfile(Action[UpdateConfig]):
     Config = UpdateConfig
 
     def run(self, config: UpdateConfig, run: Run) -> Outcome:
-        def each(table: dict[str, Condition], make: Any) -> list[Command]:
-            values = {name: expression.value(run.context) for name, expression in table.items()}
-            return [make(name, value) for name, value in values.items() if value is not None]
+        commands: list[Command] = []
+        for table, make in (
+            (config.set, SetTrait),
+            (config.increment, _increment),
+            (config.append, AppendToTrait),
+            (config.remove, RemoveFromTrait),
+        ):
+            for name, expression in table.items():
+                value = expression.value(run.context)
+                if value is not None:
+                    commands.append(make(name, value))
+        return Outcome(commands=commands)
 
-        return Outcome(
-            commands=[
-                *each(config.set, SetTrait),
-                *each(config.increment, lambda name, value: Increment(name, _decimal(value))),
-                *each(config.append, AppendToTrait),
-                *each(config.remove, RemoveFromTrait),
-            ]
-        )
 
-
-def _decimal(value: Any) -> Decimal:
+def _increment(name: str, value: Any) -> Increment:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError("a total grows by a number")
     # The shortest decimal that reads back as this float: what the client wrote.
-    return Decimal(str(value))
+    return Increment(name, Decimal(str(value)))
 
 
 class SegmentConfig(Config):
