@@ -46,6 +46,11 @@ class Rig(Installation):
     def __init__(self, servers: Servers, folder: Path, definitions: str, partitions: int = 4, **settings: Any) -> None:
         super().__init__(servers, folder, definitions, partitions, **settings)  # type: ignore[arg-type]
         self._servers = servers
+        self._connection = psycopg.connect(self.database_url, autocommit=True)
+
+    def sql(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """On one connection that stays: a new one for each look would cost PostgreSQL more than a batch does."""
+        return self._connection.execute(query.encode(), values or None).fetchall()
 
     def cpu(self, **more: int) -> Cpu:
         """CPU seconds of the servers, of all children, and of `more` processes (name=pid)."""
@@ -79,6 +84,7 @@ class Rig(Installation):
 
     def close(self) -> None:
         super().close()
+        self._connection.close()
         with psycopg.connect(self._servers.postgres.url, autocommit=True) as connection:
             name = self.database_url.rpartition("/")[2]
             connection.execute(f'drop database "{name}" with (force)'.encode())
