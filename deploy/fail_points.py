@@ -4,6 +4,8 @@ import os
 import re
 import signal
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
@@ -38,7 +40,19 @@ def fail_point(setting: str) -> Reach:
 def failing_connections(reach: Reach) -> type[Connection]:
     """Connections that pass before-insert and after-insert at every statement with which a step writes."""
 
+    class FailingCursor(psycopg.AsyncCursor[TupleRow]):
+        @asynccontextmanager
+        async def copy(self, *args: Any, **kwargs: Any) -> AsyncIterator[psycopg.AsyncCopy]:
+            reach("before-insert")
+            async with super().copy(*args, **kwargs) as copy:
+                yield copy
+            reach("after-insert")
+
     class Failing(psycopg.AsyncConnection[TupleRow]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.cursor_factory = FailingCursor
+
         async def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
             text = query if isinstance(query, str) else bytes(query).decode()
             writes = _WRITES.search(text) is not None and "stage_progress" not in text
