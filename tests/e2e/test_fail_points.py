@@ -30,9 +30,9 @@ LIVING = (
 )
 #: Beside it two workers of these stages die at one place after another.
 FAILING = ("persist", "run-workflows", "segment", "dispatch-hook")
-#: What a process passes again and again in one batch, and passes when it sends its last outputs again after a start:
-#: the passage at which it dies, so that it is a new batch's.
-PASSAGE = {"report": 12}
+#: The passage at which a process dies: some places it also passes when it sends its last outputs again after a start,
+#: and it is to be a new batch's.
+PASSAGE = 2
 #: Places that a process never passes, and why.
 NEVER = {
     "dispatch-hook": {
@@ -49,7 +49,7 @@ def points(stage: str, how: str) -> list[str]:
     for point in FAIL_POINTS:
         _, _, place = point.partition("-")
         if (place in DOOR) == (stage == "ingest") and place not in NEVER.get(stage, {}):
-            found.append(f"{point}:{PASSAGE.get(place, 2)}:{how}")
+            found.append(f"{point}:{PASSAGE}:{how}")
     return found
 
 
