@@ -3,6 +3,7 @@
 import difflib
 import getpass
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,7 @@ async def publish(connection: Connection, settings: Settings) -> None:
             Message(CONFIG.name, key.encode(), msgspec.json.encode(Published(revision, body)))
             for revision, key, body in waiting
         ]
-        publisher = Publisher(client_config(settings), settings.topic_prefix)
-        await publisher.publish(messages)
-        publisher.close()
+        with closing(Publisher(client_config(settings), settings.topic_prefix)) as publisher:
+            await publisher.publish(messages)
         await store.published(waiting[-1][0])
     await connection.commit()

@@ -113,7 +113,7 @@ async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
                 failing_connections(reach) if settings.failpoint else AsyncConnection,
             ),
             admin.topic_id,
-            _publishers(stage, kafka, settings.topic_prefix, reach),
+            _publishers(stage, kafka, settings.topic_prefix, reach, settings.lanes),
             settings.lanes,
             settings.session_timeout_s,
             reach,
@@ -151,10 +151,12 @@ def dispatchers(definitions: Definitions) -> list[str]:
     ]
 
 
-def _publishers(stage: Stage, kafka: Mapping[str, Any], prefix: str, reach: Reach) -> Callable[[LaneKey], Publishes]:
+def _publishers(
+    stage: Stage, kafka: Mapping[str, Any], prefix: str, reach: Reach, lanes: int
+) -> Callable[[LaneKey], Publishes]:
     if any(topic.fenced for topic in stage.writes):
         return lambda key: FencedPublisher(kafka, prefix, f"{key.stage}-{key.topic}-{key.partition}", reach)
-    shared = Publisher(kafka, prefix, reach)
+    shared = Publisher(kafka, prefix, reach, lanes)
     return lambda key: shared
 
 

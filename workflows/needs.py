@@ -14,21 +14,31 @@ Needs: TypeAlias = "dict[str, Needs] | None"
 #: What may stand between two symbols: spaces and comments.
 GAP = r"(?:\s|//[^\n]*\n)*"
 #: `.name`, unless it is a call, and `["name"]`.
-_SELECTION = rf"{GAP}\.{GAP}[A-Za-z_]\w*\b(?!{GAP}\()" rf"|{GAP}\[{GAP}(?:\"[^\"\\]*\"|'[^'\\]*'){GAP}\]"
-_NAME = re.compile(rf"\.{GAP}([A-Za-z_]\w*)|\[{GAP}[\"']([^\"']*)[\"']")
+#: `.name`, unless it is a call, and `["name"]`.
+_SELECTION = rf"{GAP}\.{GAP}([A-Za-z_]\w*)\b(?!{GAP}\()" rf"|{GAP}\[{GAP}(?:\"([^\"\\]*)\"|'([^'\\]*)'){GAP}\]"
+_SELECT = re.compile(_SELECTION)
+_PATH = re.sub(r"\((?=\[)", "(?:", _SELECTION)
+#: What is no expression: comments and texts.
+_SKIPPED = r"//[^\n]*|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'"
+#: Texts whose end is not so easily found.
+_HARD = re.compile(r"\b[rR][bB]?[\"']|\b[bB][rR][\"']|\"\"\"|\'\'\'")
 
 
 def needs_of(source: str, variables: Iterable[str]) -> dict[str, Needs]:
     """What an expression needs of each of the variables that it names."""
+    names = list(variables)
+    if _HARD.search(source) or not names:
+        return dict.fromkeys(names)
     found: dict[str, Needs] = {}
-    for variable in variables:
-        paths = re.findall(rf"\b{re.escape(variable)}\b((?:{_SELECTION})*)", source)
-        for path in paths or [""]:
+    alternatives = "|".join(map(re.escape, names))
+    for token in re.finditer(rf"{_SKIPPED}|\b({alternatives})\b((?:{_PATH})*)", source):
+        variable, path = token[1], token[2]
+        if variable is not None:
             need: Needs = None
-            for names in reversed(_NAME.findall(path)):
-                need = {"".join(names): need}
+            for parts in reversed(_SELECT.findall(path)):
+                need = {"".join(parts): need}
             found[variable] = both(found[variable], need) if variable in found else need
-    return found
+    return {name: found.get(name) for name in names}
 
 
 def both(one: Needs, other: Needs) -> Needs:

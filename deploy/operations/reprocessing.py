@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import closing, nullcontext
 
 import msgspec
 import psycopg
@@ -44,20 +45,18 @@ async def reprocess(settings: Settings, type: str | None, source: str | None, dr
     async with await psycopg.AsyncConnection.connect(settings.database_url, autocommit=True) as connection:
         # What only has not run yet is not to be taken for what no rule wanted.
         await drain(connection, kafka_admin(settings), ("route", "run-workflows"), lambda stage, lag: None)
-    publisher = None if dry_run else Publisher(client_config(settings), settings.topic_prefix)
-    async with await psycopg.AsyncConnection.connect(settings.database_url) as connection:
-        store = DefinitionStore(connection)
-        bodies, revision = (await store.current()).values(), await store.revision()
-        definitions = Definitions(map(DEFINITION.validate_python, bodies), load_actions())
-        async for portion in _received(connection, type, source):
-            outcome.looked_at += len(portion)
-            runs = _wanted(portion, definitions, revision)
-            outcome.wanted += len(runs)
-            outcome.by_workflow.update(workflow for run in runs for workflow in run.workflows)
-            if publisher is not None:
-                await publisher.publish([WORKFLOW_RUNS.encode(run) for run in runs])
-    if publisher is not None:
-        publisher.close()
+    with nullcontext() if dry_run else closing(Publisher(client_config(settings), settings.topic_prefix)) as publisher:
+        async with await psycopg.AsyncConnection.connect(settings.database_url) as connection:
+            store = DefinitionStore(connection)
+            bodies, revision = (await store.current()).values(), await store.revision()
+            definitions = Definitions(map(DEFINITION.validate_python, bodies), load_actions())
+            async for portion in _received(connection, type, source):
+                outcome.looked_at += len(portion)
+                runs = _wanted(portion, definitions, revision)
+                outcome.wanted += len(runs)
+                outcome.by_workflow.update(workflow for run in runs for workflow in run.workflows)
+                if publisher is not None:
+                    await publisher.publish([WORKFLOW_RUNS.encode(run) for run in runs])
     return outcome
 
 

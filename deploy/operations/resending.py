@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import closing, nullcontext
 from typing import Any
 
 import msgspec
@@ -48,22 +49,20 @@ async def resend(settings: Settings, key: bytes, selection: Selection, force: bo
     """
     outcome = Sent()
     existing = await asyncio.to_thread(kafka_admin(settings).existing)
-    publisher = None if dry_run else Publisher(client_config(settings), settings.topic_prefix)
-    async with await AsyncConnection.connect(settings.database_url) as connection:
-        last = ("", 0, 0, 0)
-        while portion := await _portion(connection, settings, selection, last):
-            last = tuple(portion[-1][name] for name in ("topic", "partition", "offset", "ordinal"))
-            refused = {row["place"]: why for row in portion if (why := _refusal(row, existing, settings, force))}
-            outcome.refused |= refused
-            due = [row for row in portion if row["place"] not in refused]
-            outcome.sent += len(due)
-            if publisher is not None and due:
-                await _note(connection, due, "sending")
-                await publisher.publish([_message(row, Replays(key)) for row in due])
-                await _note(connection, due, "replayed")
-            await connection.commit()
-    if publisher is not None:
-        publisher.close()
+    with nullcontext() if dry_run else closing(Publisher(client_config(settings), settings.topic_prefix)) as publisher:
+        async with await AsyncConnection.connect(settings.database_url) as connection:
+            last = ("", 0, 0, 0)
+            while portion := await _portion(connection, settings, selection, last):
+                last = tuple(portion[-1][name] for name in ("topic", "partition", "offset", "ordinal"))
+                refused = {row["place"]: why for row in portion if (why := _refusal(row, existing, settings, force))}
+                outcome.refused |= refused
+                due = [row for row in portion if row["place"] not in refused]
+                outcome.sent += len(due)
+                if publisher is not None and due:
+                    await _note(connection, due, "sending")
+                    await publisher.publish([_message(row, Replays(key)) for row in due])
+                    await _note(connection, due, "replayed")
+                await connection.commit()
     return outcome
 
 

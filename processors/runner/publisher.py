@@ -43,7 +43,8 @@ class Publisher:
     empty, and no message needs a report of its own, which would cost as much as sending it.
     """
 
-    def __init__(self, kafka: Mapping[str, Any], prefix: str = "", reach: Reach = nowhere) -> None:
+    def __init__(self, kafka: Mapping[str, Any], prefix: str = "", reach: Reach = nowhere, ready: int = 1) -> None:
+        """`ready` producers connect at once: how many batches will be under way together."""
         self._prefix, self._reach = prefix, reach
         self._config = {
             **SAFE,
@@ -52,7 +53,7 @@ class Publisher:
             "delivery.report.only.error": True,
             **kafka,
         }
-        self._idle: list[Producer] = []
+        self._idle = [Producer(self._config) for _ in range(ready)]
         self._threads = ThreadPoolExecutor(64, "publish")
         self._closed = False
 

@@ -39,9 +39,10 @@ async def run_workflows(
         raise Unavailable("definitions behind")
     live = await profiles.lock_live({run.profile for run in runs if run.profile})
     wanted: dict[Any, WorkflowRun] = {run.origin: run for run in runs if run.workflows}
+    # The lock first: what another lane runs meanwhile is not due any more once we have it.
+    states = await traits.lock({live[run.profile] for run in wanted.values() if run.profile}) if wanted else {}
     due = await finished.due(list(wanted)) if wanted else set()
     todo = {origin: run for origin, run in wanted.items() if origin in due}
-    states = await traits.lock({live[run.profile] for run in todo.values() if run.profile}) if todo else {}
     batch = _Batch(definitions, states)
     for run in runs:
         mine = msgspec.structs.replace(run, profile=run.profile and live[run.profile])

@@ -30,7 +30,7 @@ def attempt(name: str, seed: int, scale: float) -> Row:
     process = _context.Process(target=carry_out, args=(theirs, name, folder, seed, scale), name=name)
     process.start()
     theirs.close()
-    limit = (2400 if name == "X1" else 900) * max(scale, 0.4)
+    limit = 2400 if name == "X1" else 900 * max(scale, 0.4)  # a soak lasts half an hour whatever the scale
     try:
         row: Row = (
             ours.recv() if ours.poll(limit) else _without_a_word(name, seed, scale, f"not over after {limit:.0f} s")
