@@ -5,26 +5,15 @@ import json
 from datetime import UTC, datetime
 
 import msgspec
-import psycopg
 import pytest
 
 from processors.runner.failures import Unavailable
-from processors.storage.database import Connect, connector
+from processors.storage.database import Connect
 from processors.storage.events import Events
-from processors.storage.migrate import migrate
 from schemas.events import IdentifiedEvent
 from schemas.origin import Origin
-from tests.kit.services import Services
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-async def connect(services: Services) -> Connect:
-    url = services.new_database()
-    async with await psycopg.AsyncConnection.connect(url) as connection:
-        await migrate(connection)
-    return connector(url, "test")
 
 
 def event(offset: int, id: str, fingerprint: str = "aa", **fields: object) -> IdentifiedEvent:

@@ -4,25 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
-import psycopg
 import pytest
 
-from processors.storage.database import Connect, Connection, connector
-from processors.storage.migrate import migrate
+from processors.storage.database import Connect, Connection
 from processors.storage.profiles import Profiles
 from processors.storage.runs import Traits
-from tests.kit.services import Services
 from workflows.profile import ProfileState, Trait
 
 WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-
-
-@pytest.fixture
-async def connect(services: Services) -> Connect:
-    url = services.new_database()
-    async with await psycopg.AsyncConnection.connect(url) as connection:
-        await migrate(connection)
-    return connector(url, "test")
 
 
 @pytest.fixture
