@@ -14,7 +14,6 @@ Needs: TypeAlias = "dict[str, Needs] | None"
 #: What may stand between two symbols: spaces and comments.
 GAP = r"(?:\s|//[^\n]*\n)*"
 #: `.name`, unless it is a call, and `["name"]`.
-#: `.name`, unless it is a call, and `["name"]`.
 _SELECTION = rf"{GAP}\.{GAP}([A-Za-z_]\w*)\b(?!{GAP}\()" rf"|{GAP}\[{GAP}(?:\"([^\"\\]*)\"|'([^'\\]*)'){GAP}\]"
 _SELECT = re.compile(_SELECTION)
 _PATH = re.sub(r"\((?=\[)", "(?:", _SELECTION)
