@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -19,6 +18,7 @@ from psycopg import AsyncConnection
 from deploy.fail_points import fail_point, failing_connections
 from deploy.feed import DefinitionsFeed
 from deploy.kafka import KafkaAdmin, client_config
+from deploy.memory import settle
 from deploy.settings import Settings, SettingsError
 from ingest.routes import Door
 from ingest.sink import Sink
@@ -86,11 +86,7 @@ def run_until_signal(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
         stop = asyncio.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-        # What was loaded so far stays: full collections need not look at it again. A batch makes a hundred thousand
-        # objects that all go with it, none of them in circles: collections in between would find nothing.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(200_000, 10, 10)
+        settle()
         await main(stop)
 
     uvloop.run(run())

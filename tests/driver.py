@@ -67,7 +67,10 @@ class Driver:
         """One batch of one stage."""
         records = self.waiting(stage, topic)[: limit or stage.max_records]
         attempt = Attempt(stage, topic, lambda connection: self._tools())
-        outcome = await (attempt.run_outside(records) if stage.outside else attempt.run(self.memory, records))
+        if stage.outside:
+            outcome = await attempt.run_outside(records)
+        else:
+            outcome = await attempt.run(self.memory, records, self.memory.begin())
         declared = {each.name for each in stage.writes} | {DEAD_LETTERS.name}
         for message in outcome.messages:
             assert message.topic in declared or (stage.name == "deliver" and message.topic.startswith("destination-"))

@@ -7,7 +7,7 @@ transaction is a copy of the tables.
 import contextlib
 import copy
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -75,12 +75,21 @@ class Memory:
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
         """All of it or nothing."""
-        before = {name: copy.copy(table) for name, table in vars(self).items()}
+        start_over = self.begin()
         try:
             yield
         except BaseException:
-            vars(self).update(before)
+            await start_over()
             raise
+
+    def begin(self) -> Callable[[], Awaitable[None]]:
+        """What brings everything back to how it is now."""
+        before = {name: copy.copy(table) for name, table in vars(self).items()}
+
+        async def start_over() -> None:
+            vars(self).update({name: copy.copy(table) for name, table in before.items()})
+
+        return start_over
 
     def live(self, profile: str) -> str:
         """The profile that this one stands for."""

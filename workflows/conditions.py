@@ -6,6 +6,7 @@ A missing field or a clash of types makes a condition false and is reported; it 
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import cel
@@ -13,7 +14,7 @@ import msgspec
 
 from schemas.limits import MAX_COMPREHENSIONS, MAX_CONDITION_CHARS
 from workflows.needs import GAP, Needs, both, needs_of, part_of
-from workflows.shortcuts import shortcut_of
+from workflows.shortcuts import Constant, Shortcut, shortcut_of
 
 _COMPREHENSION = re.compile(rf"\.{GAP}(?:all|exists|exists_one|existsOne|map|filter){GAP}\(")
 _PLAIN = frozenset({bool, int, str, type(None)})
@@ -37,8 +38,17 @@ class Condition:
         except ValueError as error:
             raise ConditionError(str(error).replace("\n", " ")) from error
         self.source = source
-        self.shortcut = shortcut_of(source)
         self.needs: Mapping[str, Needs] = needs_of(source, self._program.variables())
+        self.shortcut: Shortcut | Constant | None = shortcut_of(source) or self._constant()
+
+    def _constant(self) -> Constant | None:
+        """An expression without variables always has the value that it has now. One without a value is asked anew."""
+        if self.needs:
+            return None
+        with suppress(Exception):
+            value = _json_value(self._program.execute(cel.Context()))
+            return Constant(value) if type(value) in _PLAIN or isinstance(value, float) else None
+        return None
 
     def holds(self, context: "Context") -> bool:
         """Whether the expression is true. Anything else is false, an error too; errors are noted in the context."""
@@ -47,20 +57,21 @@ class Condition:
     def value(self, context: "Context") -> Any:
         """The expression's value as JSON would hold it, None where it has none."""
         if self.shortcut is not None:
-            found, value = self.shortcut.value(context.variable(self.shortcut.variable))
+            found, value = self.shortcut.value(context.variable)
             if found:
                 return value
         try:
-            value = self._program.execute(context.compiled(self))
-            return value if type(value) in _PLAIN else _plain(value)
+            return _json_value(self._program.execute(context.compiled(self)))
         # CEL raises whatever its operands made it raise; all of them mean "no value here".
         except Exception as error:
             context.note(self.source, type(error).__name__)
             return None
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     """Times and bytes as the text that they are stored as. Raises for what JSON cannot hold, infinity and NaN too."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, float) and not math.isfinite(value):
         raise ArithmeticError("not a finite number")
     return msgspec.to_builtins(value, str_keys=True)
@@ -84,7 +95,7 @@ class Context:
         """`variables`: name to what makes the value."""
         self._make = variables
         self._made: dict[str, Any] = {}
-        self._compiled = cel.Context()
+        self._compiled: cel.Context | None = None
         self._converted: dict[str, Needs] = {}
         self._served: Mapping[str, Needs] | None = None
         self._stale: set[str] = set()
@@ -93,13 +104,15 @@ class Context:
 
     def compiled(self, condition: Condition) -> cel.Context:
         """The context, with what this condition needs."""
+        if self._compiled is None:  # most contexts are asked by shortcuts only
+            self._compiled = cel.Context()
         for name in self._stale:
-            self._convert(name, self._converted[name])
+            self._convert(self._compiled, name, self._converted[name])
         self._stale.clear()
         if condition.needs is not self._served:
             for name, needs in condition.needs.items():
                 if name in self._make:
-                    self._convert_more(name, needs)
+                    self._convert_more(self._compiled, name, needs)
             self._served = condition.needs
         return self._compiled
 
@@ -109,14 +122,14 @@ class Context:
             self._made[name] = self._make[name]() if name in self._make else None
         return self._made[name]
 
-    def _convert_more(self, name: str, needs: Needs) -> None:
+    def _convert_more(self, compiled: cel.Context, name: str, needs: Needs) -> None:
         if name not in self._converted:
-            self._convert(name, needs)
+            self._convert(compiled, name, needs)
         elif (all_needs := both(self._converted[name], needs)) != self._converted[name]:
-            self._convert(name, all_needs)
+            self._convert(compiled, name, all_needs)
 
-    def _convert(self, name: str, needs: Needs) -> None:
-        self._compiled.add_variable(name, part_of(self.variable(name), needs))
+    def _convert(self, compiled: cel.Context, name: str, needs: Needs) -> None:
+        compiled.add_variable(name, part_of(self.variable(name), needs))
         self._converted[name] = needs
 
     def changed(self, name: str) -> None:

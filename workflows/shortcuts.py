@@ -1,4 +1,4 @@
-"""The simplest CEL expressions, answered without CEL: a path (`event.type`), and a path compared with a text.
+"""The simplest CEL expressions, answered without CEL: a path (`event.type`), one compared with a text, and constants.
 
 Most expressions of workflows are one of these, and converting values for CEL costs ten times the answer. Whatever is
 not plain (a missing part, another type) is left to CEL, whose answer is the same where both have one.
@@ -6,6 +6,7 @@ not plain (a missing part, another type) is left to CEL, whose answer is the sam
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 _PATH = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"
@@ -17,11 +18,12 @@ class Shortcut:
     """One such expression."""
 
     def __init__(self, path: str, sign: str | None, text: str) -> None:
-        self.variable, *self._names = path.split(".")
+        self._variable, *self._names = path.split(".")
         self._sign, self._text = sign, text
 
-    def value(self, variable: Any) -> tuple[bool, Any]:
-        """Whether there is an answer here, and the answer."""
+    def value(self, variables: Callable[[str], Any]) -> tuple[bool, Any]:
+        """Whether there is an answer here, and the answer. `variables` gives a variable's value."""
+        variable = variables(self._variable)
         for name in self._names:
             if not isinstance(variable, dict) or name not in variable:
                 return False, None
@@ -29,6 +31,17 @@ class Shortcut:
         if isinstance(variable, str):
             return True, variable if self._sign is None else (variable == self._text) is (self._sign == "==")
         return self._sign is None and _is_plain(variable), variable
+
+
+class Constant:
+    """An expression that looks at nothing, and its value."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def value(self, variables: Callable[[str], Any]) -> tuple[bool, Any]:
+        """As Shortcut's."""
+        return True, self._value
 
 
 def shortcut_of(source: str) -> Shortcut | None:

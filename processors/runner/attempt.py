@@ -1,6 +1,7 @@
 """Runs a step over a batch of records and finds, by halving, the records that can never succeed.
 
-All of it happens in the lane's one transaction: each try under a savepoint, so one commit, one position, one outbox.
+All of it happens in one transaction of the lane: one commit, one position, one outbox. Only where the whole batch has
+failed it begins again, with a savepoint for each try.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -25,6 +26,9 @@ Toolbox = Callable[[Connection | None], Mapping[str, Any]]
 
 #: What the signed header of a payload says that is sent again; None for any other.
 ReplayOf = Callable[[TrackedPayload], Replay | None]
+
+#: Rolls back, and begins another transaction at the same position.
+StartOver = Callable[[], Awaitable[None]]
 
 #: A step with everything around it: models in, messages out, all or nothing.
 _TryStep = Callable[[list[Any]], Awaitable[list[Message]]]
@@ -59,16 +63,31 @@ class Attempt:
         self._stage, self._topic, self._toolbox, self._reach = stage, topic, toolbox, reach
         self._first_partition, self._replay_of = first_partition, replay_of
 
-    async def run(self, connection: Connection, records: Sequence[Any]) -> StepOutcome:
-        """The step over these records, inside the connection's transaction. Raises what is not about the data."""
+    async def run(self, connection: Connection, records: Sequence[Any], start_over: StartOver) -> StepOutcome:
+        """The step over these records, inside the connection's transaction. Raises what is not about the data.
+
+        `start_over` rolls the transaction back and begins another at the same position; it may raise.
+        """
         # Beside its tools a step may ask for its lane's partition, to keep what it counts apart from other lanes'.
         step = self._stage.bind({**self._toolbox(connection), "partition": records[0].partition})
 
+        async def plain(models: list[Any]) -> list[Message]:
+            return encode(await step(models))
+
         async def under_savepoint(models: list[Any]) -> list[Message]:
             async with connection.transaction():
-                return encode(await step(models))
+                return await plain(models)
 
-        return await self._run(under_savepoint, records)
+        async def decide(items: list[_Undecided]) -> list[Message]:
+            try:
+                return await plain([item.model for item in items])
+            except Exception as error:
+                if unavailable_cause(error) is not None:
+                    raise
+                await start_over()
+                return await self._apart(under_savepoint, items, error)
+
+        return await self._run(decide, records)
 
     async def run_outside(self, records: Sequence[Any]) -> StepOutcome:
         """The step over these records, without a database."""
@@ -77,9 +96,11 @@ class Attempt:
         async def plain(models: list[Any]) -> list[Message]:
             return encode(await step(models))
 
-        return await self._run(plain, records)
+        return await self._run(lambda items: self._halve(plain, items), records)
 
-    async def _run(self, step: _TryStep, records: Sequence[Any]) -> StepOutcome:
+    async def _run(
+        self, decide: Callable[[list[_Undecided]], Awaitable[list[Message]]], records: Sequence[Any]
+    ) -> StepOutcome:
         messages: list[Message] = []
         good: list[_Undecided] = []
         self._reach("before-decode")
@@ -91,21 +112,24 @@ class Attempt:
                 messages.append(self._dead_letter(record, None, Poison(error.reason, error.exception)))
         self._reach("after-decode")
         self._reach("before-step")
-        messages += await self._halve(step, good)
+        if good:
+            messages += await decide(good)
         self._reach("after-step")
         dead = sum(message.topic == DEAD_LETTERS.name for message in messages)
         return StepOutcome(messages, len(records), dead)
 
     async def _halve(self, step: _TryStep, items: list[_Undecided]) -> list[Message]:
-        if not items:
-            return []
         try:
             return await step([item.model for item in items])
         except Exception as error:
             if unavailable_cause(error) is not None:
                 raise
-            if len(items) == 1:
-                return await self._judge(step, items[0], error)
+            return await self._apart(step, items, error)
+
+    async def _apart(self, step: _TryStep, items: list[_Undecided], error: Exception) -> list[Message]:
+        """Each half of what failed together."""
+        if len(items) == 1:
+            return await self._judge(step, items[0], error)
         middle = len(items) // 2
         return await self._halve(step, items[:middle]) + await self._halve(step, items[middle:])
 

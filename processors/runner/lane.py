@@ -11,6 +11,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from processors.runner.attempt import Attempt, StepOutcome
@@ -150,10 +151,12 @@ class Lane:
             await connection.rollback()
             self._require_not_cut(row, await self._log.end())
         elif self._stage.outside:
-            await connection.rollback()
+            await connection.rollback()  # effects may take long
             await self._run_outside(progress, connection, row, records, batch.end)
         else:
-            await self._finish(progress, connection, await self._attempt.run(connection, records), batch.end)
+            start_over = partial(self._start_over, progress, connection, row)
+            outcome = await self._attempt.run(connection, records, start_over)
+            await self._finish(progress, connection, outcome, batch.end)
         self._log.stored(max(batch.end, row.next_offset))
 
     async def _run_outside(
@@ -161,11 +164,16 @@ class Lane:
     ) -> None:
         """Effects first, then the position: they happen at least once, under ids that stay the same."""
         outcome = await self._attempt.run_outside(records)
+        await self._start_over(progress, connection, row)
+        await self._finish(progress, connection, outcome, end)
+
+    async def _start_over(self, progress: Progress, connection: Connection, row: ProgressRow) -> None:
+        """Another transaction, with the lane where it was. Raises Unavailable where somebody else moved it."""
+        await connection.rollback()
         now = await self._lock_delivered(progress, connection)
         if now.next_offset != row.next_offset:
             await connection.rollback()
             raise Unavailable("lane taken over")
-        await self._finish(progress, connection, outcome, end)
 
     async def _finish(self, progress: Progress, connection: Connection, outcome: StepOutcome, end: int) -> None:
         self._reach("before-checkpoint")
@@ -185,8 +193,8 @@ class Lane:
             row = await progress.lock()
             if row.next_offset == self._delivered:
                 return row
+            repeated = await progress.outbox()
             await connection.rollback()
-            repeated = row.outbox()
             self.health.redelivered += len(repeated)
             await self._publish(repeated, row.next_offset)
 

@@ -224,6 +224,9 @@ class BatchApp(faust.App):
     stored_positions: Callable[[set[TP]], Awaitable[Positions]]
     topic_id: Callable[[str], Awaitable[str]]
 
+    def _create_directories(self) -> None:
+        """None: Faust keeps tables in them, and we have no tables."""
+
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self, loop=self.loop)
 

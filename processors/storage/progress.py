@@ -13,6 +13,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Message]).decode
 #: An outbox of so many bytes is compressed. PostgreSQL pays more for storing a kilobyte than we for compressing it.
 _COMPRESSED_FROM = 2000
+_THIS_LANE = "where stage = %s and topic = %s and partition = %s"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
@@ -32,16 +33,8 @@ class ProgressRow(msgspec.Struct):
 
     next_offset: int
     topic_id: str
-    stored_outbox: bytes | None
     #: Kafka's position up to which an operator knows that the database went back behind it.
     forgiven: int
-
-    def outbox(self) -> list[Message]:
-        """The outputs of the batch that ended at `next_offset`."""
-        stored = self.stored_outbox or b""
-        if stored.startswith(_ZSTD_MAGIC):  # no list begins like this in msgpack
-            stored = bytes(cramjam.zstd.decompress(stored))
-        return _decode(stored) if stored else []
 
 
 class Progress:
@@ -49,6 +42,7 @@ class Progress:
 
     def __init__(self, connection: Connection, key: LaneKey) -> None:
         self._connection, self._key = connection, key
+        self._lane = key.stage, key.topic, key.partition
 
     async def create(self, topic_id: str, beginning: int) -> ProgressRow:
         """The row, made if it is not there (an absent row locks nothing); committed."""
@@ -56,7 +50,7 @@ class Progress:
             "insert into stage_progress (stage, topic, partition, topic_id, next_offset, first_offset) "
             "values (%s, %s, %s, %s, %s, %s) "
             "on conflict do nothing",
-            (self._key.stage, self._key.topic, self._key.partition, topic_id, beginning, beginning),
+            (*self._lane, topic_id, beginning, beginning),
         )
         row = await self.lock()
         await self._connection.commit()
@@ -65,28 +59,28 @@ class Progress:
     async def lock(self) -> ProgressRow:
         """The row, locked until the transaction ends."""
         cursor = await self._connection.execute(
-            "select next_offset, topic_id, outbox, forgiven from stage_progress "
-            "where stage = %s and topic = %s and partition = %s for update",
-            (self._key.stage, self._key.topic, self._key.partition),
-            binary=True,
+            f"select next_offset, topic_id, forgiven from stage_progress {_THIS_LANE} for update", self._lane
         )
         row = await cursor.fetchone()
         if row is None:
             raise LookupError(f"{self._key}: its row was deleted")
         return ProgressRow(*row)
 
+    async def outbox(self) -> list[Message]:
+        """The outputs of the batch that ended at the row's `next_offset`."""
+        cursor = await self._connection.execute(
+            f"select outbox from stage_progress {_THIS_LANE}", self._lane, binary=True
+        )
+        stored = (await cursor.fetchone() or (None,))[0] or b""
+        if stored.startswith(_ZSTD_MAGIC):  # no list begins like this in msgpack
+            stored = bytes(cramjam.zstd.decompress(stored))
+        return _decode(stored) if stored else []
+
     async def store(self, next_offset: int, outbox: Sequence[Message]) -> None:
         """Everything below `next_offset` is done, with these outputs."""
         await self._connection.execute(
-            "update stage_progress set next_offset = %s, outbox = %b, updated_at = now() "
-            "where stage = %s and topic = %s and partition = %s",
-            (
-                next_offset,
-                _stored(outbox),
-                self._key.stage,
-                self._key.topic,
-                self._key.partition,
-            ),
+            f"update stage_progress set next_offset = %s, outbox = %b, updated_at = now() {_THIS_LANE}",
+            (next_offset, _stored(outbox), *self._lane),
         )
 
 

@@ -52,8 +52,14 @@ async def attempt(fails: dict[int, Exception], records: Sequence[Record]) -> tup
         return [ProfileChange(profile=job.profile, version=1, at=moment(0)) for job in jobs]
 
     stage = Stage("segment", (SEGMENTATION_JOBS,), step, (PROFILE_CHANGES,))
-    outcome = await Attempt(stage, SEGMENTATION_JOBS, lambda connection: {"table": Table(memory)}).run(memory, records)
+    made = Attempt(stage, SEGMENTATION_JOBS, lambda connection: {"table": Table(memory)})
+    outcome = await run(made, records, memory)
     return outcome, [int(number) for number in memory.versions], calls
+
+
+async def run(made: Attempt, records: Sequence[Record], memory: Memory | None = None) -> StepOutcome:
+    memory = memory or Memory()
+    return await made.run(memory, records, memory.begin())
 
 
 def passed(outcome: StepOutcome) -> list[int]:
@@ -104,7 +110,7 @@ async def attempt_that_fails_once() -> StepOutcome:
         return [ProfileChange(profile=job.profile, version=1, at=moment(0)) for job in jobs]
 
     stage = Stage("segment", (SEGMENTATION_JOBS,), step, (PROFILE_CHANGES,))
-    return await Attempt(stage, SEGMENTATION_JOBS, lambda connection: {}).run(Memory(), [record(0)])
+    return await run(Attempt(stage, SEGMENTATION_JOBS, lambda connection: {}), [record(0)])
 
 
 def state(code: str) -> psycopg.Error:
@@ -160,7 +166,7 @@ async def test_an_output_that_is_too_large_is_found_before_anything_is_committed
 
     stage = Stage("segment", (SEGMENTATION_JOBS,), step, (PROFILE_CHANGES,))
     records = [record(number) for number in range(3)]
-    outcome = await Attempt(stage, SEGMENTATION_JOBS, lambda connection: {}).run(Memory(), records)
+    outcome = await run(Attempt(stage, SEGMENTATION_JOBS, lambda connection: {}), records)
     assert passed(outcome) == [0, 2]
     assert dead(outcome) == {1: "output_too_large"}
 
@@ -177,7 +183,7 @@ async def test_an_output_may_be_as_large_as_its_topic_allows_its_key_counted():
 
     stage = Stage("segment", (SEGMENTATION_JOBS,), step, (PROFILE_CHANGES,))
     records = [record(0), record(1)]
-    outcome = await Attempt(stage, SEGMENTATION_JOBS, lambda connection: {}).run(Memory(), records)
+    outcome = await run(Attempt(stage, SEGMENTATION_JOBS, lambda connection: {}), records)
     assert dead(outcome) == {1: "output_too_large"}
     assert outcome.dead_letters == 1
 
@@ -195,7 +201,7 @@ async def test_an_outage_while_an_error_is_looked_at_again_is_an_outage():
 
     stage = Stage("segment", (SEGMENTATION_JOBS,), step, (PROFILE_CHANGES,))
     with pytest.raises(Unavailable):
-        await Attempt(stage, SEGMENTATION_JOBS, lambda connection: {}).run(Memory(), [record(0)])
+        await run(Attempt(stage, SEGMENTATION_JOBS, lambda connection: {}), [record(0)])
 
 
 async def test_a_dead_letter_says_where_its_record_lay_and_claims_no_origin_that_nobody_knows():
@@ -218,15 +224,14 @@ async def test_a_payload_that_was_sent_again_and_fails_keeps_its_origin_its_coun
 
     replay = Replay(Origin(1, 5, 3), 7000, "failure", "shop", attempt=2)
     made = Attempt(Stage("validate", (TRACKS,), step), TRACKS, lambda connection: {}, replay_of=lambda payload: replay)
-    outcome = await made.run(Memory(), [Record("tracks", 0, 900, 9000, b"k", b"{}")])
+    outcome = await run(made, [Record("tracks", 0, 900, 9000, b"k", b"{}")])
     (letter,) = outcome.messages
     headers = dict(letter.headers)
     assert (headers["dlq.origin"], headers["dlq.source"], headers["dlq.attempt"]) == (b"1/5/3", b"shop", b"2")
     assert (headers["dlq.counted"], headers["dlq.received_ms"]) == (b"True", b"7000")
     # A new one has its own place, and nobody has counted it.
-    outcome = await Attempt(Stage("validate", (TRACKS,), step), TRACKS, lambda connection: {}).run(
-        Memory(), [Record("tracks", 0, 900, 9000, b"k", b"{}")]
-    )
+    made = Attempt(Stage("validate", (TRACKS,), step), TRACKS, lambda connection: {})
+    outcome = await run(made, [Record("tracks", 0, 900, 9000, b"k", b"{}")])
     headers = dict(outcome.messages[0].headers)
     assert headers["dlq.origin"] == b"0/900/-1"
     assert "dlq.counted" not in headers
@@ -244,5 +249,5 @@ async def test_a_rejected_event_that_was_sent_again_knows_how_often():
     )
     record = Record("events-rejected", 0, 1, 0, b"k", msgspec.json.encode(rejected), ((ATTEMPT_HEADER, b"4"),))
     stage = Stage("record-failures", (EVENTS_REJECTED,), step)
-    await Attempt(stage, EVENTS_REJECTED, lambda connection: {}).run(Memory(), [record])
+    await run(Attempt(stage, EVENTS_REJECTED, lambda connection: {}), [record])
     assert [item.attempt for item in seen] == [4]
