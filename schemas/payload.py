@@ -14,15 +14,12 @@ from schemas.events import EMPTY_OBJECT
 from schemas.failures import Reason
 from schemas.limits import (
     MAX_CONTEXT_BYTES,
-    MAX_DEPTH,
     MAX_EVENT_BYTES,
     MAX_EVENTS,
     MAX_ID_CHARS,
-    MAX_INTEGER,
-    MAX_KEY_BYTES,
-    MAX_KEYS,
     MAX_TYPE_CHARS,
 )
+from schemas.storable import parsed
 
 
 class PayloadError(ValueError):
@@ -80,14 +77,6 @@ class TrackerEvent(msgspec.Struct, gc=False):
 
 _envelope = msgspec.json.Decoder(_Envelope).decode
 _sent_event = msgspec.json.Decoder(_SentEvent).decode
-_anything = msgspec.json.Decoder().decode
-#: Every digit as 0, E as e: then `in` finds runs of digits at a tenth of a regular expression's cost.
-_DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
-_LONG_NUMBER, _TINY_EXPONENT = b"0" * 16, b"e-0000"
-#: Numbers so small, or with so many digits behind the point, that PostgreSQL refuses what Python reads as 0.0.
-_TINY_NUMBER = re.compile(rb"[\[:,]\s*-?[0-9]+(?:\.[0-9]*)?[eE]-[0-9]{4,}")
-_LONG_FRACTION = re.compile(rb"[\[:,]\s*-?[0-9]+\.[0-9]{1000}")
-_LONG_KEY = re.compile(rb'"[^"]{%d,}"\s*:' % MAX_KEY_BYTES)
 #: What programs send as a session's id where they have none: it would make one person of all who do.
 _NO_SESSION = frozenset(
     ("null", "undefined", "none", "nil", "nan", "[object object]", "00000000-0000-0000-0000-000000000000")
@@ -102,7 +91,7 @@ def read_payload(body: bytes) -> TrackerPayload:
     envelope = _read_envelope(body)
     reasons: list[Reason] = []
     options = envelope.options if isinstance(envelope.options, dict) else {}
-    if not _is_context(envelope.context) or _parsed(envelope.context)[1]:
+    if not _is_context(envelope.context) or parsed(envelope.context)[1]:
         reasons.append(Reason("invalid_context", "/context", _CONTEXT))
         envelope.context = EMPTY_OBJECT
     source = _id_in(envelope.source, "/source/id", "invalid_source", reasons)
@@ -153,7 +142,7 @@ def read_event(raw: msgspec.Raw) -> TrackerEvent:
     if len(bytes(raw)) > MAX_EVENT_BYTES:
         event.reasons.append(Reason("event_too_large", "", f"an event may have {MAX_EVENT_BYTES} bytes"))
         return event
-    value, problem = _parsed(raw)
+    value, problem = parsed(raw)
     if problem is None and not isinstance(value, dict):
         problem = Reason("event_not_object", "", "an event is a JSON object with a type")
     if problem is not None:
@@ -239,56 +228,3 @@ def _is_context(raw: msgspec.Raw) -> bool:
 
 def _is_object(raw: msgspec.Raw) -> bool:
     return bytes(raw).startswith(b"{")
-
-
-def _parsed(raw: msgspec.Raw) -> tuple[Any, Reason | None]:
-    """The JSON's value, and what PostgreSQL or another JSON reader would stumble over in it."""
-    data = bytes(raw)
-    try:
-        value = _anything(data)
-    except RecursionError:
-        return None, Reason("too_deep", "", f"JSON may nest {MAX_DEPTH} levels")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        if "out of range" in str(error):
-            return None, Reason("number_out_of_range", "", "a number is too large to store")
-        return None, Reason("invalid_unicode", "", "a string holds half of a surrogate pair")
-    digits = data.translate(_DIGITS)
-    if (_TINY_EXPONENT in digits and _TINY_NUMBER.search(data)) or _LONG_FRACTION.search(data):
-        return None, Reason("number_out_of_range", "", "a number has too many digits behind the point to store")
-    return value, _walk(value, 0) if _deserves_a_walk(data, digits) else None
-
-
-def _deserves_a_walk(data: bytes, digits: bytes) -> bool:
-    """Cheap tests over the bytes, so that nearly no event is walked in Python. May say yes too often, never no."""
-    return (
-        data.count(b"{") + data.count(b"[") > MAX_DEPTH
-        or data.count(b":") > MAX_KEYS
-        or _LONG_NUMBER in digits
-        or _LONG_KEY.search(data) is not None
-        # One byte is found fastest. An escaped quote ends a run of _LONG_KEY, so a long key could hide behind some.
-        or (b"\\" in data and (b"\\u0000" in data or (b'\\"' in data and len(data) > MAX_KEY_BYTES)))
-    )
-
-
-def _walk(value: Any, depth: int) -> Reason | None:
-    if depth >= MAX_DEPTH and isinstance(value, dict | list):
-        return Reason("too_deep", "", f"JSON may nest {MAX_DEPTH} levels")
-    if isinstance(value, str):
-        return Reason("nul_character", "", "the character U+0000 cannot be stored") if "\0" in value else None
-    if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
-        return Reason("number_out_of_range", "", "integers beyond 2^53 lose digits; send them as strings")
-    if isinstance(value, dict):
-        return _problem_of_keys(value) or _walk(list(value.values()), depth)
-    if isinstance(value, list):
-        return next((problem for item in value if (problem := _walk(item, depth + 1))), None)
-    return None
-
-
-def _problem_of_keys(value: dict[str, Any]) -> Reason | None:
-    if len(value) > MAX_KEYS:
-        return Reason("too_many_keys", "", f"an object may have {MAX_KEYS} keys")
-    if any(len(key.encode()) > MAX_KEY_BYTES for key in value):
-        return Reason("key_too_long", "", f"a key may have {MAX_KEY_BYTES} bytes")
-    if any("\0" in key for key in value):
-        return Reason("nul_character", "", "the character U+0000 cannot be stored")
-    return None
