@@ -39,7 +39,7 @@ class Condition:
             raise ConditionError(str(error).replace("\n", " ")) from error
         self.source = source
         self.needs: Mapping[str, Needs] = needs_of(source, self._program.variables())
-        self.shortcut: Shortcut | Constant | None = shortcut_of(source) or self._constant()
+        self.shortcut: Shortcut | None = shortcut_of(source) or self._constant()
 
     def _constant(self) -> Constant | None:
         """An expression without variables always has the value that it has now. One without a value is asked anew."""

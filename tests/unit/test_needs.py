@@ -1,8 +1,10 @@
 """Conditions see what they would see with everything converted, whatever way they name it."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import cel
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from workflows.needs import needs_of
 
 EVENT = {
     "type": "order",
+    "time": datetime(2026, 3, 1, 10, 0, 0, 120_000, tzinfo=UTC),
     "properties": {
         "none": None,
         "yes": True,
@@ -67,7 +70,15 @@ def test_what_an_expression_looks_at(source: str, needs: dict[str, Any]):
 PATHS = st.sampled_from(
     [
         *("event.properties.none", "event.properties.yes", "event.properties.n"),
-        *("event", "event.type", "event.properties", "event.properties.total", 'event["properties"].type'),
+        *(
+            "event.time",
+            "event.type.deeper",
+            "event",
+            "event.type",
+            "event.properties",
+            "event.properties.total",
+            'event["properties"].type',
+        ),
         *("event.properties.items", "event.properties.items[1].price", "event.properties.missing.deeper"),
         *("event.properties.to.city", "event.context.event.type", "event.context", "profile.traits.city"),
         *('profile.traits["a b"]', 'profile.counters["order-completed"]', "profile.segments", "profile", "missing"),
@@ -78,6 +89,7 @@ TESTS = st.one_of(
     st.tuples(PATHS, st.sampled_from(["==", "!="]), st.sampled_from(["'order'", '"Bern"', "'x'"])).map(" ".join),
     st.tuples(PATHS, st.sampled_from(["==", "!=", ">", "in"]), PATHS).map(" ".join),
     PATHS.map(lambda path: f"size({path}) > 1"),
+    PATHS.map(lambda path: f"string( {path} )"),
     PATHS.map(lambda path: f"{path}.size() > 1"),
     PATHS.map(lambda path: f"{path}.startsWith('o')"),
     PATHS.map(lambda path: f"{path}.exists(x, x == 'type' || x == 'buyers')"),
@@ -109,10 +121,22 @@ def test_a_condition_has_the_value_that_it_has_with_everything_converted(sources
         share_needs(conditions)
     for condition in conditions:
         value, errors = condition.value(seen), len(seen.errors)
-        whole = with_everything(condition.source)
+        whole = msgspec.to_builtins(with_everything(condition.source))
         assert value == (None if errors else whole)
         assert [error for _, error in seen.errors] == ([whole] if errors else [])
         seen.errors.clear()
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_a_time_is_written_as_cel_writes_it(time: datetime):
+    value = Condition("string(event.time)").value(Context({"event": lambda: {"time": time}}))
+    assert value == cel.evaluate("string(event.time)", {"event": {"time": time}})
+
+
+@pytest.mark.parametrize("source", ["1", '"text"', "1 + 1", "2.5", "null", "1 > 2", "size([1, 2])", '{"a": 1}', "[1]"])
+def test_an_expression_that_looks_at_nothing_has_the_value_that_cel_gives_it(source: str):
+    condition = Condition(source)
+    assert condition.value(Context({})) == condition.value(Context({})) == cel.evaluate(source, {})
 
 
 def test_a_variable_that_changed_is_seen_as_it_is_now_by_all():
