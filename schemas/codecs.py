@@ -13,6 +13,8 @@ from schemas.replays import ATTEMPT_HEADER, QUIET_HEADER, REPLAY_HEADER
 
 HOPS_HEADER = "headwater-hops"
 BRIDGE_HEADER = "headwater-bridge"
+#: What the header may say of how a payload came; whatever else it says, somebody wrote to the topic.
+_BRIDGES: dict[bytes | None, str] = {b"http": "http", b"workflow": "workflow"}
 DEAD_LETTER_HEADERS = (
     *("reason", "stage", "topic", "partition", "offset", "origin", "source", "exception", "attempt"),
     *("received_ms", "hops", "quiet", "counted"),
@@ -76,16 +78,17 @@ class PayloadCodec:
 
     def decode(self, record: Record) -> TrackedPayload:
         """Whatever lies there: what is wrong with it, validate says, who counts it too."""
+        headers = dict(record.headers)
         return TrackedPayload(
             partition=record.partition,
             offset=record.offset,
             received_at=datetime.fromtimestamp(min(max(record.timestamp, 0), _LAST_MS) / 1000, UTC),
             body=record.value,
             key=record.key,
-            hops=_hops(record.headers),
-            bridge=_bridge(record.headers),
-            replay=dict(record.headers).get(REPLAY_HEADER) or b"",
-            quiet=QUIET_HEADER in dict(record.headers),
+            hops=_number((headers.get(HOPS_HEADER) or b"").decode("ascii", "replace")),
+            bridge=_BRIDGES.get(headers.get(BRIDGE_HEADER), "kafka"),
+            replay=headers.get(REPLAY_HEADER) or b"",
+            quiet=QUIET_HEADER in headers,
         )
 
     def encode(self, topic: str, key: str | None, model: EmittedEvent) -> Message:
@@ -144,11 +147,6 @@ def _require_storable(text: dict[str, str]) -> None:
         raise ValueError("a header holds a number out of range")
 
 
-def _hops(headers: tuple[tuple[str, bytes | None], ...]) -> int:
-    # Kafka allows headers without a value.
-    return _number((dict(headers).get(HOPS_HEADER) or b"").decode("ascii", "replace"))
-
-
 def attempt_of(record: Record) -> int:
     """How often the record was sent again after it had failed, as its header says."""
     if not record.headers:
@@ -159,11 +157,6 @@ def attempt_of(record: Record) -> int:
 def _number(text: str, digits: int = 3) -> int:
     """A number that anybody may have written, of so many digits at most; 0 for what is none."""
     return int(text) if len(text) <= digits and text.isascii() and text.isdigit() else 0
-
-
-def _bridge(headers: tuple[tuple[str, bytes | None], ...]) -> str:
-    value = dict(headers).get(BRIDGE_HEADER)
-    return value.decode() if value in (b"http", b"workflow") else "kafka"
 
 
 def _origin(text: str) -> Origin | None:

@@ -6,6 +6,7 @@ Two kinds of trouble: `PayloadError` (the payload as a whole cannot be read) and
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -182,8 +183,11 @@ def normalise_type(value: Any) -> str:
     Trimmed, lower-cased, runs of spaces become `-`: `Order Completed` is `order-completed`. After that only
     `a-z 0-9 - _ . :` may stand in it, a letter or digit first.
     """
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_TYPE_CHARS:
-        return ""
+    return _normalised(value) if isinstance(value, str) and 0 < len(value) <= MAX_TYPE_CHARS else ""
+
+
+@lru_cache(2000)
+def _normalised(value: str) -> str:
     name = _SPACES.sub("-", value.strip().lower())
     return name if _NAME.fullmatch(name) else ""
 
@@ -197,6 +201,8 @@ def _occurred_at(sent: _SentEvent, reasons: list[Reason]) -> datetime | None:
         return None
     try:
         time = msgspec.convert(value, datetime, strict=True)
+        if time.tzinfo is UTC:
+            return time
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (msgspec.ValidationError, OverflowError):
         reasons.append(Reason("invalid_timestamp", path, "ISO 8601 with date and time, years 1 to 9999"))

@@ -60,7 +60,11 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            length = int(self.headers["content-length"])
+            body = self.rfile.read(length)
+            if len(body) < length:  # the caller died in the middle of it
+                self.close_connection = True
+                return
             behaviour = receiver.behaviour
             receiver.remember(self.headers["idempotency-key"], body, behaviour in ("ok", "slow"))
             if behaviour == "reset":
