@@ -11,7 +11,7 @@ from typing import Any
 from tests.faults import row as rows
 from tests.faults.cluster import Cluster, running
 from tests.faults.row import Row
-from tests.faults.watch import Mark
+from tests.faults.watch import EVERY_S, Mark
 from tests.kit.services import Services
 
 #: Goals: seconds from a fault (or from the moment it is mended) to the first work done.
@@ -84,3 +84,13 @@ def judge_return(row: Row, cluster: Cluster, stage: str, mark: Mark, until: floa
     if found.lanes:
         row.recovered(WORKER_BACK_S, None if found.stuck else found.took_s, f"{stage} after a kill")
     return found.lanes > 0
+
+
+def await_return(row: Row, cluster: Cluster, stage: str, mark: Mark) -> None:
+    """As judge_return, once the lanes have gone on or their time is over."""
+    while time.monotonic() < mark.at + WORKER_BACK_S + 1:
+        found = cluster.watch.recovery(stage, mark)
+        if found.lanes and not found.stuck:
+            break
+        time.sleep(EVERY_S)
+    judge_return(row, cluster, stage, mark)

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 
 from tests.faults.row import Row
-from tests.faults.trial import Trial, judge_return
+from tests.faults.trial import Trial, await_return
 from tests.kit.waiting import until
 
 #: The exit code at a fail point.
@@ -29,8 +29,7 @@ def run(trial: Trial) -> Row:
             row.faults += 1
             died = cluster.watch.mark()
             cluster.start_again("dispatch-hook")
-            time.sleep(6)
-            judge_return(row, cluster, "dispatch-hook", died)
+            await_return(row, cluster, "dispatch-hook", died)
         repeated = sum(count - 1 for count in Counter(call.key for call in cluster.receiver.calls).values())
         row.notes["calls"], row.notes["repeated calls"] = len(cluster.receiver.calls), repeated
         row.require(repeated >= row.faults // 2, f"only {repeated} calls were repeated")
