@@ -8,8 +8,9 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 
+from ingest.numbers import Numbers
 from ingest.service import Refused, answer, check
 from ingest.sink import Sink, SinkUnavailable
 from schemas.limits import MAX_BODY_BYTES, MAX_INFLATED_BYTES
@@ -40,13 +41,8 @@ class Door:
         self._first_partition = first_partition
         self._sink, self._definitions, self._profile_ids = sink, definitions, profile_ids
         self._in_flight, self._max_in_flight = 0, max_in_flight
-        self.registry = CollectorRegistry()
-        self._requests = Counter("headwater_door_requests", "Requests by outcome", ["outcome"], registry=self.registry)
-        self._events = Counter("headwater_door_events", "Events by verdict", ["verdict"], registry=self.registry)
-        # A lookup by label costs more than the counting.
-        self._accepted, self._none_acceptable = map(self._requests.labels, ("accepted", "no_acceptable_event"))
-        self._accepted_events, self._rejected_events = map(self._events.labels, ("accepted", "rejected"))
-        self._seconds = Histogram("headwater_door_seconds", "Time to answer a payload", registry=self.registry)
+        self.registry, self._numbers = CollectorRegistry(), Numbers()
+        self.registry.register(self._numbers)
 
     async def __call__(self, scope: Any, protocol: Any) -> None:
         if scope.proto != "http":
@@ -56,7 +52,7 @@ class Door:
             status, headers, body = await self._respond(scope, protocol)
         except Refused as refused:
             status, headers, body = refused.status, list(_JSON), _error(refused.code, refused.message)
-            self._requests.labels(refused.code).inc()
+            self._numbers.requests[refused.code] += 1
             if refused.status in (429, 503):
                 headers.append(("retry-after", "1"))
             if refused.status == 405:
@@ -99,12 +95,12 @@ class Door:
             raise Refused(503, "kafka_unavailable", "not stored for certain; send again with the same ids") from error
         finally:
             self._in_flight -= 1
-            self._seconds.observe(time.monotonic() - started)
+            self._numbers.took(time.monotonic() - started)
         rejected = sum(map(bool, checked.reasons))
-        self._rejected_events.inc(rejected)
-        self._accepted_events.inc(len(checked.reasons) - rejected)
         acceptable = rejected < len(checked.reasons)
-        (self._accepted if acceptable else self._none_acceptable).inc()
+        self._numbers.events["rejected"] += rejected
+        self._numbers.events["accepted"] += len(checked.reasons) - rejected
+        self._numbers.requests["accepted" if acceptable else "no_acceptable_event"] += 1
         said = answer(checked, self._first_partition + partition, offset, self._profile_ids)
         if acceptable:
             return 200, _JSON, _encode(said)
