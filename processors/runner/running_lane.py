@@ -1,9 +1,10 @@
 """A lane at work: the batches that wait for it, when they are joined, when it rests, when its partition is paused."""
 
 import asyncio
+import sys
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, cast
 
 from faust.types import TP
 
@@ -12,12 +13,21 @@ from processors.runner.lane import Lane
 from processors.runner.stage import Stage
 from processors.runner.transport import Batch, BatchConsumer
 
-#: Fetches that wait in a lane before its partition is paused.
-QUEUED_FETCHES = 2
+#: Bytes that make a batch large enough, and that may wait in a lane before its partition is paused.
+ENOUGH_BYTES = 4 * 2**20
 #: A lane rests this many times as long as its last batch took, unless that was a large one. So batches are small while
 #: there is time, and grow by themselves when the machine is busy, instead of many small ones keeping it busy.
 REST_FACTOR = 6.0
 MAX_REST_S = 0.15
+
+
+class _Offered:
+    """A batch as Faust hands it over, and its size."""
+
+    def __init__(self, event: Any) -> None:
+        self.event, self.batch = event, cast(Batch, event.value)
+        self.records = len(self.batch.records)
+        self.bytes = sum(len(record.value or b"") for record in self.batch.records)
 
 
 class RunningLane:
@@ -33,8 +43,11 @@ class RunningLane:
         reach: Reach = nowhere,
     ) -> None:
         self._lane, self._tp, self._consumer, self._reach = lane, tp, consumer, reach
-        self._gather, self._full, self._ended = stage.gather, stage.max_records // 2, ended
-        self._waiting: deque[Any] = deque()
+        self._gather, self._ended = stage.gather, ended
+        self._enough_records, self._enough_bytes = stage.max_records // 2, ENOUGH_BYTES
+        if stage.gather is not None:
+            self._enough_records, self._enough_bytes = sys.maxsize, stage.gather.bytes
+        self._waiting: deque[_Offered] = deque()
         self._offered = asyncio.Event()
         self._paused = self._dead = False
         self._task = asyncio.create_task(self._run(), name=str(lane.key))
@@ -44,10 +57,11 @@ class RunningLane:
         if self._dead:  # it may have been resumed after it ended: Faust resumes all partitions after an assignment
             self._consumer.pause_partitions({self._tp})
             return
-        self._waiting.append(event)
+        self._waiting.append(_Offered(event))
         self._offered.set()
-        if self._waiting_is_full():
-            self._pause()
+        if self._are_enough(self._waiting) and not self._paused:
+            self._paused = True
+            self._consumer.pause_partitions({self._tp})
 
     async def end(self) -> None:
         """Stop at once. What was not committed never happened."""
@@ -60,34 +74,38 @@ class RunningLane:
         try:
             await self._lane.recover()
             while True:
-                events = await self._next()
+                offered = await self._next()
                 started = clock()
-                await self._lane.process(_joined(events))
+                await self._lane.process(_joined(offered))
                 self._reach("before-acknowledge")
-                for event in events:
-                    event.ack()
+                for one in offered:
+                    one.event.ack()
                 self._reach("after-acknowledge")
-                if _count(events) < self._full and not self._waiting_is_full():
+                if not self._are_enough(offered) and not self._are_enough(self._waiting):
                     await asyncio.sleep(min(MAX_REST_S, REST_FACTOR * (clock() - started)))
         except Exception as error:
             self._dead = True
             self._waiting.clear()
             self._ended(self._tp, error)
 
-    async def _next(self) -> list[Any]:
+    async def _next(self) -> list[_Offered]:
         """The fetches that make up the next batch: those that wait; for a stage that gathers, as many as it wants."""
-        events = [await self._take()]
+        offered = [await self._take()]
         deadline = asyncio.get_running_loop().time() + (self._gather.seconds if self._gather else 0)
-        while not self._is_enough(events):
+        while not self._are_enough(offered):
             if not self._waiting and not await self._offered_before(deadline):
                 break
-            if self._waiting[0].value.start != events[-1].value.end:
+            if self._waiting[0].batch.start != offered[-1].batch.end:
                 break
-            events.append(self._waiting.popleft())
-        return events
+            offered.append(self._waiting.popleft())
+        self._resume()  # the next ones come while these are in work
+        return offered
 
-    def _is_enough(self, events: list[Any]) -> bool:
-        return _size(events) >= self._gather.bytes if self._gather else _count(events) >= self._full
+    def _are_enough(self, offered: Collection[_Offered]) -> bool:
+        return (
+            sum(one.records for one in offered) >= self._enough_records
+            or sum(one.bytes for one in offered) >= self._enough_bytes
+        )
 
     async def _offered_before(self, deadline: float) -> bool:
         try:
@@ -97,40 +115,25 @@ class RunningLane:
             return False
         return True
 
-    async def _take(self) -> Any:
+    async def _take(self) -> _Offered:
         while not self._waiting:
             await self._offer_comes()
         return self._waiting.popleft()
 
     async def _offer_comes(self) -> None:
         self._offered.clear()
-        if self._paused:
-            self._paused = False
-            self._consumer.resume_partitions({self._tp})
+        self._resume()
         await self._offered.wait()
 
-    def _waiting_is_full(self) -> bool:
-        if self._gather is not None:
-            return _size(list(self._waiting)) >= self._gather.bytes
-        return len(self._waiting) >= QUEUED_FETCHES
-
-    def _pause(self) -> None:
-        if not self._paused:
-            self._paused = True
-            self._consumer.pause_partitions({self._tp})
+    def _resume(self) -> None:
+        if self._paused and not self._are_enough(self._waiting):
+            self._paused = False
+            self._consumer.resume_partitions({self._tp})
 
 
-def _joined(events: list[Any]) -> Batch:
-    first: Batch = events[0].value
-    if len(events) == 1:
+def _joined(offered: list[_Offered]) -> Batch:
+    first = offered[0].batch
+    if len(offered) == 1:
         return first
-    records = [record for event in events for record in event.value.records]
-    return Batch(first.tp, first.start, records, events[-1].value.topic_id)
-
-
-def _count(events: list[Any]) -> int:
-    return sum(len(event.value.records) for event in events)
-
-
-def _size(events: list[Any]) -> int:
-    return sum(len(record.value or b"") for event in events for record in event.value.records)
+    records = [record for one in offered for record in one.batch.records]
+    return Batch(first.tp, first.start, records, offered[-1].batch.topic_id)

@@ -25,6 +25,9 @@ FETCH_WAIT_MS = 250
 #: How old the knowledge of a topic's id may be, in seconds. Reading it after each fetch would cost a request each.
 TOPIC_ID_AGE_S = 1.0
 RETRY_S = 0.5
+#: After a fetch of many records the next one waits, so that it brings many too: a fetch costs as much as a hundred
+#: records. This long for each record of the last one, and no longer.
+REST_A_RECORD_S, MAX_REST_S = 0.001, 0.04
 
 Positions = Mapping[TP, int]
 
@@ -57,6 +60,7 @@ class BatchConsumer(driver.Consumer):
         self._stored: dict[TP, int] = {}
         self._topic_ids: dict[str, tuple[str, float]] = {}
         self._resumed = asyncio.Event()
+        self._rest_s = 0.0
 
     def _new_consumer_thread(self) -> "_ConsumerThread":
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -87,6 +91,9 @@ class BatchConsumer(driver.Consumer):
         return wanted
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109
+        rest_s, self._rest_s = self._rest_s, 0.0
+        if rest_s:
+            await asyncio.sleep(rest_s)
         generation = self.app.consumer_generation_id
         if not self.flow_active:
             await self.can_resume_flow.wait()
@@ -105,6 +112,7 @@ class BatchConsumer(driver.Consumer):
         fetched = await self._getmany(active_partitions=active, timeout=timeout)
         if self.should_stop or not fetched:
             return
+        self._rest_s = min(MAX_REST_S, REST_A_RECORD_S * sum(map(len, fetched.values())))
         waiting = await self._with_topic_ids(fetched)
         while waiting:
             if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:

@@ -16,7 +16,7 @@ def consumer(fetches: list[dict[TP, list[Any]]], while_fetching: Any) -> BatchCo
     made = object.__new__(BatchConsumer)
     made.app = SimpleNamespace(consumer_generation_id=1, topic_id=_topic_id)
     made._starts, made._seeks, made._stored, made._topic_ids = {PLACE: 100}, {}, {}, {}
-    made._resumed = asyncio.Event()
+    made._resumed, made._rest_s = asyncio.Event(), 0.0
     made.flow_active, made.sought = True, []
     made._get_active_partitions = lambda: {PLACE}
     made.assignment = lambda: {PLACE}
