@@ -20,7 +20,8 @@ from deploy.feed import DefinitionsFeed
 from deploy.kafka import KafkaAdmin, client_config
 from deploy.memory import settle
 from deploy.settings import Settings, SettingsError
-from ingest.routes import Door
+from ingest.deadlines import Deadlines
+from ingest.routes import BODY_DEADLINE_S, Door
 from ingest.sink import Sink
 from processors.connectors.archive import Archive
 from processors.connectors.webhook import Webhook
@@ -233,7 +234,14 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     kafka = client_config(settings)
     sink = Sink(kafka, settings.topic_prefix + TRACKS.name, fail_point(settings.failpoint))
     feed = DefinitionsFeed(kafka, settings.topic_prefix + CONFIG.name, load_actions())
-    door = Door(sink, lambda: feed.current, profile_ids(settings), settings.max_in_flight, settings.first_partition)
+    door = Door(
+        sink,
+        lambda: feed.current,
+        profile_ids(settings),
+        settings.max_in_flight,
+        settings.first_partition,
+        Deadlines(BODY_DEADLINE_S),
+    )
     server = Server(
         door,
         address=settings.http_host,

@@ -10,6 +10,7 @@ from uuid import uuid4
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 
+from ingest.deadlines import Deadlines
 from ingest.numbers import Numbers
 from ingest.service import Refused, answer, check
 from ingest.sink import Sink, SinkUnavailable
@@ -35,10 +36,11 @@ class Door:
         profile_ids: ProfileIds,
         max_in_flight: int,
         first_partition: int,
+        deadlines: Deadlines,
     ) -> None:
         """`definitions` gives those in force, None until they have been read; `first_partition` is what origins count
-        the partitions of `tracks` from."""
-        self._first_partition = first_partition
+        the partitions of `tracks` from; `deadlines` bounds how long a body may take to arrive."""
+        self._first_partition, self._deadlines = first_partition, deadlines
         self._sink, self._definitions, self._profile_ids = sink, definitions, profile_ids
         self._in_flight, self._max_in_flight = 0, max_in_flight
         self.registry, self._numbers = CollectorRegistry(), Numbers()
@@ -89,7 +91,7 @@ class Door:
         started = time.monotonic()
         self._in_flight += 1
         try:
-            checked = check(await _body(scope, protocol), definitions)
+            checked = check(await self._body(scope, protocol), definitions)
             partition, offset = await self._sink.write(checked.key, checked.body)
         except SinkUnavailable as error:
             raise Refused(503, "kafka_unavailable", "not stored for certain; send again with the same ids") from error
@@ -107,31 +109,29 @@ class Door:
         problem = {"code": "no_acceptable_event", "message": "every event was rejected", "request_id": str(uuid4())}
         return 400, _JSON, _encode({"error": problem, **said})
 
+    async def _body(self, scope: Any, protocol: Any) -> bytes:
+        """The request's body, inflated. Raises Refused at the first byte too many."""
+        content_type = (scope.headers.get("content-type") or "").split(";")[0].strip().lower()
+        if content_type not in ("application/json", "text/plain"):
+            raise Refused(415, "unsupported_media_type", "send application/json")
+        length = scope.headers.get("content-length") or "0"
+        if length.isdigit() and int(length) > MAX_BODY_BYTES:
+            raise Refused(413, "body_too_large", f"a body may have {MAX_BODY_BYTES} bytes")
+        try:
+            data = await self._deadlines.keep(_read(protocol))
+        except TimeoutError as error:
+            raise Refused(408, "request_timeout", "the body did not arrive in time") from error
+        encoding = (scope.headers.get("content-encoding") or "identity").strip().lower()
+        if encoding == "identity":
+            return data
+        if encoding != "gzip":
+            raise Refused(415, "unsupported_encoding", "bodies may be compressed with gzip only")
+        return _inflate(data)
+
 
 def _require_method(scope: Any, method: str) -> None:
     if scope.method != method:
         raise Refused(405, "method_not_allowed", f"use {method}")
-
-
-async def _body(scope: Any, protocol: Any) -> bytes:
-    """The request's body, inflated. Raises Refused at the first byte too many."""
-    content_type = (scope.headers.get("content-type") or "").split(";")[0].strip().lower()
-    if content_type not in ("application/json", "text/plain"):
-        raise Refused(415, "unsupported_media_type", "send application/json")
-    length = scope.headers.get("content-length") or "0"
-    if length.isdigit() and int(length) > MAX_BODY_BYTES:
-        raise Refused(413, "body_too_large", f"a body may have {MAX_BODY_BYTES} bytes")
-    try:
-        async with asyncio.timeout(BODY_DEADLINE_S):
-            data = await _read(protocol)
-    except TimeoutError as error:
-        raise Refused(408, "request_timeout", "the body did not arrive in time") from error
-    encoding = (scope.headers.get("content-encoding") or "identity").strip().lower()
-    if encoding == "identity":
-        return data
-    if encoding != "gzip":
-        raise Refused(415, "unsupported_encoding", "bodies may be compressed with gzip only")
-    return _inflate(data)
 
 
 async def _read(protocol: Any) -> bytes:
