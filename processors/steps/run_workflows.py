@@ -15,7 +15,7 @@ from schemas.limits import MAX_HOPS, MAX_RECORD_BYTES
 from schemas.origin import derived_id
 from schemas.profiles import MergeJob, SegmentationJob, Send
 from workflows.actions.action import Run
-from workflows.commands import Emit, Log, MergeBy, SendTo, SetMembership
+from workflows.commands import Emit, Increment, Log, MergeBy, SendTo, SetMembership, SetTrait
 from workflows.definitions import Definitions
 from workflows.engine import Ran, describe, run_workflow
 from workflows.profile import ProfileState
@@ -98,14 +98,15 @@ class _Batch:
         if ran.changed and event.profile:
             self.touched.add(event.profile)
         for number, (node, command) in enumerate(ran.commands):
-            effect = ("effect", event.source, event.id, ran.workflow, node, number)
             match command:
+                case SetTrait() | Increment():  # nearly all are, and the engine has applied them
+                    pass
                 case SetMembership(segment, member):
                     self._set_membership(event.profile, segment, member, job)
                 case SendTo(destination, properties) if not event.quiet:
                     job.sends.append(
                         Send(
-                            id=derived_id(*effect),
+                            id=_effect_id(event, ran, node, number),
                             revision=self._definitions.revision,
                             destination=destination,
                             event_type=event.type,
@@ -124,7 +125,8 @@ class _Batch:
                         )
                     )
                 case Emit(type, properties):
-                    self._emit(event, ran, node, _payload(event, derived_id(*effect), type, properties))
+                    id = _effect_id(event, ran, node, number)
+                    self._emit(event, ran, node, _payload(event, id, type, properties))
                 case Log(message):
                     log.info("workflow %s, node %s, event %s: %s", ran.workflow, node, event.id, message)
 
@@ -142,6 +144,10 @@ class _Batch:
             ran.errors.append((node, "event_too_large"))
         else:
             self.emitted.append(EmittedEvent(key=key, hops=event.hops + 1, payload=payload, quiet=event.quiet))
+
+
+def _effect_id(event: WorkflowRun, ran: Ran, node: str, number: int) -> str:
+    return derived_id("effect", event.source, event.id, ran.workflow, node, number)
 
 
 def _add_changed(job: SegmentationJob, names: Collection[str]) -> None:
