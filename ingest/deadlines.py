@@ -27,18 +27,17 @@ class Deadlines:
         try:
             return await waiting
         except asyncio.CancelledError:
-            if task not in self._late:
+            if task not in self._late or task.uncancel() > 0:  # somebody else wants it to end
                 raise
-            task.uncancel()
             raise TimeoutError from None
         finally:
             del self._due[task]
             self._late.discard(task)
 
     def _look(self) -> None:
+        self._loop.call_later(LOOK_EVERY_S, self._look)
         now = self._loop.time()
         for task, due in self._due.items():
             if due <= now and task not in self._late:
                 self._late.add(task)
                 task.cancel()
-        self._loop.call_later(LOOK_EVERY_S, self._look)

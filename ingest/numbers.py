@@ -17,7 +17,8 @@ class Numbers(Collector):
     """Counts requests by outcome, events by verdict, and how long answers took. One event loop counts."""
 
     def __init__(self) -> None:
-        self.requests: Counter[str] = Counter(accepted=0)
+        #: What alerts ask for is there from the beginning.
+        self.requests: Counter[str] = Counter(accepted=0, no_acceptable_event=0, kafka_unavailable=0, overloaded=0)
         self.events: Counter[str] = Counter(accepted=0, rejected=0)
         self._by_bound = [0] * (len(_BOUNDS) + 1)
         self._seconds = 0.0

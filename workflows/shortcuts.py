@@ -8,7 +8,7 @@ not plain (a missing part, another type) is left to CEL, whose answer is the sam
 import math
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 _PATH = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"
@@ -70,7 +70,7 @@ class _Text(_Path):
 
     def value(self, variables: Callable[[str], Any]) -> tuple[bool, Any]:
         _, value = self._find(variables)
-        if isinstance(value, datetime):
+        if isinstance(value, datetime) and value.tzinfo is UTC:
             digits = "milliseconds" if value.microsecond and value.microsecond % 1000 == 0 else "auto"
             return True, value.isoformat(timespec=digits)
         return isinstance(value, str), value

@@ -3,8 +3,8 @@
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable, Collection
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 from faust.types import TP
 
@@ -13,8 +13,11 @@ from processors.runner.lane import Lane
 from processors.runner.stage import Stage
 from processors.runner.transport import Batch, BatchConsumer
 
-#: Bytes that make a batch large enough, and that may wait in a lane before its partition is paused.
-ENOUGH_BYTES = 4 * 2**20
+#: Bytes that make a batch large enough, and that may wait in a lane before its partition is paused. A payload may grow
+#: to many times its size in work: each of its events carries its context.
+ENOUGH_BYTES = 2 * 2**20
+#: What a record takes beside its content.
+RECORD_BYTES = 300
 #: A lane rests this many times as long as its last batch took, unless that was a large one. So batches are small while
 #: there is time, and grow by themselves when the machine is busy, instead of many small ones keeping it busy.
 REST_FACTOR = 6.0
@@ -22,12 +25,36 @@ MAX_REST_S = 0.15
 
 
 class _Offered:
-    """A batch as Faust hands it over, and its size."""
+    """Batches as Faust hands them over, in order, and their size."""
 
-    def __init__(self, event: Any) -> None:
-        self.event, self.batch = event, cast(Batch, event.value)
-        self.records = len(self.batch.records)
-        self.bytes = sum(len(record.value or b"") for record in self.batch.records)
+    def __init__(self) -> None:
+        self.events: deque[Any] = deque()
+        self.records = self.bytes = 0
+
+    def add(self, event: Any) -> None:
+        self.events.append(event)
+        self.records += len(event.value.records)
+        self.bytes += sum(map(_bytes, event.value.records))
+
+    def take(self) -> Any:
+        """The first of them."""
+        event = self.events.popleft()
+        self.records -= len(event.value.records)
+        self.bytes -= sum(map(_bytes, event.value.records))
+        return event
+
+    def joined(self) -> Batch:
+        """All of them as one batch."""
+        first: Batch = self.events[0].value
+        if len(self.events) == 1:
+            return first
+        records = [record for event in self.events for record in event.value.records]
+        return Batch(first.tp, first.start, records, self.events[-1].value.topic_id)
+
+
+def _bytes(record: Any) -> int:
+    size = RECORD_BYTES + len(record.key or b"") + len(record.value or b"")
+    return size + sum(len(value or b"") for _, value in record.headers) if record.headers else size
 
 
 class RunningLane:
@@ -44,11 +71,10 @@ class RunningLane:
     ) -> None:
         self._lane, self._tp, self._consumer, self._reach = lane, tp, consumer, reach
         self._gather, self._ended = stage.gather, ended
-        self._enough_records, self._enough_bytes = stage.max_records // 2, ENOUGH_BYTES
+        self._enough_records, self._enough_bytes = max(1, stage.max_records // 2), ENOUGH_BYTES
         if stage.gather is not None:
             self._enough_records, self._enough_bytes = sys.maxsize, stage.gather.bytes
-        self._waiting: deque[_Offered] = deque()
-        self._offered = asyncio.Event()
+        self._waiting, self._offered = _Offered(), asyncio.Event()
         self._paused = self._dead = False
         self._task = asyncio.create_task(self._run(), name=str(lane.key))
 
@@ -57,7 +83,7 @@ class RunningLane:
         if self._dead:  # it may have been resumed after it ended: Faust resumes all partitions after an assignment
             self._consumer.pause_partitions({self._tp})
             return
-        self._waiting.append(_Offered(event))
+        self._waiting.add(event)
         self._offered.set()
         if self._are_enough(self._waiting) and not self._paused:
             self._paused = True
@@ -76,36 +102,34 @@ class RunningLane:
             while True:
                 offered = await self._next()
                 started = clock()
-                await self._lane.process(_joined(offered))
+                await self._lane.process(offered.joined())
                 self._reach("before-acknowledge")
-                for one in offered:
-                    one.event.ack()
+                for event in offered.events:
+                    event.ack()
                 self._reach("after-acknowledge")
                 if not self._are_enough(offered) and not self._are_enough(self._waiting):
                     await asyncio.sleep(min(MAX_REST_S, REST_FACTOR * (clock() - started)))
         except Exception as error:
             self._dead = True
-            self._waiting.clear()
+            self._waiting = _Offered()
             self._ended(self._tp, error)
 
-    async def _next(self) -> list[_Offered]:
+    async def _next(self) -> _Offered:
         """The fetches that make up the next batch: those that wait; for a stage that gathers, as many as it wants."""
-        offered = [await self._take()]
+        offered = _Offered()
+        offered.add(await self._take())
         deadline = asyncio.get_running_loop().time() + (self._gather.seconds if self._gather else 0)
         while not self._are_enough(offered):
-            if not self._waiting and not await self._offered_before(deadline):
+            if not self._waiting.events and not await self._offered_before(deadline):
                 break
-            if self._waiting[0].batch.start != offered[-1].batch.end:
+            if self._waiting.events[0].value.start != offered.events[-1].value.end:
                 break
-            offered.append(self._waiting.popleft())
+            offered.add(self._waiting.take())
         self._resume()  # the next ones come while these are in work
         return offered
 
-    def _are_enough(self, offered: Collection[_Offered]) -> bool:
-        return (
-            sum(one.records for one in offered) >= self._enough_records
-            or sum(one.bytes for one in offered) >= self._enough_bytes
-        )
+    def _are_enough(self, offered: _Offered) -> bool:
+        return offered.records >= self._enough_records or offered.bytes >= self._enough_bytes
 
     async def _offered_before(self, deadline: float) -> bool:
         try:
@@ -115,10 +139,10 @@ class RunningLane:
             return False
         return True
 
-    async def _take(self) -> _Offered:
-        while not self._waiting:
+    async def _take(self) -> Any:
+        while not self._waiting.events:
             await self._offer_comes()
-        return self._waiting.popleft()
+        return self._waiting.take()
 
     async def _offer_comes(self) -> None:
         self._offered.clear()
@@ -129,11 +153,3 @@ class RunningLane:
         if self._paused and not self._are_enough(self._waiting):
             self._paused = False
             self._consumer.resume_partitions({self._tp})
-
-
-def _joined(offered: list[_Offered]) -> Batch:
-    first = offered[0].batch
-    if len(offered) == 1:
-        return first
-    records = [record for one in offered for record in one.batch.records]
-    return Batch(first.tp, first.start, records, offered[-1].batch.topic_id)

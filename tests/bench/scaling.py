@@ -18,7 +18,7 @@ MEASURED = tuple(stage for stage in STAGES if stage != "archive")
 def cost_an_event(rig: Rig, events: int, seed: int, workers: int = 1, visitors: int = 50_000) -> float:
     """Microseconds of CPU an event, over all stages, each run alone with so many workers.
 
-    Measured from when all have joined and each lane has done a batch: what it costs to begin is not what an event costs.
+    Measured from when all have joined and each lane has done a batch: to begin is not what an event costs.
     """
     fill_tracks(rig, Web(seed, visitors=visitors), events)
     total = 0.0

@@ -42,3 +42,13 @@ async def test_each_of_many_waits_has_its_own_deadline():
     found = await asyncio.gather(*slow, *quick, return_exceptions=True)
     assert [type(one) for one in found[:20]] == [TimeoutError] * 20
     assert found[20:] == ["quick"] * 20
+
+
+async def test_a_task_that_is_cancelled_as_its_time_is_over_is_cancelled():
+    deadlines = Deadlines(0)
+    task = asyncio.create_task(deadlines.keep(asyncio.sleep(60)))
+    await asyncio.sleep(0)
+    task.cancel()
+    deadlines._look()
+    with pytest.raises(asyncio.CancelledError):
+        await task
