@@ -26,34 +26,14 @@ class Published(msgspec.Struct):
 _decode = msgspec.json.Decoder(Published).decode
 
 
-class Known:
-    """What the records of `config` have said so far."""
-
-    def __init__(self) -> None:
-        self.definitions: dict[str, AnyDefinition] = {}
-        self.revision = 0
-        self._revisions: dict[str, int] = {}
-
-    def take(self, key: str, value: bytes | None) -> None:
-        """One record. An older one of the same definition says nothing: two who publish at once may cross."""
-        published = _decode(value) if value else Published(self.revision)
-        self.revision = max(self.revision, published.revision)
-        if published.revision < self._revisions.get(key, 0):
-            return
-        self._revisions[key] = published.revision
-        if published.body is None:
-            self.definitions.pop(key, None)
-        else:
-            self.definitions[key] = DEFINITION.validate_python(published.body)
-
-
 class DefinitionsFeed:
     """Reads `config` on a thread of its own. `current` is None until it has been read to its end once."""
 
     def __init__(self, kafka: Mapping[str, Any], topic: str, actions: Registry) -> None:
         self.current: Definitions | None = None
         self._actions = actions
-        self._known = Known()
+        self._known: dict[str, AnyDefinition] = {}
+        self._revision = 0
         self._loop = asyncio.get_running_loop()
         #: Done when the definitions have been read to their end.
         self.ready: asyncio.Future[None] = self._loop.create_future()
@@ -99,10 +79,18 @@ class DefinitionsFeed:
                 at_end |= error.code() == KafkaError._PARTITION_EOF
                 continue
             changed = True
-            self._known.take(message.key().decode(), message.value())
+            self._apply(message.key().decode(), message.value())
         if (changed and self.current is not None) or (at_end and self.current is None):
-            self.current = Definitions(self._known.definitions.values(), self._actions, self._known.revision)
+            self.current = Definitions(self._known.values(), self._actions, self._revision)
             self._loop.call_soon_threadsafe(_succeed, self.ready)
+
+    def _apply(self, key: str, value: bytes | None) -> None:
+        published = _decode(value) if value else Published(self._revision)
+        self._revision = max(self._revision, published.revision)
+        if published.body is None:
+            self._known.pop(key, None)
+        else:
+            self._known[key] = DEFINITION.validate_python(published.body)
 
 
 def _succeed(future: "asyncio.Future[None]") -> None:
