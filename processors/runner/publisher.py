@@ -53,6 +53,7 @@ class Publisher:
             "delivery.report.only.error": True,
             **kafka,
         }
+        self._ready = ready
         self._idle = [Producer(self._config) for _ in range(ready)]
         self._threads = ThreadPoolExecutor(64, "publish")
         self._closed = False
@@ -80,7 +81,8 @@ class Publisher:
         self._reach("after-report")
         if errors:
             raise PermanentDeliveryFailure(errors[0].name())
-        self._idle.append(producer)
+        if len(self._idle) < self._ready:  # more were made while Kafka was away, and go
+            self._idle.append(producer)
 
     def close(self) -> None:
         """No more messages; nothing that was awaited is left."""

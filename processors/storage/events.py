@@ -34,15 +34,22 @@ class _Judged:
         #: The ids that events came with which had been used for others.
         self.reused: dict[Origin, str] = {}
 
-    def judge(self, events: Iterable[IdentifiedEvent], stored: Mapping[tuple[str, str], str]) -> list[IdentifiedEvent]:
-        """Those that have another id now, and are to be judged by it. `stored`: source and id to fingerprint."""
+    def judge(
+        self, events: Iterable[IdentifiedEvent], stored: Mapping[tuple[str, str], tuple[str, Origin]]
+    ) -> list[IdentifiedEvent]:
+        """Those that have another id now, and are to be judged by it. `stored`: source and id to fingerprint and origin
+        of what is there."""
         again = []
         for event in events:
             key = event.source, event.id
-            fingerprint = self.new[key].fingerprint if key in self.new else stored.get(key)
-            if fingerprint is None:
+            known = stored.get(key)
+            if key in self.new:
+                known = self.new[key].fingerprint, self.new[key].origin
+            if known is None:
                 self.new[key] = event
-            elif fingerprint == event.fingerprint:
+            elif known[1] == event.origin:
+                continue  # another lane has recorded it since its origin was looked for
+            elif known[0] == event.fingerprint:
                 self.duplicates.append(event)
             else:
                 self.reused.setdefault(event.origin, event.id)
@@ -70,7 +77,7 @@ class Events:
         waiting = [event for origin, event in seen.items() if origin not in done]
         judged = _Judged()
         while waiting:
-            waiting = judged.judge(waiting, await self._fingerprints(waiting))
+            waiting = judged.judge(waiting, await self._stored(waiting))
         # Sorted: lanes that wait for each other's ids do so in one order.
         rows = (_row(event, judged.reused.get(event.origin)) for _, event in sorted(judged.new.items()))
         await copy_rows(self._connection, "events", _COLUMNS, rows)
@@ -91,13 +98,16 @@ class Events:
         )
         return {Origin(*origin) for origin in await cursor.fetchall()}
 
-    async def _fingerprints(self, events: Sequence[IdentifiedEvent]) -> dict[tuple[str, str], str]:
+    async def _stored(self, events: Sequence[IdentifiedEvent]) -> dict[tuple[str, str], tuple[str, Origin]]:
         cursor = await self._connection.execute(
-            "select e.source, e.id, encode(e.fingerprint, 'hex') from events e "
+            "select e.source, e.id, encode(e.fingerprint, 'hex'), e.origin_partition, e.origin_offset, "
+            "e.origin_ordinal from events e "
             "join jsonb_to_recordset(%s::jsonb) as k(source text, id text) using (source, id)",
             (as_json([{"source": event.source, "id": event.id} for event in events]),),
         )
-        return {(source, id): fingerprint for source, id, fingerprint in await cursor.fetchall()}
+        return {
+            (source, id): (fingerprint, Origin(*origin)) for source, id, fingerprint, *origin in await cursor.fetchall()
+        }
 
     async def _insert_duplicates(self, events: Sequence[IdentifiedEvent]) -> list[str]:
         if not events:

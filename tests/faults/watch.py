@@ -4,6 +4,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,6 +17,7 @@ Lane = tuple[str, str, int]
 Ends = Mapping[tuple[str, int], int]
 EVERY_S = 0.33
 MEMORY_EVERY_S = 3.0
+STALE_S = 5.0
 #: How memory grows is looked at from this age of a process on, and for at least so many minutes.
 WARM_S = 120.0
 WARM_MIN = 5.0
@@ -60,15 +62,19 @@ class Watch:
         self._url, self._ends, self._processes = url, ends, processes
         self._connection: psycopg.Connection | None = None
         self._stop = threading.Event()
+        self._known_ends: Ends = {}
         self.samples: list[Sample] = []
         #: Name and process id to (time, age of the process, bytes, open files).
         self.memory: dict[tuple[str, int], list[tuple[float, float, int, int]]] = defaultdict(list)
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-        self._thread.start()
+        # Kafka is asked on a thread of its own: while it does not answer, PostgreSQL is looked at all the same.
+        self._threads = [threading.Thread(target=run, daemon=True) for run in (self._run, self._run_ends)]
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         if self._connection is not None:
             self._connection.close()
 
@@ -78,8 +84,9 @@ class Watch:
         return self.samples[-1].recorded if self.samples else 0
 
     def backlog(self) -> int:
-        """Records before the stages that all events pass, as of the last look; payloads count as ten."""
-        if not self.samples:
+        """Records before the stages that all events pass, as of the last look; payloads count as ten. 0 where that was
+        long ago: the load must not wait for whoever cannot look."""
+        if not self.samples or time.monotonic() - self.samples[-1].at > STALE_S:
             return 0
         sample = self.samples[-1]
         weights = {"validate": 10, "identify": 1, "persist": 1, "route": 1, "run-workflows": 1, "segment": 1}
@@ -146,18 +153,20 @@ class Watch:
             found[name] = max([found.get(name, 0.0), *(size / 1e6 for _, _, size, _ in rows)])
         return found
 
-    def growth(self) -> tuple[float, float]:
-        """How fast memory grows, in MB a minute, and how many minutes of processes say so: a line through what each
-        process had once it was warm, of the name that grows fastest."""
-        slopes, minutes = [0.0], 0.0
+    def growth(self) -> tuple[float, float, str]:
+        """How fast memory grows, in MB a minute, how many minutes of processes say so, and whose it is: a line through
+        what each process had once it was warm, of the name that grows fastest."""
+        slopes, minutes = [(0.0, "none")], 0.0
         for name in {name for name, _ in self.memory}:
             lives = [_warm(rows) for (other, _), rows in self.memory.items() if other == name]
             lives = [life for life in lives if len(life) > 1 and life[-1][0] - life[0][0] >= WARM_MIN]
             spans = [life[-1][0] - life[0][0] for life in lives]
             minutes += sum(spans)
             if spans:
-                slopes.append(sum(_slope(life) * span for life, span in zip(lives, spans, strict=True)) / sum(spans))
-        return max(slopes), minutes
+                slope = sum(_slope(life) * span for life, span in zip(lives, spans, strict=True)) / sum(spans)
+                slopes.append((slope, name))
+        fastest, name = max(slopes)
+        return fastest, minutes, name
 
     def most_files(self) -> int:
         """The most open files that a process had."""
@@ -168,7 +177,7 @@ class Watch:
         while not self._stop.wait(EVERY_S):
             try:
                 self.samples.append(self._look())
-            except (psycopg.Error, KafkaException, OSError, AssertionError, KeyError, TimeoutError):
+            except (psycopg.Error, OSError):
                 self._connection = None  # away; the next look tries again
             if time.monotonic() >= memory_due:
                 memory_due = time.monotonic() + MEMORY_EVERY_S
@@ -177,10 +186,13 @@ class Watch:
     def _look(self) -> Sample:
         if self._connection is None or self._connection.closed:
             self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=3)
-        # Ends last: what waits by them waited for whoever had these positions.
         positions, recorded = _positions_and_recorded(self._connection)
-        ends = {place: end - (place[0] == "profile-changes") for place, end in self._ends().items()}
-        return Sample(time.monotonic(), positions, ends, recorded)
+        return Sample(time.monotonic(), positions, self._known_ends, recorded)
+
+    def _run_ends(self) -> None:
+        while not self._stop.wait(EVERY_S):
+            with suppress(KafkaException, KeyError, TimeoutError):  # away; the next look tries again
+                self._known_ends = {place: end - (place[0] == "profile-changes") for place, end in self._ends().items()}
 
     def _weigh(self) -> None:
         for name, pid in self._processes().items():

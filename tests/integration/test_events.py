@@ -70,10 +70,35 @@ async def test_an_insert_that_collides_is_no_fault_of_the_data(connect: Connect)
             looked.set()
             return {}
 
-        events._fingerprints = nothing  # type: ignore[method-assign, assignment]
+        events._stored = nothing  # type: ignore[method-assign, assignment]
         await Events(one).record([event(1, "one")])
         recording = asyncio.create_task(events.record([event(5, "one")]))
         await looked.wait()
         await one.commit()
         with pytest.raises(Unavailable, match="raced"):
             await recording
+
+
+async def test_an_event_that_another_lane_records_between_two_looks_is_a_repeat_and_no_duplicate(
+    connect: Connect,
+) -> None:
+    """The same origin comes by two lanes where its profile was merged between two deliveries."""
+    async with await connect() as one, await connect() as other:
+        events, looking = Events(other), asyncio.Event()
+        look = events._known_origins
+
+        async def look_and_wait(asked: object) -> set[Origin]:
+            found = await look(asked)  # type: ignore[arg-type]
+            looking.set()
+            await committed.wait()
+            return found
+
+        committed = asyncio.Event()
+        events._known_origins = look_and_wait  # type: ignore[method-assign, assignment]
+        await Events(one).record([event(1, "one")])
+        recording = asyncio.create_task(events.record([event(1, "one"), event(2, "one")]))
+        await looking.wait()
+        await one.commit()
+        committed.set()
+        recorded = await recording
+        assert (recorded.new, recorded.duplicates) == ([], {"shop": 1})
