@@ -18,6 +18,8 @@ import fsspec
 from processors.runner.failures import Unavailable
 from schemas.events import TrackedPayload
 
+#: Bytes that are compressed together.
+BLOCK_BYTES = 256_000
 SCHEMA = fastavro.parse_schema(
     {
         "type": "record",
@@ -112,7 +114,8 @@ def _encode(payloads: Sequence[TrackedPayload]) -> bytes:
         for payload in payloads
     ]
     buffer = io.BytesIO()
-    fastavro.writer(buffer, SCHEMA, rows, codec="deflate")
+    # Snappy in large blocks takes a sixth of deflate's time, for a fifth more bytes; readers of Avro know both.
+    fastavro.writer(buffer, SCHEMA, rows, codec="snappy", sync_interval=BLOCK_BYTES)
     return buffer.getvalue()
 
 

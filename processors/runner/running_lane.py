@@ -18,10 +18,11 @@ from processors.runner.transport import Batch, BatchConsumer
 ENOUGH_BYTES = 2 * 2**20
 #: What a record takes beside its content.
 RECORD_BYTES = 300
-#: A lane rests this many times as long as its last batch took, unless that was a large one. So batches are small while
-#: there is time, and grow by themselves when the machine is busy, instead of many small ones keeping it busy.
-REST_FACTOR = 6.0
-MAX_REST_S = 0.15
+#: After a batch of fewer records a lane rests, so that more come together: what a batch costs beside its records is
+#: what 150 of them cost. The rest is up to so many times what the batch took: short while there is time, longer when
+#: the machine is busy, instead of ever more small batches that keep it busy.
+LARGE_RECORDS = 500
+REST_FACTOR, MAX_REST_S = 6.0, 0.2
 
 
 class _Offered:
@@ -107,8 +108,9 @@ class RunningLane:
                 for event in offered.events:
                     event.ack()
                 self._reach("after-acknowledge")
-                if not self._are_enough(offered) and not self._are_enough(self._waiting):
-                    await asyncio.sleep(min(MAX_REST_S, REST_FACTOR * (clock() - started)))
+                if offered.records < LARGE_RECORDS and self._waiting.records < LARGE_RECORDS:
+                    share = 1 - offered.records / LARGE_RECORDS
+                    await asyncio.sleep(min(MAX_REST_S, REST_FACTOR * share * (clock() - started)))
         except Exception as error:
             self._dead = True
             self._waiting = _Offered()

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiokafka
 import faust
+import uvloop
 from aiokafka.errors import IllegalStateError, KafkaError
 from faust.app.base import BootStrategy
 from faust.transport.drivers import aiokafka as driver
@@ -25,9 +26,9 @@ FETCH_WAIT_MS = 250
 #: How old the knowledge of a topic's id may be, in seconds. Reading it after each fetch would cost a request each.
 TOPIC_ID_AGE_S = 1.0
 RETRY_S = 0.5
-#: After a fetch of many records the next one waits, so that it brings many too: a fetch costs as much as a hundred
-#: records. This long for each record of the last one, and no longer.
-REST_A_RECORD_S, MAX_REST_S = 0.001, 0.04
+#: After a fetch that brought something the next one waits, so that it brings more: a fetch costs as much as a hundred
+#: records. At least this long, longer after many records, and no longer.
+MIN_REST_S, REST_A_RECORD_S, MAX_REST_S = 0.02, 0.001, 0.05
 
 Positions = Mapping[TP, int]
 
@@ -63,7 +64,7 @@ class BatchConsumer(driver.Consumer):
         self._rest_s = 0.0
 
     def _new_consumer_thread(self) -> "_ConsumerThread":
-        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        return _ConsumerThread(self, loop=self.loop, thread_loop=uvloop.new_event_loop(), beacon=self.beacon)
 
     def request_seek(self, tp: TP, offset: int) -> None:
         """Read on from this offset, from the next fetch on."""
@@ -112,7 +113,8 @@ class BatchConsumer(driver.Consumer):
         fetched = await self._getmany(active_partitions=active, timeout=timeout)
         if self.should_stop or not fetched:
             return
-        self._rest_s = min(MAX_REST_S, REST_A_RECORD_S * sum(map(len, fetched.values())))
+        wanted = max(MIN_REST_S, REST_A_RECORD_S * sum(map(len, fetched.values())))
+        self._rest_s = self.app.fetch_rest_s or min(MAX_REST_S, wanted)
         waiting = await self._with_topic_ids(fetched)
         while waiting:
             if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
@@ -229,6 +231,8 @@ class BatchApp(faust.App):
     """A Faust app whose consumer yields batches. The two functions are set by whoever builds the app."""
 
     BootStrategy = _NoWeb
+    #: How long to wait between fetches; 0: as their size says.
+    fetch_rest_s = 0.0
     stored_positions: Callable[[set[TP]], Awaitable[Positions]]
     topic_id: Callable[[str], Awaitable[str]]
 

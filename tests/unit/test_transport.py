@@ -14,7 +14,7 @@ PLACE = TP("tracks", 0)
 def consumer(fetches: list[dict[TP, list[Any]]], while_fetching: Any) -> BatchConsumer:
     """A consumer without Kafka: only what getmany touches."""
     made = object.__new__(BatchConsumer)
-    made.app = SimpleNamespace(consumer_generation_id=1, topic_id=_topic_id)
+    made.app = SimpleNamespace(consumer_generation_id=1, topic_id=_topic_id, fetch_rest_s=0.0)
     made._starts, made._seeks, made._stored, made._topic_ids = {PLACE: 100}, {}, {}, {}
     made._resumed, made._rest_s = asyncio.Event(), 0.0
     made.flow_active, made.sought = True, []
