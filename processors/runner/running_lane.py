@@ -19,8 +19,8 @@ ENOUGH_BYTES = 2 * 2**20
 #: What a record takes beside its content.
 RECORD_BYTES = 300
 #: After a batch of fewer records a lane rests, so that more come together: what a batch costs beside its records is
-#: what 150 of them cost. The rest is up to so many times what the batch took: short while there is time, longer when
-#: the machine is busy, instead of ever more small batches that keep it busy.
+#: what some 250 of them cost. The rest is up to so many times what the batch took: short while there is time, longer
+#: when the machine is busy, instead of ever more small batches that keep it busy.
 LARGE_RECORDS = 500
 REST_FACTOR, MAX_REST_S = 6.0, 0.2
 

@@ -26,7 +26,7 @@ FETCH_WAIT_MS = 250
 #: How old the knowledge of a topic's id may be, in seconds. Reading it after each fetch would cost a request each.
 TOPIC_ID_AGE_S = 1.0
 RETRY_S = 0.5
-#: After a fetch that brought something the next one waits, so that it brings more: a fetch costs as much as a hundred
+#: After a fetch that brought something the next one waits, so that it brings more: a fetch costs as much as dozens of
 #: records. At least this long, longer after many records, and no longer.
 MIN_REST_S, REST_A_RECORD_S, MAX_REST_S = 0.02, 0.001, 0.05
 

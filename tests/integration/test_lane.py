@@ -294,3 +294,15 @@ async def test_a_lane_stops_when_half_of_its_records_become_dead_letters(
         await lane.process(bench.batch(len(values) - 2, *values[-2:]))
     # What was done is done: the lane goes on behind it once somebody has looked.
     assert bench.next_offset() == len(values)
+
+
+async def test_producers_that_were_made_for_more_batches_than_usual_are_not_kept(
+    make_installation: MakeInstallation,
+) -> None:
+    installation = await asyncio.to_thread(make_installation, "")
+    publisher = Publisher({"bootstrap.servers": installation.kafka, "log_level": 0}, installation.prefix, ready=2)
+    message = Message(SEGMENTATION_JOBS.name, b"k", b"{}")
+    await asyncio.gather(*(publisher.publish([message]) for _ in range(6)))
+    publisher.close()
+    assert len(installation.records(SEGMENTATION_JOBS.name)) == 6
+    assert len(publisher._idle) == 2

@@ -1,11 +1,12 @@
 """How a lane at work joins, rests, pauses and resumes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from faust.types import TP
 
 from processors.runner import running_lane as module
@@ -92,28 +93,23 @@ async def bench(made: Stage) -> AsyncIterator[Bench]:
         await found.running.end()
 
 
-async def test_what_came_while_a_batch_was_in_work_is_one_batch():
+@pytest.mark.parametrize(
+    ("came", "batches"),
+    [(((3, 5), (5, 9)), [(3, 9)]), (((3, 5), (8, 9)), [(3, 5), (8, 9)])],
+    ids=["what follows is joined", "what does not is a batch of its own"],
+)
+async def test_what_came_while_a_batch_was_in_work_is_joined_where_it_follows(
+    came: Sequence[tuple[int, int]], batches: list[tuple[int, int]]
+):
     async with bench(stage()) as it:
         it.lane.go_on.clear()
         it.offer(0, 3)
         await it.until(lambda: it.lane.batches)
-        it.offer(3, 5)
-        it.offer(5, 9)
+        for start, end in came:
+            it.offer(start, end)
         it.lane.go_on.set()
         await it.until(lambda: it.acknowledged == 3)
-        assert it.lane.batches == [(0, 3), (3, 9)]
-
-
-async def test_what_does_not_follow_is_a_batch_of_its_own():
-    async with bench(stage()) as it:
-        it.lane.go_on.clear()
-        it.offer(0, 3)
-        await it.until(lambda: it.lane.batches)
-        it.offer(3, 5)
-        it.offer(8, 9)
-        it.lane.go_on.set()
-        await it.until(lambda: it.acknowledged == 3)
-        assert it.lane.batches == [(0, 3), (3, 5), (8, 9)]
+        assert it.lane.batches == [(0, 3), *batches]
 
 
 async def test_a_batch_takes_no_more_than_is_enough():
