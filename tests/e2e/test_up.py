@@ -98,8 +98,7 @@ def test_up_runs_everything_restarts_the_dead_ends_cleanly_and_keeps_its_data(tm
         worker = up.worker("persist")
         assert worker is not None
         worker.kill()
-        until(lambda: up.worker("persist"), 20, up.child.output)
-        assert "persist ended with -9; it starts again" in up.child.output()
+        until(lambda: "persist ended with -9; it starts again" in up.child.output(), 20, up.child.output)
         up.track("second")
         until(lambda: up.events() == {"first", "second"}, 60, up.child.output)
         up.end()
