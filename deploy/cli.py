@@ -5,6 +5,7 @@ import click
 from deploy.commands.failures import COMMANDS as FAILURES
 from deploy.commands.look import COMMANDS as LOOK
 from deploy.commands.operate import COMMANDS as OPERATE
+from deploy.commands.rehearse import COMMANDS as REHEARSE
 from deploy.commands.run import COMMANDS as RUN
 
 
@@ -22,7 +23,7 @@ def main() -> None:
     """
 
 
-for command in (*RUN, *LOOK, *FAILURES, *OPERATE):
+for command in (*RUN, *LOOK, *FAILURES, *OPERATE, *REHEARSE):
     main.add_command(command)
 
 

@@ -5,23 +5,19 @@ from typing import Any
 
 import jsonschema_rs
 
-from schemas.definitions import (
-    AnyDefinition,
-    Destination,
-    EventTypeDefinition,
-    IdentificationPoint,
-    Namespace,
-    Rule,
-    Segment,
-    Source,
-    Workflow,
-)
+from schemas.definitions import AnyDefinition
+from schemas.definitions.automation import Rule, Segment, Workflow
+from schemas.definitions.identity import IdentificationPoint, Namespace
+from schemas.definitions.inbound import EventTypeDefinition, Reshaping, Source
+from schemas.definitions.outbound import Destination
 from schemas.failures import Reason
 from workflows.actions.action import Registry
 from workflows.conditions import Condition, ConditionError, share_needs
 from workflows.deliveries import CompiledDestination
 from workflows.graph import Graph, GraphError
+from workflows.reshaping import CompiledReshaping
 from workflows.segments import CompiledSegment
+from workflows.templates import TemplateError
 
 #: Reasons reported for one event's properties at most.
 MAX_REASONS = 10
@@ -89,6 +85,7 @@ class Definitions:
         self.revision = revision
         self.sources: dict[str, Source] = {}
         self.schemas: dict[str, EventSchema] = {}
+        self.reshapings: dict[str, list[CompiledReshaping]] = {}
         self.namespaces: dict[str, Namespace] = {}
         self.points: dict[str, list[IdentificationPoint]] = {}
         self.rules: dict[str, list[CompiledRule]] = {}
@@ -99,7 +96,7 @@ class Definitions:
         for definition in sorted(definitions, key=lambda definition: definition.key):
             try:
                 self._add(definition, actions)
-            except (ConditionError, GraphError) as error:
+            except (ConditionError, GraphError, TemplateError) as error:
                 raise DefinitionError(f"{definition.key}: {error}") from error
         self._share_needs()
 
@@ -107,6 +104,7 @@ class Definitions:
         """Those that are evaluated one after another over one event or profile; a workflow's, its graph has told."""
         groups: list[Iterable[Condition | None]] = [
             *([rule.condition for rule in rules] for rules in self.rules.values()),
+            *([one.condition for one in reshapings] for reshapings in self.reshapings.values()),
             [segment.condition for segment in self.segments],
             [one for to in self.compiled_destinations for one in (to.condition, *to.mapping.values())],
         ]
@@ -119,6 +117,8 @@ class Definitions:
                 self.sources[definition.id] = definition
             case EventTypeDefinition():
                 self.schemas[definition.id] = EventSchema(definition)
+            case Reshaping(enabled=True):
+                self.reshapings.setdefault(definition.event_type, []).append(CompiledReshaping(definition))
             case Namespace():
                 self.namespaces[definition.id] = definition
             case IdentificationPoint(enabled=True):
@@ -147,7 +147,7 @@ def dangling(definitions: Mapping[str, AnyDefinition]) -> list[str]:
     """What definitions refer to that does not exist, one sentence each."""
     missing = []
     for definition in definitions.values():
-        source = definition.source if isinstance(definition, Rule | IdentificationPoint) else None
+        source = definition.source if isinstance(definition, Rule | IdentificationPoint | Reshaping) else None
         if source is not None and f"source/{source}" not in definitions:
             missing.append(f"{definition.key}: there is no source {source!r}")
         match definition:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.definitions import Destination
+from schemas.definitions.outbound import Destination
 from schemas.origin import derived_id
 from schemas.profiles import Delivery, ProfileChange
 from workflows.conditions import Condition, Context

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from schemas.definitions import Workflow
+from schemas.definitions.automation import Workflow
 from workflows.actions.action import Action
 from workflows.conditions import Condition, share_needs
 

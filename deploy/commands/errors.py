@@ -12,6 +12,7 @@ from deploy.demo import DemoError
 from deploy.embedded.process import EmbeddedError
 from deploy.operations.draining import StuckError
 from deploy.operations.recovery import RecoveryError
+from deploy.operations.rehearsing import RehearsalError
 from deploy.operations.repairing import RepairError
 from deploy.operations.replay_job import ReplayError
 from deploy.settings import SettingsError
@@ -26,6 +27,7 @@ _PLAIN = (
     EmbeddedError,
     DemoError,
     RecoveryError,
+    RehearsalError,
     RepairError,
     ReplayError,
     StuckError,

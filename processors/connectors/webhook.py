@@ -12,7 +12,7 @@ import httpx
 import msgspec
 
 from processors.runner.failures import Poison, Unavailable
-from schemas.definitions import Destination
+from schemas.definitions.outbound import Destination
 from schemas.profiles import Delivery
 
 log = logging.getLogger("headwater.dispatch")

@@ -12,7 +12,7 @@ import msgspec
 
 from processors.storage.counts import SourceCounts
 from processors.storage.replayed import Replayed
-from schemas.definitions import Source
+from schemas.definitions.inbound import Source
 from schemas.events import EMPTY_OBJECT, TrackedPayload, ValidEvent
 from schemas.failures import DeadLetter, Reason, RejectedEvent
 from schemas.limits import MAX_CLOCK_AHEAD_S, MAX_HOPS
@@ -23,6 +23,7 @@ from workflows.definitions import Definitions
 from workflows.fingerprint import fingerprint
 from workflows.identity import ProfileIds
 from workflows.replays import Replays
+from workflows.reshaping import reshape
 from workflows.sources import source_reasons
 
 _AHEAD = timedelta(seconds=MAX_CLOCK_AHEAD_S)
@@ -48,7 +49,7 @@ async def validate(
             _count(accepted, replay, "", 1)
             out.append(_dead_letter(tracked, replay, error.code))
             continue
-        events = _Payload(tracked, replay, payload, definitions, profile_ids).events()
+        events = Judgement(tracked, replay, payload, definitions, profile_ids).events()
         _count(accepted, replay, payload.source or "", len(events))
         out.extend(events)
     await counts.accept(partition, {source: number for source, number in accepted.items() if number})
@@ -121,7 +122,7 @@ def _dead_letter(tracked: TrackedPayload, replay: Replay | None, reason: str) ->
     )
 
 
-class _Payload:
+class Judgement:
     """One payload on its way to events."""
 
     def __init__(
@@ -146,15 +147,27 @@ class _Payload:
             self._reasons.append(Reason("loop_detected", "", f"emitted by workflows {tracked.hops} times in a row"))
 
     def events(self) -> list[ValidEvent | RejectedEvent]:
-        return [self._event(ordinal, raw) for ordinal, raw in enumerate(self._payload.events, self._first_ordinal)]
+        """One for each event, in order."""
+        return [self.event(ordinal, raw)[0] for ordinal, raw in enumerate(self._payload.events, self._first_ordinal)]
 
-    def _event(self, ordinal: int, raw: msgspec.Raw) -> ValidEvent | RejectedEvent:
+    def event(self, ordinal: int, raw: msgspec.Raw) -> tuple[ValidEvent | RejectedEvent, str | None]:
+        """What the event comes to, and the reshaping that it went through."""
         origin = Origin(self._tracked.partition, self._tracked.offset, ordinal)
-        event = read_event(raw)
-        reasons = self._reasons + event.reasons
-        if not reasons and (schema := self._definitions.schemas.get(event.type)):
-            reasons = schema.reasons(event.parsed_properties)
-        return self._rejected(origin, event, raw, reasons) if reasons else self._valid(origin, event, raw)
+        sent = read_event(raw)
+        reasons = self._reasons + sent.reasons or self._schema_reasons(sent.type, sent.parsed_properties)
+        if reasons:
+            return self._rejected(origin, sent, raw, reasons), None
+        valid = self._valid(origin, sent, raw)
+        if not (candidates := self._definitions.reshapings.get(sent.type)):
+            return valid, None
+        made = reshape(valid, sent.parsed_properties, candidates)
+        if made.by and not made.reasons:  # what comes out is checked as if it had been sent so
+            made.reasons = self._schema_reasons(made.event.type, made.properties)
+        return (self._rejected(origin, sent, raw, made.reasons) if made.reasons else made.event), made.by
+
+    def _schema_reasons(self, type: str, properties: dict[str, Any]) -> list[Reason]:
+        schema = self._definitions.schemas.get(type)
+        return schema.reasons(properties) if schema else []
 
     def _valid(self, origin: Origin, event: TrackerEvent, raw: msgspec.Raw) -> ValidEvent:
         payload, received_at = self._payload, self._tracked.received_at

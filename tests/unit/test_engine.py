@@ -7,7 +7,7 @@ from typing import Any, Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.definitions import Workflow
+from schemas.definitions.automation import Workflow
 from tests.unit.making import event
 from workflows.actions.action import Action, Config, Outcome, Run
 from workflows.actions.builtin import load_actions

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from schemas.definitions import Workflow
+from schemas.definitions.automation import Workflow
 from workflows.actions.builtin import load_actions
 from workflows.graph import Graph, GraphError
 

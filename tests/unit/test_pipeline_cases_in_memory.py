@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from schemas.definitions import Source
+from schemas.definitions.inbound import Source
 from schemas.failures import DeadLetter
 from schemas.limits import MAX_HOPS, MAX_RECORD_BYTES
 from schemas.origin import Origin, event_id_of

@@ -5,7 +5,7 @@ import pytest
 
 from processors.connectors.webhook import Webhook
 from processors.runner.failures import Poison, Unavailable
-from schemas.definitions import Destination
+from schemas.definitions.outbound import Destination
 from schemas.profiles import Delivery
 
 

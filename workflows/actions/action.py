@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf
 
-from schemas.events import AcceptedEvent
+from schemas.events import AcceptedEvent, ValidEvent
 from workflows.commands import Command
 from workflows.conditions import Condition, ConditionError, Context
 from workflows.profile import ProfileState
@@ -102,7 +102,7 @@ class Action(ABC, Generic[C]):
         """Decide. May raise: the node then leaves by its port `error`."""
 
 
-def event_variables(event: AcceptedEvent, properties: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+def event_variables(event: ValidEvent, properties: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
     """The variable `event` of conditions: id, type, source, session, time, properties, context."""
     return {
         "id": event.id,

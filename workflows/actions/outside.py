@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from schemas.definitions import EventType, TopicPart
+from schemas.definitions.base import EventType, TopicPart
 from workflows.actions.action import Action, Config, Expression, Outcome, Run
 from workflows.commands import Emit, SendTo
 from workflows.conditions import Condition

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from schemas.definitions import Id, Path
+from schemas.definitions.base import Id, Path
 from workflows.actions.action import Action, Config, Expression, Outcome, Run
 from workflows.commands import AppendToTrait, Command, Increment, MergeBy, RemoveFromTrait, SetMembership, SetTrait
 from workflows.identity import identifier_value, value_at

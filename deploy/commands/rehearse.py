@@ -1,0 +1,49 @@
+"""Commands that try definitions out: nothing is stored, nothing is sent."""
+
+import asyncio
+import difflib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+import yaml
+
+from deploy.commands.asking import json_option, print_json
+from deploy.commands.errors import clear_errors
+from deploy.operations.rehearsing import Rehearsed, definitions_from, rehearse
+from deploy.settings import load_settings
+
+
+@click.command()
+@click.option("--test", "event", type=click.File("rb"), required=True, metavar="EVENT", help="A JSON file; - is stdin.")
+@click.option("--definitions", type=click.Path(path_type=Path), help="Try those in this folder, not those in force.")
+@click.option("--source", help="Whose event it is; needed where EVENT is no whole payload.")
+@json_option
+@clear_errors
+def reshape(event: BinaryIO, definitions: Path | None, source: str | None, as_json: bool) -> None:
+    """What reshapings make of an EVENT (or a payload of some), before and after."""
+    known = asyncio.run(definitions_from(definitions, load_settings()))
+    found = rehearse(event.read(), source, known)
+    if as_json:
+        print_json(found)
+        return
+    for number, one in enumerate(found, 1):
+        click.echo("\n".join(_lines(one, f"event {number} of {len(found)}" if len(found) > 1 else "the event")))
+
+
+def _lines(one: Rehearsed, name: str) -> list[str]:
+    if one.reasons:
+        through = f" by reshaping {one.by}" if one.by else ""
+        return [f"{name} is rejected{through}:", *(f"  {r.code} {r.path} {r.message}".rstrip() for r in one.reasons)]
+    if one.by is None or one.after is None:
+        return [f"{name} stays as it is: no reshaping applies"]
+    before, after = _yaml(one.before), _yaml(one.after)
+    diff = difflib.ndiff(before, after)
+    return [f"{name} is reshaped by {one.by}:", *(f"  {line}" for line in diff if not line.startswith("?"))]
+
+
+def _yaml(shape: dict[str, Any]) -> list[str]:
+    return yaml.safe_dump(shape, sort_keys=False, allow_unicode=True).splitlines()
+
+
+COMMANDS = (reshape,)

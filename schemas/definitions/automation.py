@@ -1,0 +1,42 @@
+"""What happens then: rules, workflows and segments."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from schemas.definitions.base import Condition, Definition, EventType, Id, Part
+
+
+class Rule(Definition):
+    """For events of this type (from this source, or any) for which the condition holds: run these workflows."""
+
+    kind: Literal["rule"] = "rule"
+    event_type: EventType
+    source: Id | None = None
+    condition: Condition | None = None
+    workflows: tuple[Id, ...] = Field(min_length=1)
+    enabled: bool = True
+
+
+class Node(Part):
+    """One node of a workflow: an action, its settings, and which nodes follow on which of its ports."""
+
+    action: str
+    config: dict[str, Any] = Field(default_factory=dict)
+    #: Nodes that follow on the action's main port, or a table of port to nodes.
+    then: tuple[str, ...] | dict[str, tuple[str, ...]] = ()
+
+
+class Workflow(Definition):
+    """A graph of nodes without cycles. It begins at the nodes that none leads to."""
+
+    kind: Literal["workflow"] = "workflow"
+    nodes: dict[Id, Node] = Field(min_length=1, max_length=200)
+
+
+class Segment(Definition):
+    """A group of profiles: those for which the condition holds, and those that workflows put there."""
+
+    kind: Literal["segment"] = "segment"
+    condition: Condition | None = None
+    enabled: bool = True

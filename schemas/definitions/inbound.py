@@ -1,0 +1,58 @@
+"""What comes in: sources, event types, and the shape that events are given."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from schemas.definitions.base import Condition, Definition, EventType, Id, Path
+
+
+class Source(Definition):
+    """Where payloads may come from. Its id is what a payload's `source.id` must say."""
+
+    kind: Literal["source"] = "source"
+    enabled: bool = True
+    #: Ways in that it may use: the door (http), or records written straight to `tracks` (kafka).
+    bridges: tuple[Literal["http", "kafka"], ...] = ("http", "kafka")
+    #: Its events are processed and counted; their content is not stored, nor archived.
+    ephemeral: bool = False
+    #: Keep its payloads in the archive, byte for byte.
+    archive: bool = True
+    #: Profile ids that the client makes up are used (mapped); else ids that are not ours are replaced.
+    client_profile_ids: bool = False
+
+
+class EventTypeDefinition(Definition):
+    """What an event type's properties must look like. Event types without a definition are taken as they come."""
+
+    kind: Literal["event-type"] = "event-type"
+    id: EventType
+    version: int = Field(default=1, ge=1)
+    #: JSON Schema (draft 2020-12) of the properties.
+    properties_schema: dict[str, Any] = Field(default_factory=dict, alias="schema")
+
+
+class Reshaping(Definition):
+    """Gives events of this type (from this source, or any) for which the condition holds another shape.
+
+    The first by id that applies is used, one an event. What comes out is checked as if it had been sent so.
+    """
+
+    kind: Literal["reshaping"] = "reshaping"
+    event_type: EventType
+    source: Id | None = None
+    condition: Condition | None = None
+    #: The event's new type.
+    becomes: EventType | None = None
+    #: New properties, and a new context: objects in which a text such as `$event.properties.order.id` stands for the
+    #: value there. `$session.id` and `$context.page.url` too; `?` behind a path leaves out what is missing; `$$` is
+    #: a dollar sign.
+    properties: dict[str, Any] | None = None
+    context: dict[str, Any] | None = None
+    #: Then changes of the properties, in this order: from one path to another, values where there are none, paths out.
+    move: dict[Path, Path] = Field(default_factory=dict)
+    default: dict[Path, Any] = Field(default_factory=dict)
+    drop: tuple[Path, ...] = ()
+    #: What becomes of an event that lacks what the templates name: rejected, or kept as it is.
+    unfilled: Literal["reject", "keep"] = "reject"
+    enabled: bool = True
