@@ -57,17 +57,22 @@ DISPATCH = "dispatch-"
 def run_worker(name: str, settings: Settings) -> None:
     """Run one stage until TERM or Ctrl-C. Raises LookupError for a stage that does not exist.
 
-    The process ends here, whatever its libraries' threads still do: nothing that counts is left undone outside
-    PostgreSQL and Kafka, and a worker that failed must not linger half alive.
+    The process ends when its work does, whatever threads and tasks of its libraries still wait for (an answer of
+    Kafka's that never comes): nothing that counts is left undone outside PostgreSQL and Kafka, and a worker that failed
+    must not linger half alive.
     """
-    try:
-        run_until_signal(lambda stop: _work(name, settings, stop))
-    except (LookupError, SettingsError):
-        raise
-    except Exception:
-        log.exception("%s: this process cannot go on", name)
-        _end(1)
-    _end(0)
+
+    async def work(stop: asyncio.Event) -> None:
+        try:
+            await _work(name, settings, stop)
+        except (LookupError, SettingsError):
+            raise
+        except Exception:
+            log.exception("%s: this process cannot go on", name)
+            _end(1)
+        _end(0)
+
+    run_until_signal(work)
 
 
 def _end(code: int) -> None:

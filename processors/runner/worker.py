@@ -1,7 +1,6 @@
 """A worker: the Faust app of one stage, and a lane for each partition that Kafka assigns to it."""
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -25,6 +24,11 @@ from schemas.topics import TRACKS
 
 log = logging.getLogger("headwater.worker")
 
+#: How long Faust may take to leave its group in good order, in seconds.
+STOP_S = 5.0
+#: How long an answer of Kafka's may be missing before the connection is given up: one that was lost holds up whatever
+#: waits behind it. Longer than a session: so long a rebalance may take, during which Kafka answers nobody who joins.
+ANSWER_AFTER_SESSION_S = 7.0
 #: How often a lane that stopped looks whether an operator has removed the reason.
 LOOK_AGAIN_S = 5.0
 
@@ -83,8 +87,8 @@ class StageWorker:
         if crashed.done() and not stop.is_set():
             raise RuntimeError("the Kafka consumer crashed") from self._app._crash_reason
         crashed.cancel()
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._app.stop(), 5)
+        # No longer than this, and not until it has been cancelled either: it may wait for an answer that never comes.
+        await asyncio.wait({asyncio.create_task(self._app.stop())}, timeout=STOP_S)
 
     def _build_app(self) -> "_StageApp":
         stage, prefix = self._stage, self._installation.prefix
@@ -107,6 +111,7 @@ class StageWorker:
             broker_commit_interval=1.0,
             broker_max_poll_records=stage.max_records,
             consumer_max_fetch_size=1024 * 1024,
+            broker_request_timeout=self._installation.session_timeout_s + ANSWER_AFTER_SESSION_S,
             broker_session_timeout=self._installation.session_timeout_s,
             broker_heartbeat_interval=self._installation.session_timeout_s / 5,
         )

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.faults.brokers import ProxiedServices
 from tests.kit.definitions import SHOP, payload
 from tests.kit.installation import Installation
-from tests.kit.services import Services
 from tests.kit.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ STAGES = ("validate", "identify", "persist", "route", "run-workflows", "segment"
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """With a Kafka and a PostgreSQL of its own: they will be broken."""
-    services = Services(tmp_path_factory.mktemp("fragile"))
+    services = ProxiedServices(tmp_path_factory.mktemp("fragile"))
     installation = None
     try:
         services.start()
@@ -141,3 +141,28 @@ def test_while_kafka_is_away_the_door_says_503_in_time_and_afterwards_everything
     shop.wait_through(120)
     require_exact(shop, "broker", 300)
     assert shop.require_balance()["shop"]["duplicates"] >= 300
+
+
+def test_an_answer_of_kafkas_that_is_lost_holds_a_worker_up_for_seconds_and_its_end_hardly(shop: Installation) -> None:
+    assert isinstance(shop.services, ProxiedServices)
+    proxy = shop.services.kafka.proxy
+    shop.start("deliver", HEADWATER_KAFKA=shop.services.kafka_by_proxy, HEADWATER_SESSION_TIMEOUT_S="6")
+    try:
+        track(shop, "before")
+        shop.wait_through()
+        proxy.manner = "swallow"  # what Kafka answers now never comes, and nobody is told
+        track(shop, "during")
+        time.sleep(1)  # so long the network is broken
+        proxy.manner = "pass"
+        shop.wait_through(within_s=30)
+        proxy.manner = "swallow"
+        proxy.cut()  # those who connect again now wait for an answer to their first request
+        track(shop, "at the end")
+        time.sleep(1)
+        assert shop.children["deliver"].terminate(10) == 0
+    finally:
+        proxy.manner = "pass"
+
+
+def track(shop: Installation, session: str) -> None:
+    assert shop.track(payload("shop", {"type": "page-view"}, session=session)).status_code == 200
