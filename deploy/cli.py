@@ -3,6 +3,7 @@
 import click
 
 from deploy.commands.failures import COMMANDS as FAILURES
+from deploy.commands.identity import COMMANDS as IDENTITY
 from deploy.commands.look import COMMANDS as LOOK
 from deploy.commands.operate import COMMANDS as OPERATE
 from deploy.commands.rehearse import COMMANDS as REHEARSE
@@ -23,7 +24,7 @@ def main() -> None:
     """
 
 
-for command in (*RUN, *LOOK, *FAILURES, *OPERATE, *REHEARSE):
+for command in (*RUN, *LOOK, *FAILURES, *OPERATE, *REHEARSE, *IDENTITY):
     main.add_command(command)
 
 

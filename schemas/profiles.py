@@ -17,6 +17,8 @@ class MergeJob(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     namespace: str
     #: Merge by a trait: the first profile claims this value; whoever has it already is the same person.
     value: str | None = None
+    #: Whoever showed the identifier had checked who it is, now and when it was linked.
+    verified: bool = False
     #: The id of the event that showed it.
     event: str
     #: Of a replay without outbound effects.

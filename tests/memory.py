@@ -22,7 +22,7 @@ from schemas.origin import Origin, derived_id
 from schemas.profiles import MergeJob, ProfileChange
 from workflows.merging import Candidate, Decision
 from workflows.profile import ProfileState, Trait, merge_states
-from workflows.resolution import Birth, Known, Resolution
+from workflows.resolution import Birth, Known, Resolution, Sighting, Stored
 from workflows.segments import Memberships
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -54,6 +54,9 @@ class Memory:
         self.profiles: dict[str, Profile] = {}
         self.sessions: dict[tuple[str, str], str] = {}
         self.identifiers: dict[tuple[str, str], str] = {}
+        self.sightings: dict[tuple[str, str], Sighting] = {}
+        #: (identifier, profile, reason).
+        self.refused: set[tuple[tuple[str, str], str, str]] = set()
         self.events: dict[tuple[str, str], Event] = {}
         self.origins: set[Origin] = set()
         self.duplicates: dict[Origin, tuple[str, str]] = {}
@@ -66,7 +69,8 @@ class Memory:
         self.said_sends: set[str] = set()
         self.taken: set[tuple[Origin, int]] = set()
         self.merges: list[tuple[str, str]] = []
-        self.conflicts: set[tuple[str, ...]] = set()
+        #: Profiles to (reason, namespace).
+        self.conflicts: dict[tuple[str, ...], tuple[str, str]] = {}
         self.failures: dict[tuple[str, int, int, int], RejectedEvent | DeadLetter] = {}
         self.archived: list[TrackedPayload] = []
         #: (what, source): accepted, recorded, duplicate, id_reused.
@@ -135,7 +139,7 @@ class Identities(Table):
         memory = self.memory
         return Known(
             sessions={key: self._birth(memory.sessions[key]) for key in sessions if key in memory.sessions},
-            identifiers={key: self._birth(memory.identifiers[key]) for key in identifiers if key in memory.identifiers},
+            identifiers={key: self._stored(key) for key in identifiers if key in memory.identifiers},
             profiles={id: self._birth(id) for id in profiles if id in memory.profiles},
         )
 
@@ -143,15 +147,28 @@ class Identities(Table):
         live = self.memory.live(profile)
         return Birth(live, self.memory.profiles[live].created_at)
 
+    def _stored(self, key: Any) -> Stored:
+        return Stored(self._birth(self.memory.identifiers[key]), self.memory.sightings[key])
+
+    async def values(self, profiles: Collection[str]) -> dict[str, dict[str, set[str]]]:
+        found: dict[str, dict[str, set[str]]] = {}
+        for (namespace, value), owner in self.memory.identifiers.items():
+            if self.memory.live(owner) in profiles:
+                found.setdefault(self.memory.live(owner), {}).setdefault(namespace, set()).add(value)
+        return found
+
     async def store(self, resolution: Resolution, events: Iterable[ValidEvent]) -> dict[Any, str]:
         for birth in resolution.new_profiles.values():
             self.memory.profiles.setdefault(birth.id, Profile(birth.created_at))
         self.memory.sessions.update(resolution.sessions)
         taken = {}
-        for key, (profile, _) in resolution.links.items():
-            owner = self.memory.identifiers.setdefault(key, profile)
-            if owner != profile:
+        for key, link in resolution.links.items():
+            owner = self.memory.identifiers.setdefault(key, link.profile)
+            self.memory.sightings.setdefault(key, link.seen)
+            if owner != link.profile:
                 taken[key] = self.memory.live(owner)
+        self.memory.sightings.update(resolution.seen)
+        self.memory.refused |= {(refused.key, refused.profile, refused.reason) for refused in resolution.refused}
         return taken
 
 
@@ -226,9 +243,22 @@ class Traits(Table):
 
 
 class Merges(Table):
-    async def claim(self, job: MergeJob, at: datetime) -> str | None:
-        owner = self.memory.identifiers.setdefault((job.namespace, job.value or ""), job.profiles[0])
-        return None if owner == job.profiles[0] else owner
+    async def claim(self, job: MergeJob, at: datetime, unique: bool) -> str | None:
+        memory, key = self.memory, (job.namespace, job.value or "")
+        if key not in memory.identifiers:
+            me = memory.live(job.profiles[0])
+            mine = {
+                value
+                for (name, value), owner in memory.identifiers.items()
+                if (name, memory.live(owner)) == (job.namespace, me)
+            }
+            if unique and mine:
+                memory.refused.add((key, job.profiles[0], "unique"))
+                return None
+            memory.identifiers[key] = job.profiles[0]
+            memory.sightings[key] = Sighting(at, at)
+            return None
+        return None if memory.identifiers[key] == job.profiles[0] else memory.identifiers[key]
 
     async def lock(self, ids: Collection[str], unique_namespaces: Sequence[str]) -> dict[str, Candidate]:
         memory = self.memory
@@ -237,8 +267,9 @@ class Merges(Table):
             if namespace in unique_namespaces:
                 unique.setdefault(memory.live(profile), set()).add((namespace, value))
         roots = {id: memory.live(id) for id in ids if id in memory.profiles}
+        sizes = Counter(map(memory.live, memory.profiles))
         return {
-            id: Candidate(root, memory.profiles[root].created_at, frozenset(unique.get(root, ())))
+            id: Candidate(root, memory.profiles[root].created_at, frozenset(unique.get(root, ())), sizes[root])
             for id, root in roots.items()
         }
 
@@ -247,7 +278,8 @@ class Merges(Table):
         final: dict[str, str] = {}
         for decision in decisions:
             if decision.conflict is not None:
-                self.memory.conflicts.add(tuple(sorted([decision.survivor, *decision.absorbed])))
+                profiles = tuple(sorted([decision.survivor, *decision.absorbed]))
+                self.memory.conflicts[profiles] = (decision.conflict, decision.namespace)
                 continue
             for absorbed in decision.absorbed:
                 self._absorb(absorbed, decision.survivor)

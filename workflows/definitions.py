@@ -7,7 +7,7 @@ import jsonschema_rs
 
 from schemas.definitions import AnyDefinition
 from schemas.definitions.automation import Rule, Segment, Workflow
-from schemas.definitions.identity import IdentificationPoint, Namespace
+from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace
 from schemas.definitions.inbound import EventTypeDefinition, Reshaping, Source
 from schemas.definitions.outbound import Destination
 from schemas.failures import Reason
@@ -21,6 +21,7 @@ from workflows.templates import TemplateError
 
 #: Reasons reported for one event's properties at most.
 MAX_REASONS = 10
+_NO_GUARDS = IdentityGuards(id="defaults")
 
 
 class DefinitionError(ValueError):
@@ -88,6 +89,7 @@ class Definitions:
         self.reshapings: dict[str, list[CompiledReshaping]] = {}
         self.namespaces: dict[str, Namespace] = {}
         self.points: dict[str, list[IdentificationPoint]] = {}
+        self.guards = _NO_GUARDS
         self.rules: dict[str, list[CompiledRule]] = {}
         self.workflows: dict[str, Graph] = {}
         self.segments: list[CompiledSegment] = []
@@ -123,6 +125,10 @@ class Definitions:
                 self.namespaces[definition.id] = definition
             case IdentificationPoint(enabled=True):
                 self.points.setdefault(definition.event_type, []).append(definition)
+            case IdentityGuards():
+                if self.guards.id != _NO_GUARDS.id:
+                    raise DefinitionError(f"{definition.key}: there is {self.guards.key} already; one is enough")
+                self.guards = definition
             case Rule(enabled=True):
                 self.rules.setdefault(definition.event_type, []).append(CompiledRule(definition))
             case Workflow():

@@ -1,48 +1,11 @@
-"""Whose events are these: profile ids of our own making, and identifiers and what never counts as one."""
+"""Profile ids of our own making, and what hides identifiers: everything that the installation's key is for."""
 
 import hashlib
 import hmac
-import re
-from typing import Any
 
-from schemas.limits import MAX_IDENTIFIER_CHARS
+from workflows.identifiers import identifier_value
 
 _MAC_CHARS = 8
-
-#: Values that programs send where they have none. Compared lower-cased and trimmed; such a value never links anybody.
-JUNK = frozenset(
-    [
-        "",
-        "0",
-        "-1",
-        "null",
-        "nil",
-        "none",
-        "undefined",
-        "nan",
-        "n/a",
-        "na",
-        "unknown",
-        "anonymous",
-        "guest",
-        "true",
-        "false",
-        "[object object]",
-        "{}",
-        "[]",
-        "test",
-        "00000000-0000-0000-0000-000000000000",
-        "not set",
-        "(not set)",
-        "not_set",
-        "id",
-        "user",
-        "user_id",
-        "userid",
-        "distinct_id",
-        "email",
-    ]
-)
 
 
 class ProfileIds:
@@ -59,6 +22,11 @@ class ProfileIds:
         """The id for this source and session (or source and event), always the same one."""
         name = hashlib.blake2b("\x1f".join(what).encode(), key=self._key, digest_size=12).hexdigest()
         return _dashed(name + self._mac(name))
+
+    def hide(self, namespace: str, value: str) -> str:
+        """A keyed hash of an identifier's value: the same value has the same, and nobody can read it back."""
+        name = f"{namespace}\x1f{value}".encode()
+        return hashlib.blake2b(name, key=self._key, digest_size=16, person=b"identifier").hexdigest()
 
     def is_ours(self, profile_id: str) -> bool:
         """Whether this installation minted the id."""
@@ -86,28 +54,3 @@ def _digits(profile_id: str) -> str:
 def _dashed(digits: str) -> str:
     """As UUIDs are written; `str(UUID(...))` costs five times as much."""
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
-def value_at(properties: Any, path: str) -> Any:
-    """What lies at a dotted path (`customer.id`), None where nothing does."""
-    for name in path.split("."):
-        if not isinstance(properties, dict):
-            return None
-        properties = properties.get(name)
-    return properties
-
-
-def identifier_value(value: Any, normalise: str) -> str | None:
-    """The one form of an identifier's value, None where it identifies nobody (missing, junk, not text or number)."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return None
-    text = str(value).strip()
-    if text.lower() in JUNK:
-        return None
-    if normalise == "lower":
-        text = text.lower()
-    elif normalise == "digits":
-        text = re.sub(r"[^0-9+]", "", text)
-    if text.strip("+") in JUNK or len(text) > MAX_IDENTIFIER_CHARS or not text.isprintable():
-        return None
-    return text

@@ -1,19 +1,23 @@
 """Which profiles become one, and which survives. Pure: merge reads the profiles, asks here, writes what this says."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
 from schemas.profiles import MergeJob
+from workflows.definitions import Definitions
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """What the decision needs to know of a profile: its birth, and its values in unique namespaces."""
+    """What the decision needs to know of a profile: its birth, its values in unique namespaces, and how many profiles
+    it is made of."""
 
     id: str
     created_at: datetime
     unique: frozenset[tuple[str, str]] = frozenset()
+    size: int = 1
 
     @property
     def seniority(self) -> tuple[datetime, str]:
@@ -27,11 +31,14 @@ class Decision(msgspec.Struct, frozen=True):
     job: MergeJob
     survivor: str
     absorbed: tuple[str, ...]
-    #: The unique namespace in which the profiles have different values.
-    conflict: str | None = None
+    #: What stands against it: profiles that have different values in a unique namespace (`unique`), that are identified
+    #: already and tied together by something weak (`both_identified`), that are too many (`too_many_profiles`).
+    conflict: Literal["unique", "both_identified", "too_many_profiles"] | None = None
+    #: The namespace that this is about.
+    namespace: str = ""
 
 
-def decide(jobs: Iterable[MergeJob], roots: Mapping[str, Candidate]) -> list[Decision]:
+def decide(jobs: Iterable[MergeJob], roots: Mapping[str, Candidate], definitions: Definitions) -> list[Decision]:
     """What to do about each job, in order, each seeing what the ones before it led to.
 
     `roots` has for every profile id in the jobs the live profile that it stands for now. Jobs whose profiles are one
@@ -45,9 +52,9 @@ def decide(jobs: Iterable[MergeJob], roots: Mapping[str, Candidate]) -> list[Dec
             continue
         survivor = min(candidates.values(), key=lambda candidate: candidate.seniority)
         absorbed = tuple(sorted(candidates.keys() - {survivor.id}))
-        conflict = _conflict(candidates.values())
-        decisions.append(Decision(job, survivor.id, absorbed, conflict))
-        if conflict is None:
+        decision = _guarded(Decision(job, survivor.id, absorbed), candidates.values(), definitions)
+        decisions.append(decision)
+        if decision.conflict is None:
             _join(now, survivor, [candidates[id] for id in absorbed])
     return decisions
 
@@ -55,13 +62,28 @@ def decide(jobs: Iterable[MergeJob], roots: Mapping[str, Candidate]) -> list[Dec
 def _join(now: dict[str, Candidate], survivor: Candidate, absorbed: list[Candidate]) -> None:
     gone = {candidate.id for candidate in absorbed} | {survivor.id}
     unique = survivor.unique.union(*(candidate.unique for candidate in absorbed))
-    joined = msgspec.structs.replace(survivor, unique=unique)
+    size = survivor.size + sum(candidate.size for candidate in absorbed)
+    joined = msgspec.structs.replace(survivor, unique=unique, size=size)
     for id, candidate in now.items():
         if candidate.id in gone:
             now[id] = joined
 
 
-def _conflict(candidates: Iterable[Candidate]) -> str | None:
+def _guarded(decision: Decision, candidates: Collection[Candidate], definitions: Definitions) -> Decision:
+    """The decision, or what stands against it."""
+    job = decision.job
+    if (differs := _differ(candidates)) is not None:
+        return msgspec.structs.replace(decision, conflict="unique", namespace=differs)
+    tie = definitions.namespace(job.namespace)
+    identified = {candidate.unique for candidate in candidates if candidate.unique}
+    if len(identified) > 1 and not (tie.unique or tie.joins_identified or job.verified):
+        return msgspec.structs.replace(decision, conflict="both_identified", namespace=job.namespace)
+    if sum(candidate.size for candidate in candidates) > definitions.guards.max_profiles:
+        return msgspec.structs.replace(decision, conflict="too_many_profiles", namespace=job.namespace)
+    return decision
+
+
+def _differ(candidates: Iterable[Candidate]) -> str | None:
     values: dict[str, set[str]] = {}
     for candidate in candidates:
         for namespace, value in candidate.unique:

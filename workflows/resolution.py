@@ -3,7 +3,7 @@
 Pure. identify reads what PostgreSQL knows about the batch, asks here, and writes what this says.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
@@ -11,10 +11,8 @@ import msgspec
 from schemas.events import ValidEvent
 from schemas.profiles import MergeJob
 from workflows.definitions import Definitions
-from workflows.identity import identifier_value, value_at
+from workflows.identification import IdentifierKey, Shown
 
-#: (namespace, value), normalised.
-IdentifierKey = tuple[str, str]
 #: (source, session id): session ids are scoped by source.
 SessionKey = tuple[str, str]
 
@@ -30,12 +28,50 @@ class Birth(msgspec.Struct, frozen=True):
         return self.created_at, self.id
 
 
+class Sighting(msgspec.Struct, frozen=True):
+    """When an identifier was first seen, and last (the hour), and whether it was ever verified."""
+
+    first: datetime
+    last: datetime
+    verified: bool = False
+
+    def also(self, other: "Sighting") -> "Sighting":
+        """Both. In whatever order sightings come, they add up to the same."""
+        return Sighting(min(self.first, other.first), max(self.last, other.last), self.verified or other.verified)
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """An identifier as it is stored: whose it is now, and when it was seen."""
+
+    owner: Birth
+    seen: Sighting
+
+
 class Known(msgspec.Struct):
     """What is stored about a batch, pointers already followed: everything maps to live profiles."""
 
     sessions: dict[SessionKey, Birth]
-    identifiers: dict[IdentifierKey, Birth]
+    identifiers: dict[IdentifierKey, Stored]
     profiles: dict[str, Birth]
+    #: Live profile to its identifiers' values by namespace, of those that `questioned` names.
+    values: dict[str, dict[str, set[str]]] = {}
+
+
+class Link(msgspec.Struct, frozen=True):
+    """An identifier that is new, whose it is now, and the event that showed it."""
+
+    profile: str
+    event: ValidEvent
+    seen: Sighting
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """An identifier that was not linked: its person has as many as a person may have."""
+
+    key: IdentifierKey
+    profile: str
+    event: ValidEvent
+    reason: str = "too_many_identifiers"
 
 
 class Resolution(msgspec.Struct):
@@ -44,80 +80,166 @@ class Resolution(msgspec.Struct):
     owners: list[str | None]
     new_profiles: dict[str, Birth]
     sessions: dict[SessionKey, str]
-    links: dict[IdentifierKey, tuple[str, ValidEvent]]
+    links: dict[IdentifierKey, Link]
+    #: Stored identifiers that were seen earlier or later than was known, or verified now.
+    seen: dict[IdentifierKey, Sighting]
     merges: list[MergeJob]
+    refused: list[Refused]
 
 
-def identifiers_of(event: ValidEvent, definitions: Definitions) -> list[IdentifierKey]:
-    """The identifiers that identification points find in the event; junk never is one."""
-    points = definitions.points.get(event.type)
-    if not points:
-        return []
-    properties = msgspec.json.decode(event.properties)
-    found: dict[IdentifierKey, None] = {}
-    for point in points:
-        if point.source not in (None, event.source):
+Found = list[tuple[ValidEvent, list[Shown]]]
+
+
+def questioned(found: Found, known: Known) -> set[str]:
+    """The profiles whose identifiers the guards must look at: an event may link another to them, or contradict them."""
+    profiles: set[str] = set()
+    for event, shown in found:
+        if not shown:
             continue
-        for identifier in point.identifiers:
-            namespace = definitions.namespace(identifier.namespace)
-            value = identifier_value(value_at(properties, identifier.path), namespace.normalise)
-            if value is not None:
-                found[identifier.namespace, value] = None
-    return list(found)
+        own = known.sessions.get((event.source, event.session or "")) or known.profiles.get(event.profile or "")
+        owners = {known.identifiers[one.key].owner.id if one.key in known.identifiers else "" for one in shown}
+        if own is None or owners != {own.id}:
+            profiles |= owners | ({own.id} if own else set())
+    return profiles - {""}
 
 
-def resolve(events: Iterable[tuple[ValidEvent, list[IdentifierKey]]], known: Known) -> Resolution:
+def resolve(found: Found, known: Known, definitions: Definitions, mint: Callable[..., str]) -> Resolution:
     """Say whose each event is, in order, each seeing what the ones before it led to.
 
-    Candidates: the session's profile, else the one the door named; and the owners of the event's identifiers. The
-    event goes to the oldest of them; where there is more than one, a merge job says why.
+    Candidates: the session's profile, else the one the door named; and the owners of the event's identifiers. None
+    that has another value in a unique namespace than the event shows: that is somebody else (who used the same browser,
+    or shares an e-mail). The event goes to the oldest candidate, without any to a new profile, whose id `mint` makes of
+    what it shows. Where there is more than one, a merge job says why; where somebody was ruled out, one that merge
+    refuses and reports.
     """
-    resolution = Resolution([], {}, {}, {}, [])
-    for event, identifiers in events:
-        resolution.owners.append(_resolve_one(event, identifiers, known, resolution))
-    return resolution
+    resolver = _Resolver(known, definitions, mint)
+    resolver.resolution.owners = [resolver.owner_of(event, shown) for event, shown in found]
+    return resolver.resolution
 
 
-def _resolve_one(
-    event: ValidEvent, identifiers: list[IdentifierKey], known: Known, resolution: Resolution
-) -> str | None:
-    session = (event.source, event.session) if event.session else None
-    own = known.sessions.get(session) if session else None
-    if own is None and event.profile:
-        # Created even where the identifiers already have an owner: the client keeps this id and will come back with it.
-        own = known.profiles.get(event.profile)
-        if own is None:
-            own = known.profiles[event.profile] = Birth(event.profile, event.received_at)
-            resolution.new_profiles[own.id] = own
-    owners = {key: known.identifiers[key] for key in identifiers if key in known.identifiers}
-    if own is None and not owners:
-        return None
-    candidates = {birth.id: birth for birth in ([own] if own else []) + list(owners.values())}
-    owner = min(candidates.values(), key=lambda birth: birth.seniority)
-    _remember(event, session, identifiers, owner, known, resolution)
-    if len(candidates) > 1:
-        others = sorted(candidates.keys() - {owner.id})
-        namespace = next(key[0] for key, birth in owners.items() if own is None or birth.id != own.id)
-        resolution.merges.append(
+class _Case(msgspec.Struct):
+    """One event: whom it leads to, and who of them it may be."""
+
+    event: ValidEvent
+    shown: list[Shown]
+    #: What the event shows in unique namespaces.
+    named: dict[str, str]
+    own: Birth | None
+    owners: dict[IdentifierKey, Birth]
+    candidates: dict[str, Birth] = {}
+
+    @property
+    def everybody(self) -> dict[str, Birth]:
+        return {birth.id: birth for birth in ([self.own] if self.own else []) + list(self.owners.values())}
+
+
+class _Resolver:
+    def __init__(self, known: Known, definitions: Definitions, mint: Callable[..., str]) -> None:
+        self._known, self._definitions, self._mint = known, definitions, mint
+        self._unique = frozenset(definitions.unique_namespaces())
+        self.resolution = Resolution([], {}, {}, {}, {}, [], [])
+
+    def owner_of(self, event: ValidEvent, shown: list[Shown]) -> str | None:
+        session = (event.source, event.session) if event.session else None
+        identifiers = self._known.identifiers
+        case = _Case(
+            event,
+            shown,
+            {one.key[0]: one.key[1] for one in shown if one.key[0] in self._unique},
+            self._own(event, session),
+            {one.key: identifiers[one.key].owner for one in shown if one.key in identifiers},
+        )
+        everybody = case.everybody
+        if not everybody:
+            return None
+        case.candidates = {id: birth for id, birth in everybody.items() if self._contradiction(id, case.named) is None}
+        if not case.candidates:
+            case.candidates = self._new_person(case)
+        owner = min(case.candidates.values(), key=lambda birth: birth.seniority)
+        self._ask_to_join(case, owner)
+        self._ask_what_is_refused(case, owner)
+        self._remember(event, session, shown, owner)
+        return owner.id
+
+    def _own(self, event: ValidEvent, session: SessionKey | None) -> Birth | None:
+        own = self._known.sessions.get(session) if session else None
+        if own is None and event.profile:
+            # Created even where the identifiers already have an owner: the client keeps this id and will come back
+            # with it.
+            own = self._known.profiles.get(event.profile) or self._create(event.profile, event)
+        return own
+
+    def _create(self, id: str, event: ValidEvent) -> Birth:
+        birth = self._known.profiles[id] = self.resolution.new_profiles[id] = Birth(id, event.received_at)
+        return birth
+
+    def _new_person(self, case: _Case) -> dict[str, Birth]:
+        """The one whom the event names, unlike everybody that it leads to."""
+        id = self._mint(*(part for pair in sorted(case.named.items()) for part in pair))
+        return {id: self._known.profiles.get(id) or self._create(id, case.event)}
+
+    def _contradiction(self, profile: str, named: dict[str, str]) -> str | None:
+        """The unique namespace in which the profile has another value than the event shows."""
+        values = self._known.values.get(profile)
+        if not values:
+            return None
+        return next((name for name, value in named.items() if values.get(name) and value not in values[name]), None)
+
+    def _ask_to_join(self, case: _Case, owner: Birth) -> None:
+        others = sorted(case.candidates.keys() - {owner.id})
+        if others:
+            ties = [one for one in case.shown if one.key in case.owners and case.owners[one.key].id in case.candidates]
+            ties = [one for one in ties if case.own is None or case.owners[one.key].id != case.own.id] or ties
+            verified = any(one.verified and self._known.identifiers[one.key].seen.verified for one in ties)
+            self._ask(case.event, [owner.id, *others], ties[0].key[0], verified)
+
+    def _ask_what_is_refused(self, case: _Case, owner: Birth) -> None:
+        """merge is the one that says no, and keeps the conflict for people to see."""
+        for id in sorted(case.everybody.keys() - case.candidates.keys() - {owner.id}):
+            tie = next((key[0] for key, birth in case.owners.items() if birth.id == id), None)
+            self._ask(case.event, [owner.id, id], tie or self._contradiction(id, case.named) or "")
+
+    def _ask(self, event: ValidEvent, profiles: list[str], namespace: str, verified: bool = False) -> None:
+        self.resolution.merges.append(
             MergeJob(
-                profiles=[owner.id, *others], cause="identifier", namespace=namespace, event=event.id, quiet=event.quiet
+                profiles=profiles,
+                cause="identifier",
+                namespace=namespace,
+                verified=verified,
+                event=event.id,
+                quiet=event.quiet,
             )
         )
-    return owner.id
 
+    def _remember(self, event: ValidEvent, session: SessionKey | None, shown: list[Shown], owner: Birth) -> None:
+        known = self._known
+        if session and known.sessions.get(session) != owner:
+            known.sessions[session] = owner
+            self.resolution.sessions[session] = owner.id
+        for key, verified in shown:
+            at = event.received_at
+            seen = Sighting(at, at.replace(minute=0, second=0, microsecond=0), verified)
+            if key in known.identifiers:
+                self._see_again(key, seen)
+            elif self._may_link(key, owner.id):
+                known.identifiers[key] = Stored(owner, seen)
+                known.values.setdefault(owner.id, {}).setdefault(key[0], set()).add(key[1])
+                self.resolution.links[key] = Link(owner.id, event, seen)
+            else:
+                self.resolution.refused.append(Refused(key, owner.id, event))
 
-def _remember(
-    event: ValidEvent,
-    session: SessionKey | None,
-    identifiers: list[IdentifierKey],
-    owner: Birth,
-    known: Known,
-    resolution: Resolution,
-) -> None:
-    if session and known.sessions.get(session) != owner:
-        known.sessions[session] = owner
-        resolution.sessions[session] = owner.id
-    for key in identifiers:
-        if key not in known.identifiers:
-            known.identifiers[key] = owner
-            resolution.links[key] = (owner.id, event)
+    def _see_again(self, key: IdentifierKey, seen: Sighting) -> None:
+        stored = self._known.identifiers[key]
+        now = stored.seen.also(seen)
+        if now != stored.seen:
+            self._known.identifiers[key] = Stored(stored.owner, now)
+            if link := self.resolution.links.get(key):
+                self.resolution.links[key] = msgspec.structs.replace(link, seen=now)
+            else:
+                self.resolution.seen[key] = now
+
+    def _may_link(self, key: IdentifierKey, owner: str) -> bool:
+        values = self._known.values.get(owner, {})
+        if len(values.get(key[0], ())) >= self._definitions.namespace(key[0]).max_per_profile:
+            return False
+        return sum(map(len, values.values())) < self._definitions.guards.max_identifiers

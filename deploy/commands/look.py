@@ -1,6 +1,7 @@
 """Commands that look at a running installation. All take --json."""
 
 import time
+from typing import Any
 
 import click
 import msgspec
@@ -9,7 +10,10 @@ from deploy.commands.asking import ask, json_option, limit_option, print_json, t
 from deploy.commands.errors import clear_errors
 from deploy.kafka import KafkaAdmin
 from deploy.operations import reports
+from deploy.operations.identity import find
 from deploy.operations.status import Status, read_status
+from deploy.settings import connected, load_settings
+from processors.storage.database import Connection
 
 
 @click.command()
@@ -148,9 +152,12 @@ def events(
 @clear_errors
 def profile(key: str, as_json: bool) -> None:
     """One profile: by its id (a merged one leads to its survivor), or by an identifier, as customer-id:00004."""
-    found = ask(lambda connection, admin: reports.profile(connection, key))
-    if found is None:
-        raise click.ClickException(f"there is no profile {key}")
+    settings = connected(load_settings())
+
+    async def asked(connection: Connection) -> dict[str, Any]:
+        return await reports.profile(connection, (await find(connection, settings, key)).live)
+
+    found = ask(lambda connection, admin: asked(connection))
     if as_json:
         print_json(found)
         return

@@ -92,16 +92,14 @@ async def _under_way(connection: Connection, admin: KafkaAdmin, id: str) -> list
     return found
 
 
-async def profile(connection: Connection, key: str) -> dict[str, Any] | None:
-    """One profile, by its id (live or merged) or by NAMESPACE:VALUE; None where there is none."""
-    id = await _profile_id(connection, key)
-    if id is None:
-        return None
+async def profile(connection: Connection, id: str) -> dict[str, Any]:
+    """One live profile, by its id."""
     (found,) = await rows(connection, _PROFILE, {"id": id})
     found["identifiers"] = await rows(
         connection,
-        "select namespace, value, source, linked_at from identifiers where profile_id in "
-        "(select id from profiles where id = %(id)s or merged_into = %(id)s) order by namespace, value",
+        "select namespace, value, source, linked_at as first_seen, last_seen, verified from identifiers "
+        "where profile_id in (select id from profiles where id = %(id)s or merged_into = %(id)s) "
+        "order by namespace, value",
         {"id": id},
     )
     found["events"] = await browse_events(connection, 10, profile=id)
@@ -120,18 +118,3 @@ select p.id::text, p.created_at,
        coalesce((select version from profile_versions v where v.profile_id = p.id), 0) as version
 from profiles p left join profile_traits s on s.profile_id = p.id where p.id = %(id)s
 """
-
-
-async def _profile_id(connection: Connection, key: str) -> str | None:
-    namespace, colon, value = key.partition(":")
-    if colon:
-        query = (
-            "select coalesce(p.merged_into, p.id)::text as id "
-            "from identifiers i join profiles p on p.id = i.profile_id "
-            "where i.namespace = %(namespace)s and i.value = %(value)s"
-        )
-        found = await rows(connection, query, {"namespace": namespace, "value": value})
-    else:
-        query = "select coalesce(merged_into, id)::text as id from profiles where id::text = lower(%(id)s)"
-        found = await rows(connection, query, {"id": key})
-    return found[0]["id"] if found else None

@@ -9,18 +9,24 @@ from processors.storage.identities import Identities
 from schemas.events import IdentifiedEvent, ValidEvent
 from schemas.profiles import MergeJob
 from workflows.definitions import Definitions
-from workflows.resolution import IdentifierKey, Resolution, identifiers_of, resolve
+from workflows.identification import IdentifierKey, Identifiers
+from workflows.identity import ProfileIds
+from workflows.resolution import Resolution, questioned, resolve
 
 
-async def identify(events: Sequence[ValidEvent], definitions: Definitions, identities: Identities) -> list[Any]:
+async def identify(
+    events: Sequence[ValidEvent], definitions: Definitions, profile_ids: ProfileIds, identities: Identities
+) -> list[Any]:
     """The events with their profiles, and MergeJobs."""
-    found = [(event, identifiers_of(event, definitions)) for event in events]
+    identifiers = Identifiers(definitions, profile_ids.hide)
+    found = [(event, identifiers.shown_by(event)) for event in events]
     known = await identities.load(
         sessions={(event.source, event.session) for event in events if event.session},
-        identifiers={key for _, keys in found for key in keys},
+        identifiers={one.key for _, shown in found for one in shown},
         profiles={event.profile for event in events if event.profile},
     )
-    resolution = resolve(found, known)
+    known.values = await identities.values(questioned(found, known))
+    resolution = resolve(found, known, definitions, lambda *named: profile_ids.mint("identifier", *named))
     taken = await identities.store(resolution, events)
     identified = [
         IdentifiedEvent(**{**msgspec.structs.asdict(event), "profile": owner})
@@ -34,6 +40,6 @@ def _lost_races(resolution: Resolution, taken: dict[IdentifierKey, str]) -> list
     return [
         MergeJob(profiles=[theirs, ours], cause="identifier", namespace=key[0], event=event.id, quiet=event.quiet)
         for key, theirs in taken.items()
-        if (ours := resolution.links[key][0]) != theirs
-        for event in [resolution.links[key][1]]
+        if (ours := resolution.links[key].profile) != theirs
+        for event in [resolution.links[key].event]
     ]

@@ -13,10 +13,10 @@ from workflows.merging import decide
 
 async def merge(jobs: Sequence[MergeJob], definitions: Definitions, merges: Merges) -> list[SegmentationJob]:
     """A segmentation job for each survivor, and one for each profile that is now part of it: its last change."""
-    claimed = [await _claimed(job, merges) for job in jobs]
+    claimed = [await _claimed(job, merges, definitions) for job in jobs]
     ids = {id for job in claimed for id in job.profiles}
     roots = await merges.lock(ids, definitions.unique_namespaces())
-    moved = await merges.carry_out(decide(claimed, roots))
+    moved = await merges.carry_out(decide(claimed, roots, definitions))
     survivors: dict[str, list[str]] = {}
     quiet = all(job.quiet for job in jobs)
     for absorbed, survivor in moved.items():
@@ -30,9 +30,9 @@ async def merge(jobs: Sequence[MergeJob], definitions: Definitions, merges: Merg
     ]
 
 
-async def _claimed(job: MergeJob, merges: Merges) -> MergeJob:
+async def _claimed(job: MergeJob, merges: Merges, definitions: Definitions) -> MergeJob:
     if job.value is None:
         return job
-    owner = await merges.claim(job, datetime.now(UTC))
+    owner = await merges.claim(job, datetime.now(UTC), definitions.namespace(job.namespace).unique)
     others = [owner] if owner and owner not in job.profiles else []
     return msgspec.structs.replace(job, profiles=[*job.profiles, *others])

@@ -18,6 +18,8 @@ from workflows.actions.action import Run
 from workflows.commands import Emit, Increment, Log, MergeBy, SendTo, SetMembership, SetTrait
 from workflows.definitions import Definitions
 from workflows.engine import Ran, describe, run_workflow
+from workflows.identification import IdentifierKey, Identifiers
+from workflows.identity import ProfileIds
 from workflows.profile import ProfileState
 
 log = logging.getLogger("headwater.workflows")
@@ -26,6 +28,7 @@ log = logging.getLogger("headwater.workflows")
 async def run_workflows(
     runs: Sequence[WorkflowRun],
     definitions: Definitions,
+    profile_ids: ProfileIds,
     profiles: Profiles,
     finished: Runs,
     traits: Traits,
@@ -43,7 +46,7 @@ async def run_workflows(
     states = await traits.lock({live[run.profile] for run in wanted.values() if run.profile}) if wanted else {}
     due = await finished.due(list(wanted)) if wanted else set()
     todo = {origin: run for origin, run in wanted.items() if origin in due}
-    batch = _Batch(definitions, states)
+    batch = _Batch(definitions, Identifiers(definitions, profile_ids.hide), states)
     for run in runs:
         mine = msgspec.structs.replace(run, profile=run.profile and live[run.profile])
         batch.add(mine, todo.pop(run.origin, None) is not None)
@@ -59,8 +62,8 @@ async def run_workflows(
 class _Batch:
     """What the runs of a batch lead to."""
 
-    def __init__(self, definitions: Definitions, states: dict[str, ProfileState]) -> None:
-        self._definitions, self._states = definitions, states
+    def __init__(self, definitions: Definitions, identifiers: Identifiers, states: dict[str, ProfileState]) -> None:
+        self._definitions, self._identifiers, self._states = definitions, identifiers, states
         self.outcomes: list[tuple[WorkflowRun, dict[str, Any]]] = []
         self.jobs: dict[str, SegmentationJob] = {}
         self.merges: list[MergeJob] = []
@@ -114,16 +117,8 @@ class _Batch:
                         )
                     )
                 case MergeBy(namespace, value) if event.profile:
-                    self.merges.append(
-                        MergeJob(
-                            profiles=[event.profile],
-                            cause="workflow",
-                            namespace=namespace,
-                            value=value,
-                            event=event.id,
-                            quiet=event.quiet,
-                        )
-                    )
+                    if key := self._identifiers.key(namespace, value):
+                        self.merges.append(_merge_job(event, event.profile, key))
                 case Emit(type, properties):
                     id = _effect_id(event, ran, node, number)
                     self._emit(event, ran, node, _payload(event, id, type, properties))
@@ -144,6 +139,12 @@ class _Batch:
             ran.errors.append((node, "event_too_large"))
         else:
             self.emitted.append(EmittedEvent(key=key, hops=event.hops + 1, payload=payload, quiet=event.quiet))
+
+
+def _merge_job(event: WorkflowRun, profile: str, key: IdentifierKey) -> MergeJob:
+    return MergeJob(
+        profiles=[profile], cause="workflow", namespace=key[0], value=key[1], event=event.id, quiet=event.quiet
+    )
 
 
 def _effect_id(event: WorkflowRun, ran: Ran, node: str, number: int) -> str:

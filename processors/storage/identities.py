@@ -5,7 +5,8 @@ from typing import Any
 
 from processors.storage.database import Connection, as_json, uuids
 from schemas.events import ValidEvent
-from workflows.resolution import Birth, IdentifierKey, Known, Resolution, SessionKey
+from workflows.identification import IdentifierKey
+from workflows.resolution import Birth, Known, Resolution, SessionKey, Sighting, Stored
 
 _LIVE = (
     "join profiles born on born.id = found.profile_id "
@@ -25,7 +26,7 @@ class Identities:
         """Everything stored about these, pointers followed."""
         return Known(
             sessions={(source, id): Birth(*birth) for source, id, *birth in await self._sessions(sessions)},
-            identifiers={(ns, value): Birth(*birth) for ns, value, *birth in await self._identifiers(identifiers)},
+            identifiers=await self._identifiers(identifiers),
             profiles={id: Birth(*birth) for id, *birth in await self._profiles(profiles)},
         )
 
@@ -37,13 +38,32 @@ class Identities:
             keys,
         )
 
-    async def _identifiers(self, keys: Collection[IdentifierKey]) -> Sequence[tuple[Any, ...]]:
-        return await self._pairs(
-            "select found.namespace, found.value, live.id::text, live.created_at "
+    async def _identifiers(self, keys: Collection[IdentifierKey]) -> dict[IdentifierKey, Stored]:
+        rows = await self._pairs(
+            "select found.namespace, found.value, live.id::text, live.created_at, found.linked_at, "
+            "coalesce(found.last_seen, found.linked_at), found.verified "
             "from jsonb_to_recordset(%s::jsonb) as k(one text, two text) "
             f"join identifiers found on found.namespace = k.one and found.value = k.two {_LIVE}",
             keys,
         )
+        return {
+            (namespace, value): Stored(Birth(id, created_at), Sighting(*seen))
+            for namespace, value, id, created_at, *seen in rows
+        }
+
+    async def values(self, profiles: Collection[str]) -> dict[str, dict[str, set[str]]]:
+        """The identifiers of these live profiles and of all that were merged into them: values by namespace."""
+        found: dict[str, dict[str, set[str]]] = {}
+        if profiles:
+            cursor = await self._connection.execute(
+                "select coalesce(p.merged_into, p.id)::text, i.namespace, i.value from profiles p "
+                "join identifiers i on i.profile_id = p.id "
+                "where p.id = any(%(ids)s::uuid[]) or p.merged_into = any(%(ids)s::uuid[])",
+                {"ids": uuids(profiles)},
+            )
+            for live, namespace, value in await cursor.fetchall():
+                found.setdefault(live, {}).setdefault(namespace, set()).add(value)
+        return found
 
     async def _pairs(self, query: str, keys: Collection[tuple[str, str]]) -> Sequence[tuple[Any, ...]]:
         if not keys:
@@ -67,7 +87,10 @@ class Identities:
         """Write what was resolved. Returns identifiers that another lane linked meanwhile, with their live profile."""
         await self._create_profiles(resolution)
         await self._link_sessions(resolution, events)
-        return await self._link_identifiers(resolution)
+        taken = await self._link_identifiers(resolution)
+        await self._see_again(resolution)
+        await self._refuse(resolution)
+        return taken
 
     async def _create_profiles(self, resolution: Resolution) -> None:
         if resolution.new_profiles:
@@ -107,22 +130,52 @@ class Identities:
             return {}
         rows = [
             {
-                "namespace": key[0],
-                "value": key[1],
-                "profile_id": profile,
-                "source": event.source,
-                "event_id": event.id,
-                "linked_at": event.received_at,
+                **_identifier_row(key, link.seen),
+                "profile_id": link.profile,
+                "source": link.event.source,
+                "event_id": link.event.id,
             }
-            for key, (profile, event) in resolution.links.items()
+            for key, link in resolution.links.items()
         ]
         cursor = await self._connection.execute(
-            "insert into identifiers (namespace, value, profile_id, source, event_id, linked_at) "
-            "select namespace, value, profile_id, source, event_id, linked_at from jsonb_to_recordset(%s::jsonb) as "
-            "r(namespace text, value text, profile_id uuid, source text, event_id text, linked_at timestamptz) "
+            "insert into identifiers (namespace, value, profile_id, source, event_id, linked_at, last_seen, verified) "
+            'select namespace, value, profile_id, source, event_id, "first", "last", verified '
+            f"from jsonb_to_recordset(%s::jsonb) as r({_SEEN}, profile_id uuid, source text, event_id text) "
             "order by namespace, value on conflict do nothing returning namespace, value",
             (as_json(rows),),
         )
         linked = {(namespace, value) for namespace, value in await cursor.fetchall()}
         lost = [key for key in resolution.links if key not in linked]
-        return {(ns, value): live for ns, value, live, _ in await self._identifiers(lost)}
+        return {key: stored.owner.id for key, stored in (await self._identifiers(lost)).items()}
+
+    async def _see_again(self, resolution: Resolution) -> None:
+        """Rows are locked in order first: lanes see the same identifiers again."""
+        if resolution.seen:
+            await self._connection.execute(
+                f"with seen as (select * from jsonb_to_recordset(%s::jsonb) as r({_SEEN})), "
+                "mine as (select i.namespace, i.value from identifiers i join seen using (namespace, value) "
+                "order by i.namespace, i.value for update of i) "
+                'update identifiers i set linked_at = least(i.linked_at, seen."first"), '
+                'last_seen = greatest(i.last_seen, seen."last"), verified = i.verified or seen.verified '
+                "from mine join seen using (namespace, value) "
+                "where i.namespace = mine.namespace and i.value = mine.value",
+                (as_json([_identifier_row(key, seen) for key, seen in resolution.seen.items()]),),
+            )
+
+    async def _refuse(self, resolution: Resolution) -> None:
+        for refused in resolution.refused:
+            await self._connection.execute(
+                "insert into refused_identifiers (namespace, value, profile_id, reason, source, event_id, first_at) "
+                "values (%s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
+                (
+                    *(*refused.key, refused.profile, refused.reason),
+                    *(refused.event.source, refused.event.id, refused.event.received_at),
+                ),
+            )
+
+
+_SEEN = 'namespace text, value text, "first" timestamptz, "last" timestamptz, verified boolean'
+
+
+def _identifier_row(key: IdentifierKey, seen: Sighting) -> dict[str, Any]:
+    return {"namespace": key[0], "value": key[1], "first": seen.first, "last": seen.last, "verified": seen.verified}

@@ -1,5 +1,6 @@
 """Merges: the one place that writes other stages' tables, in the transaction that moves the pointer."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -16,20 +17,34 @@ class Merges:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def claim(self, job: MergeJob, at: datetime) -> str | None:
-        """Link the job's value to its profile; the profile that had it already, if one did."""
+    async def claim(self, job: MergeJob, at: datetime, unique: bool) -> str | None:
+        """Link the job's value to its profile; the profile that had it already, if one did.
+
+        Where its namespace is `unique` and the person has another value there, it is not linked, and that is noted.
+        """
+        asked = {"ns": job.namespace, "value": job.value, "profile": job.profiles[0], "event": job.event, "at": at}
         cursor = await self._connection.execute(
-            "insert into identifiers (namespace, value, profile_id, source, event_id, linked_at) "
-            "values (%(ns)s, %(value)s, %(profile)s, 'workflow', %(event)s, %(at)s) on conflict do nothing",
-            {"ns": job.namespace, "value": job.value, "profile": job.profiles[0], "event": job.event, "at": at},
+            "insert into identifiers (namespace, value, profile_id, source, event_id, linked_at, last_seen) "
+            "select %(ns)s, %(value)s, %(profile)s, 'workflow', %(event)s, %(at)s, date_trunc('hour', %(at)s) "
+            "where not (%(unique)s and exists (select from profiles me join profiles p "
+            "on coalesce(p.merged_into, p.id) = coalesce(me.merged_into, me.id) "
+            "join identifiers i on i.profile_id = p.id "
+            "where me.id = %(profile)s and i.namespace = %(ns)s and i.value <> %(value)s)) on conflict do nothing",
+            {**asked, "unique": unique},
         )
         if cursor.rowcount:
             return None
         cursor = await self._connection.execute(
             "select profile_id::text from identifiers where namespace = %s and value = %s", (job.namespace, job.value)
         )
-        row = await cursor.fetchone()
-        return str(row[0]) if row else None
+        if row := await cursor.fetchone():
+            return str(row[0])
+        await self._connection.execute(
+            "insert into refused_identifiers (namespace, value, profile_id, reason, source, event_id, first_at) values "
+            "(%(ns)s, %(value)s, %(profile)s, 'unique', 'workflow', %(event)s, %(at)s) on conflict do nothing",
+            asked,
+        )
+        return None
 
     async def lock(self, ids: Collection[str], unique_namespaces: Sequence[str]) -> dict[str, Candidate]:
         """For each id the live profile that it stands for. All of their groups are locked, in one sorted round."""
@@ -42,8 +57,9 @@ class Merges:
                 break
             wanted |= set(roots.values())
         unique = await self._unique_values(set(roots.values()), unique_namespaces)
+        sizes = Counter(merged_into or id for id, (_, merged_into) in rows.items())
         return {
-            id: Candidate(root, rows[root][0], frozenset(unique.get(root, ())))
+            id: Candidate(root, rows[root][0], frozenset(unique.get(root, ())), sizes[root])
             for id, root in roots.items()
             if id in ids
         }
@@ -166,10 +182,11 @@ class Merges:
     async def _report_conflicts(self, conflicts: Iterable[Decision]) -> None:
         for decision in conflicts:
             await self._connection.execute(
-                "insert into merge_conflicts (profiles, namespace, asked_namespace, event_id) "
-                "values (%s::uuid[], %s, %s, %s) on conflict do nothing",
+                "insert into merge_conflicts (profiles, namespace, reason, asked_namespace, event_id) "
+                "values (%s::uuid[], %s, %s, %s, %s) on conflict do nothing",
                 (
                     sorted([decision.survivor, *decision.absorbed]),
+                    decision.namespace,
                     decision.conflict,
                     decision.job.namespace,
                     decision.job.event,

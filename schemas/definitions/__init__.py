@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from schemas.definitions.automation import Rule, Segment, Workflow
-from schemas.definitions.identity import IdentificationPoint, Namespace
+from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace
 from schemas.definitions.inbound import EventTypeDefinition, Reshaping, Source
 from schemas.definitions.outbound import Destination
 
@@ -18,6 +18,7 @@ AnyDefinition = Annotated[
     | Reshaping
     | Namespace
     | IdentificationPoint
+    | IdentityGuards
     | Rule
     | Workflow
     | Segment

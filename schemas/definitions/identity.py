@@ -1,6 +1,6 @@
-"""Who is who: namespaces and identification points."""
+"""Who is who: namespaces, identification points, and what guards merging."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -11,16 +11,36 @@ class Namespace(Definition):
     """A kind of identifier: a customer number, an e-mail. Undefined namespaces have these defaults."""
 
     kind: Literal["namespace"] = "namespace"
-    normalise: Literal["trim", "lower", "digits"] = "trim"
+    #: The one form of its values: trimmed; lower-cased too; digits and + only; an e-mail address; E.164 of a phone.
+    normalise: Literal["trim", "lower", "digits", "email", "phone"] = "trim"
+    #: The country that phone numbers without a prefix are of, as PL.
+    region: str | None = Field(default=None, pattern=r"^[A-Z]{2}$")
+    #: Values are stored as keyed hashes: they can be compared, and not be read.
+    hashed: bool = False
+    #: Values that never identify anybody, beside the well-known ones.
+    junk: tuple[str, ...] = ()
     #: A person has at most one: profiles that have different ones are never merged, the conflict is reported.
     unique: bool = False
+    #: A value may join two people who both are identified already (have a value in a unique namespace).
+    joins_identified: bool = False
+    max_per_profile: int = Field(default=100, ge=1)
 
 
 class Identifier(Part):
-    """A property that identifies someone."""
+    """A property that identifies someone, or several that do together: then all of them must be there."""
 
     namespace: Id
-    path: Path = Field(alias="property")
+    path: Path | None = Field(default=None, alias="property")
+    paths: tuple[Path, ...] = Field(default=(), alias="properties", max_length=5)
+
+    def model_post_init(self, context: Any, /) -> None:
+        if (self.path is None) == (not self.paths):
+            raise ValueError("an identifier has either a property or properties")
+
+    @property
+    def all_paths(self) -> tuple[str, ...]:
+        """One path, or those that must all be there."""
+        return self.paths or (self.path or "",)
 
 
 class IdentificationPoint(Definition):
@@ -30,4 +50,16 @@ class IdentificationPoint(Definition):
     event_type: EventType
     source: Id | None = None
     identifiers: tuple[Identifier, ...] = Field(min_length=1)
+    #: Whoever sends this has checked who it is (a login): what it ties together may both be identified already.
+    verified: bool = False
     enabled: bool = True
+
+
+class IdentityGuards(Definition):
+    """Limits against profiles that swallow others. One definition; these are the defaults without any."""
+
+    kind: Literal["identity-guards"] = "identity-guards"
+    #: Identifiers of one person.
+    max_identifiers: int = Field(default=1000, ge=1)
+    #: Profiles that may become one.
+    max_profiles: int = Field(default=1000, ge=2)

@@ -1,4 +1,4 @@
-"""Profile ids of our own making, and what counts as an identifier."""
+"""Profile ids of our own making, and the hiding of identifiers."""
 
 from uuid import UUID, uuid4
 
@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.limits import MAX_IDENTIFIER_CHARS
-from workflows.identity import ProfileIds, identifier_value, value_at
+from workflows.identity import ProfileIds
 
 IDS = ProfileIds(b"a key of an installation")
 OTHERS = ProfileIds(b"a key of another one....")
@@ -86,47 +85,9 @@ def test_our_own_id_wins_over_everything_else_sent():
     assert IDS.resolve("app", "s9", SESSIONS, "e9", client_made=True) == SESSIONS
 
 
-@pytest.mark.parametrize(
-    "junk",
-    [
-        *("", "  ", "0", "-1", "null", "NULL", "nil", "None", "undefined", "NaN", "nan", "n/a", "unknown"),
-        *("anonymous", "guest", "true", "false", "[object Object]", "{}", "[]", "(not set)"),
-        *(0, -1, None, True, False, 1.5, [], {}, ["a"], "00000000-0000-0000-0000-000000000000"),
-        *("a\nb", "a\u200bb", "x" * (MAX_IDENTIFIER_CHARS + 1)),
-    ],
-    ids=repr,
-)
-@pytest.mark.parametrize("normalise", ["trim", "lower", "digits"])
-def test_junk_identifies_nobody(junk: object, normalise: str):
-    assert identifier_value(junk, normalise) is None
-
-
-@pytest.mark.parametrize("junk", ["+", "++", "call me", "---", "+0", "(0)", "-", "n/a +"])
-def test_a_number_without_digits_identifies_nobody(junk: str):
-    assert identifier_value(junk, "digits") is None
-
-
-@pytest.mark.parametrize(
-    ("sent", "normalise", "value"),
-    [
-        (" C-17 ", "trim", "C-17"),
-        (17, "trim", "17"),
-        (2**53, "trim", str(2**53)),
-        ("Ada@Example.ORG ", "lower", "ada@example.org"),
-        ("+44 (0)20 7946-0958", "digits", "+4402079460958"),
-        ("0049 30 1234", "digits", "0049301234"),
-        ("00001", "trim", "00001"),
-        ("x" * MAX_IDENTIFIER_CHARS, "trim", "x" * MAX_IDENTIFIER_CHARS),
-    ],
-)
-def test_a_value_has_one_form(sent: object, normalise: str, value: str):
-    assert identifier_value(sent, normalise) == value
-    assert identifier_value(value, normalise) == value
-
-
-def test_a_path_leads_into_objects_and_nowhere_else():
-    properties = {"customer": {"id": 7, "tags": ["a"]}, "a.b": 1, "__class__": None}
-    assert value_at(properties, "customer.id") == 7
-    for path in ("customer.name", "customer.id.x", "customer.tags.0", "missing", "a.b", "__class__.__name__", "items"):
-        assert value_at(properties, path) is None
-    assert value_at(None, "customer") is None
+def test_a_hidden_identifier_is_the_same_whenever_and_says_nothing_about_the_value():
+    hidden = IDS.hide("email", "ada@example.org")
+    assert hidden == ProfileIds(b"a key of an installation").hide("email", "ada@example.org")
+    assert len({hidden, IDS.hide("phone", "ada@example.org"), OTHERS.hide("email", "ada@example.org")}) == 3
+    assert len(hidden) == 32
+    assert "ada" not in hidden

@@ -3,14 +3,24 @@
 import random
 from datetime import datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.profiles import MergeJob
-from tests.unit.making import moment
-from workflows.merging import Candidate, Decision, decide
+from tests.unit.making import definitions, moment
+from workflows import merging
+from workflows.definitions import Definitions
+from workflows.merging import Candidate, Decision
 
 IDS = [f"p{number}" for number in range(8)]
+
+
+PLAIN = definitions({"kind": "namespace", "id": "customer", "unique": True})
+
+
+def decide(jobs: list[MergeJob], roots: dict[str, Candidate], known: Definitions = PLAIN) -> list[Decision]:
+    return merging.decide(jobs, roots, known)
 
 
 def job(*profiles: str, event: str = "e") -> MergeJob:
@@ -73,7 +83,7 @@ def test_a_profile_that_is_not_stored_is_passed_over():
 
 def test_different_values_in_a_unique_namespace_keep_profiles_apart_and_say_so():
     (decision,) = decide([job("p1", "p2")], candidates(p1="7", p2="8"))
-    assert decision.conflict == "customer"
+    assert (decision.conflict, decision.namespace) == ("unique", "customer")
     assert {decision.survivor, *decision.absorbed} == {"p1", "p2"}
     (decision,) = decide([job("p1", "p2")], candidates(p1="7", p2="7"))
     assert decision.conflict is None
@@ -84,7 +94,7 @@ def test_a_value_brought_in_by_an_earlier_job_counts_for_the_later():
     decisions = decide(jobs, candidates(p2="7", p3="8"))
     assert [(decision.job.event, decision.conflict) for decision in decisions] == [
         ("first", None),
-        ("second", "customer"),
+        ("second", "unique"),
     ]
 
 
@@ -146,3 +156,43 @@ def test_a_profile_is_absorbed_once_and_never_survives_after_it(jobs: list[list[
         assert not gone & {decision.survivor, *decision.absorbed}
         if decision.conflict is None:
             gone.update(decision.absorbed)
+
+
+WEAK = definitions(
+    {"kind": "namespace", "id": "customer", "unique": True},
+    {"kind": "namespace", "id": "passport", "unique": True},
+    {"kind": "namespace", "id": "family", "joins_identified": True},
+    {"kind": "identity-guards", "id": "g", "max_profiles": 3},
+)
+
+
+def identified(id: str, number: int, *unique: tuple[str, str], size: int = 1) -> Candidate:
+    return Candidate(id, moment(number), frozenset(unique), size)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "verified", "conflict"),
+    [
+        ("e-mail", False, "both_identified"),
+        ("e-mail", True, None),
+        ("family", False, None),
+        ("passport", False, None),
+    ],
+)
+def test_two_who_are_identified_are_joined_by_what_is_strong_alone(
+    namespace: str, verified: bool, conflict: str | None
+):
+    roots = {"a": identified("a", 1, ("customer", "1")), "b": identified("b", 2, ("passport", "x"))}
+    asked = MergeJob(profiles=["a", "b"], cause="identifier", namespace=namespace, event="e", verified=verified)
+    (decision,) = decide([asked], roots, WEAK)
+    assert decision.conflict == conflict
+    anonymous = {"a": roots["a"], "b": identified("b", 2)}
+    assert decide([asked], anonymous, WEAK)[0].conflict is None
+
+
+def test_no_more_profiles_become_one_than_the_guards_allow():
+    roots = {id: identified(id, number) for number, id in enumerate("abcd")}
+    decisions = decide([job("a", "b"), job("a", "c"), job("a", "d")], roots, WEAK)
+    assert [decision.conflict for decision in decisions] == [None, None, "too_many_profiles"]
+    (decision,) = decide([job("a", "b")], {"a": identified("a", 1, size=2), "b": identified("b", 2, size=2)}, WEAK)
+    assert decision.conflict == "too_many_profiles"

@@ -510,8 +510,9 @@ async def test_two_people_stay_two_where_a_person_has_only_one_number():
     driver.send(sent(login("bob"), session="s2"))
     driver.send(sent(login("bob", "shared"), session="s1"))
     await driver.run()
-    assert user(driver, "ada") != user(driver, "bob")
-    assert driver.memory.conflicts == {tuple(sorted(live(driver)))}
+    assert user(driver, "ada") != user(driver, "bob") == owner(driver, "shared")
+    people = tuple(sorted([user(driver, "ada"), user(driver, "bob")]))
+    assert driver.memory.conflicts == {people: ("unique", "user")}
 
 
 @pytest.mark.parametrize("value", ["null", "undefined", "anonymous", "", " ", 0, None, "[object Object]"], ids=repr)

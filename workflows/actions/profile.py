@@ -8,7 +8,7 @@ from pydantic import Field
 from schemas.definitions.base import Id, Path
 from workflows.actions.action import Action, Config, Expression, Outcome, Run
 from workflows.commands import AppendToTrait, Command, Increment, MergeBy, RemoveFromTrait, SetMembership, SetTrait
-from workflows.identity import identifier_value, value_at
+from workflows.identifiers import identifier_value, value_at
 
 
 class CopyConfig(Config):

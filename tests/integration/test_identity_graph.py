@@ -1,0 +1,207 @@
+"""The identity graph on a real PostgreSQL: identify and merge as they run, and what `headwater identity` says of it."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from deploy.operations.identity import conflicts, find, why
+from deploy.settings import Settings
+from processors.steps.identify import identify
+from processors.steps.merge import merge
+from processors.storage.database import Connect, Connection
+from processors.storage.definitions import DefinitionStore
+from processors.storage.identities import Identities
+from processors.storage.merges import Merges
+from schemas.definitions import DEFINITION
+from schemas.events import ValidEvent
+from schemas.profiles import MergeJob
+from tests.unit.making import EPOCH, definitions, event
+from workflows.definitions import Definitions
+from workflows.identity import ProfileIds
+
+KEY = "the key of an installation"
+BODIES: tuple[dict[str, Any], ...] = (
+    {"kind": "namespace", "id": "customer", "unique": True},
+    {"kind": "namespace", "id": "passport", "unique": True},
+    {"kind": "namespace", "id": "mail", "normalise": "email", "hashed": True},
+    {"kind": "namespace", "id": "device", "max_per_profile": 1},
+    {
+        "kind": "identification-point",
+        "id": "p",
+        "event_type": "page-view",
+        "identifiers": [{"namespace": name, "property": name} for name in ("customer", "passport", "mail", "device")],
+    },
+    {
+        "kind": "identification-point",
+        "id": "login",
+        "event_type": "login",
+        "verified": True,
+        "identifiers": [{"namespace": "mail", "property": "mail"}],
+    },
+)
+
+
+@dataclass
+class Graph:
+    """identify and merge over one connection, a batch a call."""
+
+    connection: Connection
+    known: Definitions
+    settings: Settings
+    events: int = 0
+    jobs: list[MergeJob] = field(default_factory=list)
+
+    async def see(self, session: str, type: str = "page-view", at: float = 0, **properties: Any) -> str:
+        """An event; whose it is."""
+        self.events += 1
+        ids = ProfileIds(KEY.encode())
+        sent = event(
+            self.events,
+            type=type,
+            session=session,
+            profile=ids.mint("session", "shop", session),
+            received_at=EPOCH + timedelta(seconds=at or self.events),
+            properties=properties,
+        )
+        valid = msgspec.convert(sent, ValidEvent, from_attributes=True)
+        identified, *jobs = await identify([valid], self.known, ids, Identities(self.connection))
+        self.jobs += jobs
+        return str(identified.profile)
+
+    async def join(self) -> None:
+        """Carry out the merges that were asked for."""
+        await merge(self.jobs, self.known, Merges(self.connection))
+        self.jobs = []
+
+    async def why(self, one: str, other: str) -> tuple[bool, str]:
+        same, sentences = await why(self.connection, self.settings, one, other)
+        return same, " ".join(sentences)
+
+    async def row(self, query: str) -> tuple[Any, ...]:
+        row = await (await self.connection.execute(query.encode())).fetchone()
+        assert row is not None
+        return row
+
+
+@pytest.fixture
+async def graph(connect: Connect) -> Any:
+    async with await connect() as connection:
+        await DefinitionStore(connection).change({f"{body['kind']}/{body['id']}": body for body in BODIES}, "test")
+        yield Graph(connection, definitions(*BODIES), Settings(identity_key=KEY))
+
+
+async def test_a_merge_is_explained_from_either_end_by_the_event_that_caused_it(graph: Graph) -> None:
+    one, other = await graph.see("s1"), await graph.see("s2")
+    assert (await graph.why(one, other))[0] is False
+    assert "Nothing that was seen ties them together" in (await graph.why(one, other))[1]
+    await graph.see("s1", customer="7")
+    await graph.see("s2", customer="7")
+    await graph.join()
+    for names in ((one, other), (other, one), (other, "customer:7")):
+        same, told = await graph.why(*names)
+        assert same
+        assert f"{other} became part of {one}, because event event-4 showed a value of customer" in told
+    assert await graph.why("customer:7", one) == (
+        True,
+        f"They are one profile, {one}. Both were linked to it directly.",
+    )
+
+
+async def test_a_chain_of_merges_is_told_step_by_step(graph: Graph) -> None:
+    one, two, three = await graph.see("s1", device="d"), await graph.see("s2"), await graph.see("s3", customer="7")
+    await graph.see("s2", customer="7")
+    await graph.join()  # three into two
+    await graph.see("s2", device="d")
+    await graph.join()  # two into one
+    same, told = await graph.why(three, one)
+    first, second = told.index(f"{three} became part of {two}"), told.index(f"{two} became part of {one}")
+    assert same
+    assert first < second
+    assert (await find(graph.connection, graph.settings, three)).live == one
+
+
+async def test_two_people_are_two_for_a_reason_that_is_told_and_listed(graph: Graph) -> None:
+    await graph.see("s1", customer="7", mail="family@example.org")
+    await graph.see("s2", customer="8", mail="Family@Example.ORG")
+    await graph.join()
+    same, told = await graph.why("customer:7", "customer:8")
+    assert not same
+    assert "event event-2 tied them together by mail, and they were not merged" in told
+    assert "different values in the unique namespace customer" in told
+    await graph.see("s4", passport="y")
+    await graph.see("s4", passport="y", mail="other@example.org")
+    await graph.see("s1", customer="7", mail="other@example.org")
+    await graph.join()
+    same, told = await graph.why("customer:7", "passport:y")
+    assert not same
+    assert "both were identified already, and mail is too weak" in told
+    listed = await conflicts(graph.connection, 10)
+    assert {one["reason"] for one in listed} == {"unique", "both_identified"}
+
+
+async def test_what_is_verified_at_both_ends_joins_two_who_are_identified(graph: Graph) -> None:
+    await graph.see("s1", customer="7")
+    await graph.see("s1", type="login", mail="a@example.org")
+    await graph.see("s2", passport="x")
+    await graph.see("s2", type="login", mail="a@example.org")
+    await graph.join()
+    assert (await graph.why("customer:7", "passport:x"))[0] is True
+
+
+async def test_who_logs_in_as_another_is_another_and_nothing_of_them_is_mixed(graph: Graph) -> None:
+    seven = await graph.see("s1", customer="7")
+    eight = await graph.see("s1", customer="8")
+    assert seven != eight == await graph.see("s1")
+    assert await graph.row(f"select count(*) from identifiers where profile_id = '{seven}'") == (1,)
+    assert await graph.see("s2", customer="7") == seven
+    await graph.join()
+    assert (await graph.why("customer:7", "customer:8"))[0] is False
+
+
+async def test_a_hashed_namespace_holds_no_value_and_is_found_by_it_all_the_same(graph: Graph) -> None:
+    profile = await graph.see("s1", mail="Ada@Example.org ")
+    (value,) = await graph.row("select value from identifiers")
+    assert "ada" not in value
+    assert (await find(graph.connection, graph.settings, "mail: ADA@example.org")).live == profile
+    with pytest.raises(LookupError):
+        await find(graph.connection, graph.settings, "mail:bob@example.org")
+
+
+async def test_an_identifier_knows_when_it_was_seen_first_and_last_whatever_the_order(graph: Graph) -> None:
+    for at, type in ((7200, "page-view"), (100, "login"), (90_000, "page-view"), (50, "page-view")):
+        await graph.see("s1", type=type, at=at, mail="a@example.org")
+    first, last, verified = await graph.row("select linked_at, last_seen, verified from identifiers")
+    assert (first, last, verified) == (EPOCH + timedelta(seconds=50), EPOCH + timedelta(hours=25), True)
+
+
+async def test_an_identifier_too_many_is_not_linked_and_listed(graph: Graph) -> None:
+    mine = await graph.see("s1", device="one")
+    assert await graph.see("s1", device="two") == mine
+    assert await graph.see("s2", device="two") != mine
+    (refused,) = await conflicts(graph.connection, 10)
+    assert (refused["what"], refused["reason"], refused["namespace"]) == (
+        "identifier",
+        "too_many_identifiers",
+        "device",
+    )
+    assert refused["profiles"] == [mine]
+
+
+async def test_a_workflow_claims_no_second_value_where_a_person_has_one(graph: Graph) -> None:
+    mine, other = await graph.see("s1", customer="7"), await graph.see("s2", customer="8")
+    asked = {"cause": "workflow", "namespace": "customer", "event": "e"}
+    graph.jobs = [MergeJob(profiles=[mine], value="9", **asked), MergeJob(profiles=[mine], value="8", **asked)]
+    await graph.join()
+    assert await graph.row("select count(*) from identifiers where value = '9'") == (0,)
+    assert sorted((one["what"], one["reason"]) for one in await conflicts(graph.connection, 10)) == [
+        ("identifier", "unique"),
+        ("merge", "unique"),
+    ]
+    assert (await graph.why(mine, other))[0] is False
+
+
+def test_the_definitions_of_these_tests_are_definitions() -> None:
+    assert [DEFINITION.validate_python(body).key for body in BODIES]

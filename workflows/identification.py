@@ -1,0 +1,61 @@
+"""Identification: the identifiers that events show, as namespaces and identification points say."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from schemas.definitions.identity import Namespace
+from schemas.events import ValidEvent
+from workflows.definitions import Definitions
+from workflows.identifiers import identifier_value, value_at
+
+#: (namespace, value), normalised.
+IdentifierKey = tuple[str, str]
+
+
+class Shown(NamedTuple):
+    """An identifier that an event shows; whether whoever sent it has checked who it is."""
+
+    key: IdentifierKey
+    verified: bool = False
+
+
+class Identifiers:
+    """Makes keys of values, as the namespaces' definitions say."""
+
+    def __init__(self, definitions: Definitions, hide: Callable[[str, str], str]) -> None:
+        """`hide` makes the keyed hash of a namespace's value."""
+        self._definitions, self._hide = definitions, hide
+
+    def key(self, name: str, *values: Any) -> IdentifierKey | None:
+        """The identifier that these values are together, None where one of them identifies nobody."""
+        namespace = self._definitions.namespace(name)
+        found = [_value(value, namespace) for value in values]
+        if any(value is None for value in found):
+            return None
+        value = found[0] if len(found) == 1 else msgspec.json.encode(found).decode()
+        return name, (self._hide(name, value or "") if namespace.hashed else value or "")
+
+    def shown_by(self, event: ValidEvent) -> list[Shown]:
+        """The identifiers that identification points find in the event."""
+        points = self._definitions.points.get(event.type)
+        if not points:
+            return []
+        properties = msgspec.json.decode(event.properties)
+        found: dict[IdentifierKey, bool] = {}
+        for point in points:
+            if point.source not in (None, event.source):
+                continue
+            for identifier in point.identifiers:
+                values = [value_at(properties, path) for path in identifier.all_paths]
+                if key := self.key(identifier.namespace, *values):
+                    found[key] = found.get(key, False) or point.verified
+        return [Shown(key, verified) for key, verified in found.items()]
+
+
+def _value(value: Any, namespace: Namespace) -> str | None:
+    found = identifier_value(value, namespace.normalise, namespace.region)
+    if found is None or found in namespace.junk or str(value).strip() in namespace.junk:
+        return None
+    return found
