@@ -43,6 +43,13 @@ def read_folder(folder: Path) -> dict[str, AnyDefinition]:
     return found
 
 
+async def in_force(connection: Connection) -> Definitions:
+    """What PostgreSQL has, compiled."""
+    store = DefinitionStore(connection)
+    bodies, revision = (await store.current()).values(), await store.revision()
+    return Definitions(map(DEFINITION.validate_python, bodies), load_actions(), revision)
+
+
 def _documents(path: Path) -> list[Any]:
     try:
         return [document for document in yaml.safe_load_all(path.read_text()) if document is not None]

@@ -16,10 +16,12 @@ import msgspec
 
 from processors.storage.events import Recorded
 from processors.storage.memberships import Said
+from schemas.definitions.identity import Strategy
 from schemas.events import IdentifiedEvent, TrackedPayload, ValidEvent, WorkflowRun
 from schemas.failures import DeadLetter, RejectedEvent
 from schemas.origin import Origin, derived_id
 from schemas.profiles import MergeJob, ProfileChange
+from workflows.definitions import Definitions
 from workflows.merging import Candidate, Decision
 from workflows.profile import ProfileState, Trait, merge_states
 from workflows.resolution import Birth, Known, Resolution, Sighting, Stored
@@ -260,8 +262,8 @@ class Merges(Table):
             return None
         return None if memory.identifiers[key] == job.profiles[0] else memory.identifiers[key]
 
-    async def lock(self, ids: Collection[str], unique_namespaces: Sequence[str]) -> dict[str, Candidate]:
-        memory = self.memory
+    async def lock(self, ids: Collection[str], definitions: Definitions) -> dict[str, Candidate]:
+        memory, unique_namespaces = self.memory, definitions.unique_namespaces()
         unique: dict[str, set[tuple[str, str]]] = {}
         for (namespace, value), profile in memory.identifiers.items():
             if namespace in unique_namespaces:
@@ -273,7 +275,7 @@ class Merges(Table):
             for id, root in roots.items()
         }
 
-    async def carry_out(self, decisions: Sequence[Decision]) -> dict[str, str]:
+    async def carry_out(self, decisions: Sequence[Decision], strategies: Mapping[str, Strategy]) -> dict[str, str]:
         before = part_of = {id: row.merged_into for id, row in self.memory.profiles.items()}
         final: dict[str, str] = {}
         for decision in decisions:
@@ -282,15 +284,15 @@ class Merges(Table):
                 self.memory.conflicts[profiles] = (decision.conflict, decision.namespace)
                 continue
             for absorbed in decision.absorbed:
-                self._absorb(absorbed, decision.survivor)
+                self._absorb(absorbed, decision.survivor, strategies)
                 part_of = {id: row.merged_into for id, row in self.memory.profiles.items()}
                 final |= {id: to for id, to in part_of.items() if to == decision.survivor and to != before.get(id)}
         return {id: part_of[id] for id in final}
 
-    def _absorb(self, absorbed: str, survivor: str) -> None:
+    def _absorb(self, absorbed: str, survivor: str, strategies: Mapping[str, Strategy]) -> None:
         memory = self.memory
         memory.merges.append((absorbed, survivor))
-        state = merge_states([memory.state(survivor), memory.state(absorbed)])
+        state = merge_states([memory.state(survivor), memory.state(absorbed)], strategies)
         memory.traits.pop(absorbed, None)
         memory.traits[survivor] = (_encode(state.traits), _encode(state.totals))
         for profile, type in [key for key in memory.counters if key[0] == absorbed]:

@@ -7,7 +7,7 @@ import jsonschema_rs
 
 from schemas.definitions import AnyDefinition
 from schemas.definitions.automation import Rule, Segment, Workflow
-from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace
+from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace, Strategy, TraitDefinition
 from schemas.definitions.inbound import EventTypeDefinition, Reshaping, Source
 from schemas.definitions.outbound import Destination
 from schemas.failures import Reason
@@ -90,6 +90,8 @@ class Definitions:
         self.namespaces: dict[str, Namespace] = {}
         self.points: dict[str, list[IdentificationPoint]] = {}
         self.guards = _NO_GUARDS
+        #: What becomes of traits that are not `auto`.
+        self.strategies: dict[str, Strategy] = {}
         self.rules: dict[str, list[CompiledRule]] = {}
         self.workflows: dict[str, Graph] = {}
         self.segments: list[CompiledSegment] = []
@@ -129,6 +131,8 @@ class Definitions:
                 if self.guards.id != _NO_GUARDS.id:
                     raise DefinitionError(f"{definition.key}: there is {self.guards.key} already; one is enough")
                 self.guards = definition
+            case TraitDefinition():
+                self.strategies[definition.id] = definition.merge
             case Rule(enabled=True):
                 self.rules.setdefault(definition.event_type, []).append(CompiledRule(definition))
             case Workflow():
@@ -143,6 +147,10 @@ class Definitions:
     def namespace(self, name: str) -> Namespace:
         """The namespace's definition, or the defaults."""
         return self.namespaces.get(name) or Namespace(id=name)
+
+    def refusing_traits(self) -> list[str]:
+        """Traits in which profiles that become one may not differ."""
+        return sorted(name for name, strategy in self.strategies.items() if strategy == "refuse")
 
     def unique_namespaces(self) -> list[str]:
         """Namespaces in which a person has at most one value."""

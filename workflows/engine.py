@@ -1,13 +1,15 @@
 """Runs a workflow's graph over one event and one profile. Pure: state and event in, commands out."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from schemas.definitions.identity import Strategy
 from workflows.actions.action import Run
 from workflows.commands import Command
 from workflows.graph import Graph, Step
-from workflows.profile import apply
+from workflows.profile import NO_STRATEGIES, apply
 
 
 class Ran(msgspec.Struct):
@@ -20,7 +22,7 @@ class Ran(msgspec.Struct):
     changed: set[str]
 
 
-def run_workflow(graph: Graph, run: Run) -> Ran:
+def run_workflow(graph: Graph, run: Run, strategies: Mapping[str, Strategy] = NO_STRATEGIES) -> Ran:
     """Run every node that is reached, each once, after all that lead to it.
 
     Branches are independent: where a node fails, the nodes behind its `error` port go on, and its own branch ends
@@ -31,11 +33,11 @@ def run_workflow(graph: Graph, run: Run) -> Ran:
     for step in graph.steps:
         if step.name in reached:
             ran.nodes.append(step.name)
-            reached.update(step.ports.get(_run_step(step, run, ran), ()))
+            reached.update(step.ports.get(_run_step(step, run, ran, strategies), ()))
     return ran
 
 
-def _run_step(step: Step, run: Run, ran: Ran) -> str:
+def _run_step(step: Step, run: Run, ran: Ran, strategies: Mapping[str, Strategy]) -> str:
     errors_before = len(run.context.errors)
     try:
         outcome = step.action.run(step.config, run)
@@ -46,7 +48,7 @@ def _run_step(step: Step, run: Run, ran: Ran) -> str:
     ran.errors.extend((step.name, error) for _, error in run.context.errors[errors_before:])
     for command in outcome.commands:
         ran.commands.append((step.name, command))
-        if changed := apply(command, run.profile, run.at, run.event.id):
+        if changed := apply(command, run.profile, run.at, run.event.id, strategies):
             ran.changed.add(changed)
             run.profile_changed()
     return outcome.port

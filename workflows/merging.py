@@ -11,13 +11,14 @@ from workflows.definitions import Definitions
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """What the decision needs to know of a profile: its birth, its values in unique namespaces, and how many profiles
-    it is made of."""
+    """What the decision needs to know of a profile: its birth, its values in unique namespaces and of traits that
+    refuse to differ, and how many profiles it is made of."""
 
     id: str
     created_at: datetime
     unique: frozenset[tuple[str, str]] = frozenset()
     size: int = 1
+    refusing: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def seniority(self) -> tuple[datetime, str]:
@@ -32,9 +33,10 @@ class Decision(msgspec.Struct, frozen=True):
     survivor: str
     absorbed: tuple[str, ...]
     #: What stands against it: profiles that have different values in a unique namespace (`unique`), that are identified
-    #: already and tied together by something weak (`both_identified`), that are too many (`too_many_profiles`).
-    conflict: Literal["unique", "both_identified", "too_many_profiles"] | None = None
-    #: The namespace that this is about.
+    #: already and tied together by something weak (`both_identified`), that are too many (`too_many_profiles`), that
+    #: differ in a trait which refuses that (`trait`).
+    conflict: Literal["unique", "both_identified", "too_many_profiles", "trait"] | None = None
+    #: The namespace, or the trait, that this is about.
     namespace: str = ""
 
 
@@ -63,7 +65,8 @@ def _join(now: dict[str, Candidate], survivor: Candidate, absorbed: list[Candida
     gone = {candidate.id for candidate in absorbed} | {survivor.id}
     unique = survivor.unique.union(*(candidate.unique for candidate in absorbed))
     size = survivor.size + sum(candidate.size for candidate in absorbed)
-    joined = msgspec.structs.replace(survivor, unique=unique, size=size)
+    refusing = survivor.refusing.union(*(candidate.refusing for candidate in absorbed))
+    joined = msgspec.structs.replace(survivor, unique=unique, size=size, refusing=refusing)
     for id, candidate in now.items():
         if candidate.id in gone:
             now[id] = joined
@@ -72,8 +75,10 @@ def _join(now: dict[str, Candidate], survivor: Candidate, absorbed: list[Candida
 def _guarded(decision: Decision, candidates: Collection[Candidate], definitions: Definitions) -> Decision:
     """The decision, or what stands against it."""
     job = decision.job
-    if (differs := _differ(candidates)) is not None:
+    if (differs := _differ(candidate.unique for candidate in candidates)) is not None:
         return msgspec.structs.replace(decision, conflict="unique", namespace=differs)
+    if (differs := _differ(candidate.refusing for candidate in candidates)) is not None:
+        return msgspec.structs.replace(decision, conflict="trait", namespace=differs)
     tie = definitions.namespace(job.namespace)
     identified = {candidate.unique for candidate in candidates if candidate.unique}
     if len(identified) > 1 and not (tie.unique or tie.joins_identified or job.verified):
@@ -83,9 +88,10 @@ def _guarded(decision: Decision, candidates: Collection[Candidate], definitions:
     return decision
 
 
-def _differ(candidates: Iterable[Candidate]) -> str | None:
+def _differ(pairs: Iterable[frozenset[tuple[str, str]]]) -> str | None:
+    """The first name that has more than one value."""
     values: dict[str, set[str]] = {}
-    for candidate in candidates:
-        for namespace, value in candidate.unique:
-            values.setdefault(namespace, set()).add(value)
-    return next((namespace for namespace, found in sorted(values.items()) if len(found) > 1), None)
+    for some in pairs:
+        for name, value in some:
+            values.setdefault(name, set()).add(value)
+    return next((name for name, found in sorted(values.items()) if len(found) > 1), None)

@@ -1,20 +1,23 @@
 """A profile's traits and totals: how commands change them, and how two profiles' become one.
 
-Traits go by (occurred at, event id), totals only add. So the outcome does not depend on the order of arrival.
+Traits go by (occurred at, event id), or as their definitions say; totals only add. So the outcome does not depend on
+the order of arrival.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Context, Decimal
 from typing import Any
 
 import msgspec
 
+from schemas.definitions.identity import Strategy
 from workflows.commands import AppendToTrait, Command, Increment, RemoveFromTrait, SetTrait
 
 #: Maps come out of CEL with their keys in any order.
 _encode = msgspec.json.Encoder(order="sorted").encode
 #: Enough digits for any sum of floats: what the default would round, it would round by the order of events.
 _EXACT = Context(prec=2000)
+NO_STRATEGIES: Mapping[str, Strategy] = {}
 
 
 class Trait(msgspec.Struct, array_like=True, gc=False):
@@ -41,14 +44,16 @@ class ProfileState(msgspec.Struct, gc=False):
         return {name: trait.value for name, trait in self.traits.items()}
 
 
-def apply(command: Command, state: ProfileState, at: int, by: str) -> str | None:
+def apply(
+    command: Command, state: ProfileState, at: int, by: str, strategies: Mapping[str, Strategy] = NO_STRATEGIES
+) -> str | None:
     """Change the state as a command of the event (`at`, `by`) says; the changed field's name, None where none did."""
     match command:
         case Increment(name, by_amount):
             state.totals[name] = _EXACT.add(state.totals.get(name, Decimal(0)), by_amount)
             return f"totals.{name}"
         case SetTrait(name, value):
-            return _put(state, name, Trait(value, at, by))
+            return _put(state, name, Trait(value, at, by), strategies.get(name, "latest"))
         case AppendToTrait(name, value):
             items = _items(state, name)
             return None if value in items else _put_list(state, name, [*items, value], at, by)
@@ -59,11 +64,17 @@ def apply(command: Command, state: ProfileState, at: int, by: str) -> str | None
             return None
 
 
-def _put(state: ProfileState, name: str, new: Trait) -> str | None:
+def _put(state: ProfileState, name: str, new: Trait, strategy: Strategy) -> str | None:
     old = state.traits.get(name)
-    if old is not None and (old.stamp > new.stamp or (old.value == new.value and old.stamp == new.stamp)):
-        return None
-    state.traits[name] = new
+    if old is None or strategy not in _BOTH_WAYS:
+        if old is not None and (old.stamp > new.stamp or (old.value == new.value and old.stamp == new.stamp)):
+            return None
+        now = new
+    else:
+        now = _combined(old, new, strategy)
+        if now == old:
+            return None
+    state.traits[name] = now
     return f"traits.{name}"
 
 
@@ -86,20 +97,58 @@ def _ordered(items: Iterable[Any]) -> list[Any]:
     return [item for _, item in sorted({_encode(item): item for item in items}.items())]
 
 
-def merge_states(states: Iterable[ProfileState]) -> ProfileState:
-    """The state of the one person that several profiles turned out to be: lists unite, else the later value wins."""
+def merge_states(states: Iterable[ProfileState], strategies: Mapping[str, Strategy] = NO_STRATEGIES) -> ProfileState:
+    """The state of the one person that several profiles turned out to be; the oldest profile's state comes first."""
     merged = ProfileState({}, {})
     for state in states:
         for name, trait in state.traits.items():
-            merged.traits[name] = _merge_trait(merged.traits.get(name), trait)
+            known = merged.traits.get(name)
+            strategy = strategies.get(name, "auto")
+            merged.traits[name] = trait if known is None else _combined(known, trait, strategy)
         for name, total in state.totals.items():
             merged.totals[name] = _EXACT.add(merged.totals.get(name, Decimal(0)), total)
     return merged
 
 
-def _merge_trait(one: Trait | None, other: Trait) -> Trait:
-    if one is None:
-        return other
-    if isinstance(one.value, list) and isinstance(other.value, list):
-        return Trait(_ordered([*one.value, *other.value]), *max(one.stamp, other.stamp))
-    return max(one, other, key=lambda trait: trait.stamp)
+#: Strategies that treat a trait that is written again as one that another profile has.
+_BOTH_WAYS = frozenset[Strategy](["earliest", "min", "max", "union"])
+
+
+def _combined(one: Trait, other: Trait, strategy: Strategy) -> Trait:
+    """The trait that two become; `one` is the older profile's. The same whatever the order, `survivor` apart."""
+    both_lists = isinstance(one.value, list) and isinstance(other.value, list)
+    match strategy:
+        case "survivor":
+            return one
+        case "earliest":
+            return min(one, other, key=lambda trait: trait.stamp)
+        case "min" | "max" if _comparable(one.value, other.value):
+            pick = min if strategy == "min" else max
+            return pick(one, other, key=lambda trait: (trait.value, trait.stamp))
+        case "sum" if _are_numbers(one.value, other.value):
+            return Trait(_sum(one.value, other.value), *max(one.stamp, other.stamp))
+        case "union":
+            items = _ordered([*_as_list(one.value), *_as_list(other.value)])
+            return Trait(items, *max(one.stamp, other.stamp))
+        case "auto" if both_lists:
+            return Trait(_ordered([*one.value, *other.value]), *max(one.stamp, other.stamp))
+        case _:
+            return max(one, other, key=lambda trait: trait.stamp)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _are_numbers(*values: Any) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _comparable(one: Any, other: Any) -> bool:
+    return _are_numbers(one, other) or (isinstance(one, str) and isinstance(other, str))
+
+
+def _sum(one: float, other: float) -> float:
+    """Of the decimals that the numbers were written as: 0.1 and 0.2 are 0.3, in whatever order."""
+    total = _EXACT.add(Decimal(str(one)), Decimal(str(other)))
+    return int(total) if isinstance(one, int) and isinstance(other, int) else float(total)

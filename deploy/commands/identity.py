@@ -5,6 +5,7 @@ import click
 from deploy.commands.asking import ask, json_option, limit_option, print_json, table, text
 from deploy.commands.errors import clear_errors
 from deploy.operations import identity as people
+from deploy.operations.merging import Plan, plan_merge
 from deploy.settings import connected, load_settings
 
 
@@ -45,4 +46,35 @@ def conflicts(limit: int, as_json: bool) -> None:
         click.echo("\n".join(table(shown, columns)))
 
 
-COMMANDS = (identity,)
+@click.command()
+@click.argument("names", nargs=-1, required=True)
+@click.option("--dry-run", is_flag=True, help="Only say what would become of them.")
+@json_option
+@clear_errors
+def merge(names: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """What merging the people of these NAMES would make of them: who survives, every trait, every number."""
+    if not dry_run:
+        raise click.ClickException(
+            "profiles are merged by what ties them together; --dry-run shows what would come of it"
+        )
+    settings = connected(load_settings())
+    plan = ask(lambda connection, admin: plan_merge(connection, settings, names))
+    if as_json:
+        print_json(plan)
+    else:
+        click.echo("\n".join(_plan(plan)))
+
+
+def _plan(plan: Plan) -> list[str]:
+    if plan.survivor is None:
+        return ["they are one profile already"]
+    lines = [f"{plan.survivor} would survive; {', '.join(plan.absorbed)} would become part of it"]
+    if plan.refused:
+        lines = [f"they would not be merged: {plan.refused}", f"if they were: {lines[0]}"]
+    for name, (value, source) in sorted(plan.traits.items()):
+        lines.append(f"  trait {name}: {text(value)}  ({'of ' + source if source else 'of several'})")
+    lines += [f"  total {name}: {value}" for name, value in sorted(plan.totals.items())]
+    return [*lines, *(f"  events {name}: {count:,}" for name, count in sorted(plan.counters.items()))]
+
+
+COMMANDS = (identity, merge)

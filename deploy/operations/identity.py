@@ -4,19 +4,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from deploy.definitions import in_force
 from deploy.operations.reports import rows
 from deploy.settings import Settings
 from deploy.wiring import profile_ids
 from processors.storage.database import Connection
-from processors.storage.definitions import DefinitionStore
-from schemas.definitions import DEFINITION
-from workflows.actions.builtin import load_actions
-from workflows.definitions import Definitions
 from workflows.identification import Identifiers
 
-_REASONS = {
+#: Why a guard said no.
+REASONS = {
     "unique": "they have different values in the unique namespace {namespace}",
     "both_identified": "both were identified already, and {namespace} is too weak to join such two",
+    "trait": "they have different values of the trait {namespace}, which refuses that",
     "too_many_profiles": "together they would have been more profiles than the guards allow",
     "too_many_identifiers": "that person has as many identifiers as the guards allow",
 }
@@ -47,9 +46,7 @@ async def find(connection: Connection, settings: Settings, name: str) -> Named:
             {"id": name},
         )
     else:
-        store = DefinitionStore(connection)
-        known = Definitions(map(DEFINITION.validate_python, (await store.current()).values()), load_actions())
-        key = Identifiers(known, profile_ids(settings).hide).key(namespace, value)
+        key = Identifiers(await in_force(connection), profile_ids(settings).hide).key(namespace, value)
         found = await rows(
             connection,
             "select p.id::text, coalesce(p.merged_into, p.id)::text as live from identifiers i "
@@ -114,7 +111,7 @@ async def _refusals(connection: Connection, first: Named, second: Named) -> list
     )
     told = [
         f"{_time(row['first_at'])}: event {row['event_id']} tied them together by {row['asked_namespace']}, and they "
-        f"were not merged: {_REASONS[row['reason']].format(namespace=row['namespace'])}."
+        f"were not merged: {REASONS[row['reason']].format(namespace=row['namespace'])}."
         for row in conflicts
     ]
     return told or ["Nothing that was seen ties them together."]

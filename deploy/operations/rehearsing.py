@@ -7,11 +7,9 @@ from typing import Any
 import msgspec
 import psycopg
 
-from deploy.definitions import read_folder
+from deploy.definitions import in_force, read_folder
 from deploy.settings import Settings, connected
 from processors.steps.validate import Judgement
-from processors.storage.definitions import DefinitionStore
-from schemas.definitions import DEFINITION
 from schemas.events import TrackedPayload, ValidEvent
 from schemas.failures import Reason, RejectedEvent
 from schemas.payload import PayloadError, read_event, read_payload
@@ -38,9 +36,7 @@ async def definitions_from(folder: Path | None, settings: Settings) -> Definitio
     if folder is not None:
         return Definitions(read_folder(folder).values(), load_actions())
     async with await psycopg.AsyncConnection.connect(connected(settings).database_url) as connection:
-        store = DefinitionStore(connection)
-        bodies, revision = (await store.current()).values(), await store.revision()
-    return Definitions(map(DEFINITION.validate_python, bodies), load_actions(), revision)
+        return await in_force(connection)
 
 
 def rehearse(body: bytes, source: str | None, definitions: Definitions) -> list[Rehearsed]:

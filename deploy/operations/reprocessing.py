@@ -8,18 +8,16 @@ import msgspec
 import psycopg
 from psycopg.rows import dict_row
 
+from deploy.definitions import in_force
 from deploy.installation import kafka_admin, publish_definitions
 from deploy.kafka import client_config
 from deploy.operations.draining import drain
 from deploy.settings import Settings
 from processors.runner.publisher import Publisher
-from processors.storage.definitions import DefinitionStore
 from processors.storage.events import Counters
-from schemas.definitions import DEFINITION
 from schemas.events import AcceptedEvent, WorkflowRun
 from schemas.origin import Origin
 from schemas.topics import WORKFLOW_RUNS
-from workflows.actions.builtin import load_actions
 from workflows.definitions import Definitions
 from workflows.rules import choose_workflows
 
@@ -47,12 +45,10 @@ async def reprocess(settings: Settings, type: str | None, source: str | None, dr
         await drain(connection, kafka_admin(settings), ("route", "run-workflows"), lambda stage, lag: None)
     with nullcontext() if dry_run else closing(Publisher(client_config(settings), settings.topic_prefix)) as publisher:
         async with await psycopg.AsyncConnection.connect(settings.database_url) as connection:
-            store = DefinitionStore(connection)
-            bodies, revision = (await store.current()).values(), await store.revision()
-            definitions = Definitions(map(DEFINITION.validate_python, bodies), load_actions())
+            definitions = await in_force(connection)
             async for portion in _received(connection, type, source):
                 outcome.looked_at += len(portion)
-                runs = _wanted(portion, definitions, revision)
+                runs = _wanted(portion, definitions)
                 outcome.wanted += len(runs)
                 outcome.by_workflow.update(workflow for run in runs for workflow in run.workflows)
                 if publisher is not None:
@@ -60,11 +56,11 @@ async def reprocess(settings: Settings, type: str | None, source: str | None, dr
     return outcome
 
 
-def _wanted(events: list[AcceptedEvent], definitions: Definitions, revision: int) -> list[WorkflowRun]:
+def _wanted(events: list[AcceptedEvent], definitions: Definitions) -> list[WorkflowRun]:
     """Runs for the events that a rule wants, to be made by whoever knows the definitions of this revision."""
     chosen = [(event, choose_workflows(event, definitions)[0]) for event in events]
     return [
-        WorkflowRun(**msgspec.structs.asdict(event), workflows=workflows, routed_revision=revision)
+        WorkflowRun(**msgspec.structs.asdict(event), workflows=workflows, routed_revision=definitions.revision)
         for event, workflows in chosen
         if workflows
     ]

@@ -15,8 +15,8 @@ async def merge(jobs: Sequence[MergeJob], definitions: Definitions, merges: Merg
     """A segmentation job for each survivor, and one for each profile that is now part of it: its last change."""
     claimed = [await _claimed(job, merges, definitions) for job in jobs]
     ids = {id for job in claimed for id in job.profiles}
-    roots = await merges.lock(ids, definitions.unique_namespaces())
-    moved = await merges.carry_out(decide(claimed, roots, definitions))
+    roots = await merges.lock(ids, definitions)
+    moved = await merges.carry_out(decide(claimed, roots, definitions), definitions.strategies)
     survivors: dict[str, list[str]] = {}
     quiet = all(job.quiet for job in jobs)
     for absorbed, survivor in moved.items():

@@ -91,7 +91,7 @@ class _Batch:
             if graph is None:
                 outcome[workflow] = {"nodes": [], "errors": [{"node": "", "error": "unknown_workflow"}]}
                 continue
-            ran = run_workflow(graph, Run(event, state))
+            ran = run_workflow(graph, Run(event, state), self._definitions.strategies)
             self._carry_out(event, ran, job)
             outcome[workflow] = describe(ran)
         return outcome

@@ -6,7 +6,9 @@ from datetime import datetime
 
 from processors.storage.database import Connection, as_json, uuids
 from processors.storage.runs import Traits
+from schemas.definitions.identity import Strategy
 from schemas.profiles import MergeJob
+from workflows.definitions import Definitions
 from workflows.merging import Candidate, Decision
 from workflows.profile import merge_states
 
@@ -46,7 +48,7 @@ class Merges:
         )
         return None
 
-    async def lock(self, ids: Collection[str], unique_namespaces: Sequence[str]) -> dict[str, Candidate]:
+    async def lock(self, ids: Collection[str], definitions: Definitions) -> dict[str, Candidate]:
         """For each id the live profile that it stands for. All of their groups are locked, in one sorted round."""
         wanted = set(ids)
         while True:
@@ -56,10 +58,13 @@ class Merges:
             if group.issuperset(roots.values()):
                 break
             wanted |= set(roots.values())
-        unique = await self._unique_values(set(roots.values()), unique_namespaces)
+        unique = await self._unique_values(set(roots.values()), definitions.unique_namespaces())
+        refusing = await self._traits(set(roots.values()), definitions.refusing_traits())
         sizes = Counter(merged_into or id for id, (_, merged_into) in rows.items())
         return {
-            id: Candidate(root, rows[root][0], frozenset(unique.get(root, ())), sizes[root])
+            id: Candidate(
+                root, rows[root][0], frozenset(unique.get(root, ())), sizes[root], frozenset(refusing.get(root, ()))
+            )
             for id, root in roots.items()
             if id in ids
         }
@@ -96,7 +101,19 @@ class Merges:
                 found.setdefault(root, set()).add((namespace, value))
         return found
 
-    async def carry_out(self, decisions: Sequence[Decision]) -> dict[str, str]:
+    async def _traits(self, roots: Collection[str], names: Sequence[str]) -> dict[str, set[tuple[str, str]]]:
+        found: dict[str, set[tuple[str, str]]] = {}
+        if names:
+            cursor = await self._connection.execute(
+                "select profile_id::text, t.key, (t.value->0)::text from profile_traits, jsonb_each(traits) t "
+                "where profile_id = any(%s::uuid[]) and t.key = any(%s)",
+                (uuids(roots), list(names)),
+            )
+            for root, name, value in await cursor.fetchall():
+                found.setdefault(root, set()).add((name, value))
+        return found
+
+    async def carry_out(self, decisions: Sequence[Decision], strategies: Mapping[str, Strategy]) -> dict[str, str]:
         """Write the merges. Every profile whose pointer moved, with the one that it is part of in the end: the absorbed
         ones, and those that had been absorbed by them."""
         await self._report_conflicts([decision for decision in decisions if decision.conflict])
@@ -105,7 +122,7 @@ class Merges:
         if final:
             await self._audit(merged)
             rows = as_json([{"a": absorbed, "s": survivor} for absorbed, survivor in final.items()])
-            await self._move_traits(final)
+            await self._move_traits(final, strategies)
             await self._move_counters(rows)
             await self._move_memberships(rows)
             return await self._point(rows)
@@ -134,17 +151,25 @@ class Merges:
             (as_json(rows),),
         )
 
-    async def _move_traits(self, final: Mapping[str, str]) -> None:
+    async def _move_traits(self, final: Mapping[str, str], strategies: Mapping[str, Strategy]) -> None:
         traits = Traits(self._connection)
-        states = await traits.load(final.keys() | set(final.values()))
+        everybody = await self.by_seniority(final.keys() | set(final.values()))
+        states = await traits.load(everybody)
         groups: dict[str, list[str]] = {}
-        for absorbed, survivor in final.items():
-            groups.setdefault(survivor, [survivor]).append(absorbed)
-        merged = {survivor: merge_states(states[id] for id in ids) for survivor, ids in groups.items()}
+        for id in everybody:
+            groups.setdefault(final.get(id, id), []).append(id)
+        merged = {survivor: merge_states((states[id] for id in ids), strategies) for survivor, ids in groups.items()}
         changed = {id: state for id, state in merged.items() if state.traits or state.totals}
         if changed:
             await traits.store(changed)
         await self._connection.execute("delete from profile_traits where profile_id = any(%s::uuid[])", (uuids(final),))
+
+    async def by_seniority(self, ids: Collection[str]) -> list[str]:
+        """The ids, the oldest profile first."""
+        cursor = await self._connection.execute(
+            "select id::text from profiles where id = any(%s::uuid[]) order by created_at, id", (uuids(ids),)
+        )
+        return [id for (id,) in await cursor.fetchall()]
 
     async def _move_counters(self, rows: str) -> None:
         await self._connection.execute(

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from schemas.definitions.automation import Rule, Segment, Workflow
-from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace
+from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace, TraitDefinition
 from schemas.definitions.inbound import EventTypeDefinition, Reshaping, Source
 from schemas.definitions.outbound import Destination
 
@@ -19,6 +19,7 @@ AnyDefinition = Annotated[
     | Namespace
     | IdentificationPoint
     | IdentityGuards
+    | TraitDefinition
     | Rule
     | Workflow
     | Segment

@@ -1,10 +1,12 @@
-"""Who is who: namespaces, identification points, and what guards merging."""
+"""Who is who: namespaces, identification points, what guards merging, and what becomes of traits."""
 
 from typing import Any, Literal
 
 from pydantic import Field
 
 from schemas.definitions.base import Definition, EventType, Id, Part, Path
+
+Strategy = Literal["auto", "latest", "earliest", "min", "max", "union", "survivor", "sum", "refuse"]
 
 
 class Namespace(Definition):
@@ -63,3 +65,16 @@ class IdentityGuards(Definition):
     max_identifiers: int = Field(default=1000, ge=1)
     #: Profiles that may become one.
     max_profiles: int = Field(default=1000, ge=2)
+
+
+class TraitDefinition(Definition):
+    """What becomes of a trait that is written more than once, or that two profiles have which become one.
+
+    `auto` (without a definition): the latest wins by the time of its event, lists unite when profiles do. `latest`,
+    `earliest`, `min`, `max` and `union` mean the same for writing and for merging, so that the order of both does not
+    matter. `survivor` (the older profile's stays), `sum` (for numbers that are written once) and `refuse` (profiles
+    that differ are not merged) are about merging; writing is by the latest then.
+    """
+
+    kind: Literal["trait"] = "trait"
+    merge: Strategy = "auto"

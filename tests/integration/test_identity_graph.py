@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
 
 from deploy.operations.identity import conflicts, find, why
+from deploy.operations.merging import plan_merge
 from deploy.settings import Settings
 from processors.steps.identify import identify
 from processors.steps.merge import merge
@@ -15,12 +17,14 @@ from processors.storage.database import Connect, Connection
 from processors.storage.definitions import DefinitionStore
 from processors.storage.identities import Identities
 from processors.storage.merges import Merges
+from processors.storage.runs import Traits
 from schemas.definitions import DEFINITION
 from schemas.events import ValidEvent
 from schemas.profiles import MergeJob
 from tests.unit.making import EPOCH, definitions, event
 from workflows.definitions import Definitions
 from workflows.identity import ProfileIds
+from workflows.profile import ProfileState, Trait
 
 KEY = "the key of an installation"
 BODIES: tuple[dict[str, Any], ...] = (
@@ -90,6 +94,7 @@ class Graph:
 async def graph(connect: Connect) -> Any:
     async with await connect() as connection:
         await DefinitionStore(connection).change({f"{body['kind']}/{body['id']}": body for body in BODIES}, "test")
+        await connection.commit()
         yield Graph(connection, definitions(*BODIES), Settings(identity_key=KEY))
 
 
@@ -205,3 +210,21 @@ async def test_a_workflow_claims_no_second_value_where_a_person_has_one(graph: G
 
 def test_the_definitions_of_these_tests_are_definitions() -> None:
     assert [DEFINITION.validate_python(body).key for body in BODIES]
+
+
+async def test_a_merge_can_be_tried_out_and_leaves_everything_as_it_was(graph: Graph) -> None:
+    older, younger = await graph.see("s1", customer="7"), await graph.see("s2", passport="x")
+    states = {
+        older: ProfileState({"city": Trait("Oslo", 1, "e1"), "tags": Trait(["a"], 1, "e1")}, {"sum": Decimal("0.1")}),
+        younger: ProfileState({"city": Trait("Rome", 2, "e2"), "tags": Trait(["b"], 2, "e2")}, {"sum": Decimal("0.2")}),
+    }
+    await Traits(graph.connection).store(states)
+    plan = await plan_merge(graph.connection, graph.settings, ["customer:7", younger])
+    assert (plan.survivor, plan.absorbed, plan.refused) == (older, [younger], None)
+    assert plan.traits == {"city": ("Rome", younger), "tags": (["a", "b"], None)}
+    assert plan.totals == {"sum": Decimal("0.3")}
+    assert await graph.row("select count(*) from profiles where merged_into is not null") == (0,)
+    other = await graph.see("s3", customer="8")
+    refused = (await plan_merge(graph.connection, graph.settings, ["customer:7", other])).refused
+    assert refused == "they have different values in the unique namespace customer"
+    assert (await plan_merge(graph.connection, graph.settings, [older, "customer:7"])).survivor is None

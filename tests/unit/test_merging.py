@@ -196,3 +196,11 @@ def test_no_more_profiles_become_one_than_the_guards_allow():
     assert [decision.conflict for decision in decisions] == [None, None, "too_many_profiles"]
     (decision,) = decide([job("a", "b")], {"a": identified("a", 1, size=2), "b": identified("b", 2, size=2)}, WEAK)
     assert decision.conflict == "too_many_profiles"
+
+
+def test_profiles_that_differ_in_a_trait_which_refuses_that_stay_two():
+    born = [frozenset({("born", value)}) for value in ('"1815"', '"1906"')]
+    roots = {id: Candidate(id, moment(0), refusing=value) for id, value in zip("ab", born, strict=True)}
+    roots["c"] = Candidate("c", moment(1))
+    first, second = decide([job("a", "c"), job("c", "b")], roots)
+    assert (first.conflict, second.conflict, second.namespace) == (None, "trait", "born")

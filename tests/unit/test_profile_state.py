@@ -168,3 +168,64 @@ def test_commands_that_are_not_about_the_profile_leave_it_alone():
     state = empty()
     assert apply(Log("hello"), state, 1, "e1") is None
     assert state == empty()
+
+
+SEMILATTICES = ("latest", "earliest", "min", "max", "union", "auto")
+
+
+@given(
+    st.sampled_from(SEMILATTICES),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(-3, 3) | st.floats(-2, 2)), min_size=1, max_size=6),
+    st.lists(st.integers(0, 2), min_size=6, max_size=6),
+    st.randoms(use_true_random=False),
+)
+def test_what_becomes_of_a_trait_depends_neither_on_the_order_of_events_nor_on_when_profiles_merge(
+    strategy: Any, history: list[tuple[int, float]], owners: list[int], rng: random.Random
+):
+    strategies = {"a": strategy}
+    events = [(f"e{number}", at, SetTrait("a", value)) for number, (at, value) in enumerate(history)]
+    by_time = [event[2].value for event in sorted(events, key=lambda event: (event[1], event[0]))]
+    expected = {
+        "latest": by_time[-1],
+        "auto": by_time[-1],
+        "earliest": by_time[0],
+        "min": min(by_time),
+        "max": max(by_time),
+    }
+    for _ in range(3):
+        rng.shuffle(events)
+        states = [empty() for _ in range(3)]
+        for number, (id, at, command) in enumerate(events):
+            apply(command, states[owners[number]], at, id, strategies)
+            if rng.random() < 0.3:  # two of the three become one in between
+                one, other = rng.sample(range(3), 2)
+                states[one], states[other] = merge_states([states[one], states[other]], strategies), empty()
+        found = merge_states(states, strategies).values()["a"]
+        if strategy == "union":
+            found = found if isinstance(found, list) else [found]
+            assert sorted(map(repr, found)) == sorted({repr(value) for value in by_time})
+        else:
+            assert found == expected[strategy]
+
+
+def trait(value: Any, at: int = 1, by: str = "e") -> ProfileState:
+    return ProfileState({"t": Trait(value, at, by)}, {})
+
+
+def test_the_survivors_value_stays_where_that_is_asked_for():
+    older, younger = trait("old", at=1), trait("new", at=2)
+    assert merge_states([older, younger], {"t": "survivor"}).values() == {"t": "old"}
+    assert merge_states([empty(), younger, trait("newest", at=3)], {"t": "survivor"}).values() == {"t": "new"}
+
+
+def test_numbers_are_added_only_where_that_is_asked_for_and_to_the_cent():
+    states = [trait(0.1), trait(0.2), trait(0.3, by="f")]
+    assert merge_states(states, {"t": "sum"}).values() == {"t": 0.6}
+    assert merge_states([trait(40), trait(2)], {"t": "sum"}).values() == {"t": 42}
+    assert merge_states([trait("4", at=2), trait(2)], {"t": "sum"}).values() == {"t": "4"}
+    assert merge_states([trait(40, at=2), trait(2)]).values() == {"t": 40}  # nobody is as old as two people together
+
+
+def test_what_cannot_be_compared_goes_by_the_time():
+    assert merge_states([trait("b", at=1), trait(1, at=2)], {"t": "min"}).values() == {"t": 1}
+    assert merge_states([trait(True, at=1), trait(0, at=2)], {"t": "max"}).values() == {"t": 0}
