@@ -30,6 +30,7 @@ from processors.runner.fail_points import Reach
 from processors.runner.publisher import FencedPublisher, Publisher, Publishes
 from processors.runner.stage import Stage
 from processors.runner.worker import Installation, StageWorker
+from processors.storage.consents import Consents
 from processors.storage.counts import SourceCounts
 from processors.storage.database import Connection, connector
 from processors.storage.events import Counters, Events
@@ -188,6 +189,7 @@ _STORAGE: Mapping[str, Callable[[Connection], Any]] = {
     "counts": SourceCounts,
     "replayed": Replayed,
     "identities": Identities,
+    "consents": Consents,
     "profiles": Profiles,
     "recorded": Events,
     "counters": Counters,

@@ -57,6 +57,10 @@ class ProfileChange(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     at: datetime
     changed: list[str] = []
     traits: dict[str, Any] = {}
+    #: Traits that leave through no destination that does not ask for them.
+    private: dict[str, Any] = {}
+    #: Consent to whether it is given, of all that are defined.
+    consents: dict[str, bool] = {}
     #: Sums that workflows keep (exact decimals).
     totals: dict[str, Decimal] = {}
     #: How often the profile sent each event type.

@@ -21,6 +21,7 @@ from schemas.events import IdentifiedEvent, TrackedPayload, ValidEvent, Workflow
 from schemas.failures import DeadLetter, RejectedEvent
 from schemas.origin import Origin, derived_id
 from schemas.profiles import MergeJob, ProfileChange
+from workflows.consent import Statement, Statements
 from workflows.definitions import Definitions
 from workflows.merging import Candidate, Decision
 from workflows.profile import ProfileState, Trait, merge_states
@@ -56,6 +57,8 @@ class Memory:
         self.profiles: dict[str, Profile] = {}
         self.sessions: dict[tuple[str, str], str] = {}
         self.identifiers: dict[tuple[str, str], str] = {}
+        self.consents: dict[tuple[str, str], Statement] = {}
+        self.dropped: set[Origin] = set()
         self.sightings: dict[tuple[str, str], Sighting] = {}
         #: (identifier, profile, reason).
         self.refused: set[tuple[tuple[str, str], str, str]] = set()
@@ -172,6 +175,24 @@ class Identities(Table):
         self.memory.sightings.update(resolution.seen)
         self.memory.refused |= {(refused.key, refused.profile, refused.reason) for refused in resolution.refused}
         return taken
+
+
+class Consents(Table):
+    async def load(self, profiles: Collection[str]) -> dict[str, Statements]:
+        found: dict[str, Statements] = {profile: {} for profile in profiles}
+        for (profile, consent), statement in sorted(self.memory.consents.items(), key=lambda item: item[1].stamp):
+            if self.memory.live(profile) in found:
+                found[self.memory.live(profile)][consent] = statement
+        return found
+
+    async def store(self, news: Mapping[tuple[str, str], Statement]) -> None:
+        for key, statement in news.items():
+            known = self.memory.consents.get(key)
+            if known is None or known.stamp < statement.stamp:
+                self.memory.consents[key] = statement
+
+    async def drop(self, partition: int, events: Sequence[ValidEvent]) -> None:
+        self.memory.dropped |= {event.origin for event in events}
 
 
 class Profiles(Table):
@@ -297,6 +318,10 @@ class Merges(Table):
         memory.traits[survivor] = (_encode(state.traits), _encode(state.totals))
         for profile, type in [key for key in memory.counters if key[0] == absorbed]:
             memory.counters[survivor, type] += memory.counters.pop((profile, type))
+        for key in [key for key in memory.consents if key[0] == absorbed]:
+            mine, theirs = memory.consents.get((survivor, key[1])), memory.consents.pop(key)
+            both = [one for one in (mine, theirs) if one is not None]
+            memory.consents[survivor, key[1]] = max(both, key=lambda one: (not one.granted, one.stamp))
         said = {one for one in memory.memberships.pop(absorbed, frozenset()) if one[1] == "workflow"}
         memory.memberships[survivor] = memory.memberships.get(survivor, frozenset()) | said
         for id, row in memory.profiles.items():
@@ -353,6 +378,7 @@ TOOLS: Mapping[str, type[Table]] = {
     "counts": SourceCounts,
     "replayed": Replayed,
     "identities": Identities,
+    "consents": Consents,
     "profiles": Profiles,
     "recorded": Events,
     "counters": Counters,

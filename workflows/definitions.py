@@ -1,12 +1,14 @@
 """The definitions in force, compiled and indexed: what a process asks while events pass. Built anew at each change."""
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import jsonschema_rs
 
 from schemas.definitions import AnyDefinition
 from schemas.definitions.automation import Rule, Segment, Workflow
+from schemas.definitions.consent import Compliance, ConsentType
 from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace, Strategy, TraitDefinition
 from schemas.definitions.inbound import EventTypeDefinition, Reshaping, Source
 from schemas.definitions.outbound import Destination
@@ -92,6 +94,9 @@ class Definitions:
         self.guards = _NO_GUARDS
         #: What becomes of traits that are not `auto`.
         self.strategies: dict[str, Strategy] = {}
+        self.private_traits: set[str] = set()
+        self.consents: dict[str, ConsentType] = {}
+        self.compliance: list[Compliance] = []
         self.rules: dict[str, list[CompiledRule]] = {}
         self.workflows: dict[str, Graph] = {}
         self.segments: list[CompiledSegment] = []
@@ -133,6 +138,12 @@ class Definitions:
                 self.guards = definition
             case TraitDefinition():
                 self.strategies[definition.id] = definition.merge
+                if definition.private:
+                    self.private_traits.add(definition.id)
+            case ConsentType():
+                self.consents[definition.id] = definition
+            case Compliance(enabled=True):
+                self.compliance.append(definition)
             case Rule(enabled=True):
                 self.rules.setdefault(definition.event_type, []).append(CompiledRule(definition))
             case Workflow():
@@ -148,6 +159,12 @@ class Definitions:
         """The namespace's definition, or the defaults."""
         return self.namespaces.get(name) or Namespace(id=name)
 
+    @cached_property
+    def governs(self) -> bool:
+        """Whether consents matter to anything that comes in."""
+        required = any(source.requires_consent for source in self.sources.values())
+        return bool(self.consents or self.compliance or required)
+
     def refusing_traits(self) -> list[str]:
         """Traits in which profiles that become one may not differ."""
         return sorted(name for name, strategy in self.strategies.items() if strategy == "refuse")
@@ -161,9 +178,14 @@ def dangling(definitions: Mapping[str, AnyDefinition]) -> list[str]:
     """What definitions refer to that does not exist, one sentence each."""
     missing = []
     for definition in definitions.values():
-        source = definition.source if isinstance(definition, Rule | IdentificationPoint | Reshaping) else None
+        source = (
+            definition.source if isinstance(definition, Rule | IdentificationPoint | Reshaping | Compliance) else None
+        )
         if source is not None and f"source/{source}" not in definitions:
             missing.append(f"{definition.key}: there is no source {source!r}")
+        for consent in _consents_in(definition):
+            if f"consent/{consent}" not in definitions:
+                missing.append(f"{definition.key}: there is no consent {consent!r}")
         match definition:
             case Rule(workflows=workflows):
                 missing += [
@@ -178,3 +200,13 @@ def dangling(definitions: Mapping[str, AnyDefinition]) -> list[str]:
                         if isinstance(target, str) and f"{kind}/{target}" not in definitions:
                             missing.append(f"{definition.key}: node {name}: there is no {kind} {target!r}")
     return missing
+
+
+def _consents_in(definition: AnyDefinition) -> list[str]:
+    match definition:
+        case Source(requires_consent=consents) | Destination(consents=consents):
+            return list(consents)
+        case Compliance(protected=protected):
+            return [consent for one in protected for consent in one.consents]
+        case _:
+            return []

@@ -21,37 +21,65 @@ class CompiledDestination:
 
     def __init__(self, definition: Destination) -> None:
         self.id = definition.id
-        self.enabled = definition.enabled
+        self.enabled, self.consents, self.private = definition.enabled, definition.consents, definition.private
         self.condition = Condition(definition.condition) if definition.condition else None
         self.mapping = {name: Condition(source) for name, source in definition.mapping.items()}
 
+    def may_have(self, change: ProfileChange) -> bool:
+        """Whether the person has agreed to it. The last change of a profile that became part of another says nothing
+        but that, and whoever had the profile must hear it."""
+        return change.merged_into is not None or all(change.consents.get(consent) is True for consent in self.consents)
+
+
+class _Seen:
+    """A change as one kind of destination may see it: with private traits, or without."""
+
+    def __init__(self, change: ProfileChange, private: bool) -> None:
+        traits = {**change.traits, **change.private} if private else change.traits
+        self._plain: dict[str, Any] = msgspec.to_builtins(change, builtin_types=(Decimal,))
+        self._plain.pop("sends", None)
+        self._plain.pop("private", None)
+        hidden = set() if private else {f"traits.{name}" for name in change.private}
+        if hidden:
+            self._plain["changed"] = [name for name in change.changed if name not in hidden]
+        if traits:
+            self._plain["traits"] = traits
+        self.context = Context(
+            {
+                "profile": lambda: profile_variables(
+                    change.profile, traits, change.totals, change.counters, change.segments, change.consents
+                ),
+                "change": lambda: (
+                    {name: getattr(change, name) for name in _OF_CHANGE} | {"merged_into": change.merged_into or ""}
+                ),
+            }
+        )
+
+    def body(self, destination: CompiledDestination) -> dict[str, Any]:
+        if not destination.mapping:
+            return self._plain
+        return {name: expression.value(self.context) for name, expression in destination.mapping.items()}
+
 
 def owed(change: ProfileChange, destinations: Iterable[CompiledDestination]) -> list[Delivery]:
-    """The deliveries for one change: where the condition holds, and wherever workflows sent something."""
-    plain = msgspec.to_builtins(change, builtin_types=(Decimal,))
-    context = Context(
-        {
-            "profile": lambda: profile_variables(
-                change.profile, change.traits, change.totals, change.counters, change.segments
-            ),
-            "change": lambda: (
-                {name: getattr(change, name) for name in _OF_CHANGE} | {"merged_into": change.merged_into or ""}
-            ),
-        }
-    )
+    """The deliveries for one change: where the condition holds, and wherever workflows sent something; nothing to where
+    the person has not agreed to. Conditions see private traits; what is sent has them only where that is asked for."""
+    whole = _Seen(change, True)
+    public = _Seen(change, False) if change.private else whole
     found = []
     for destination in destinations:
-        if not destination.enabled:
+        if not destination.enabled or not destination.may_have(change):
             continue
-        if destination.condition is None or destination.condition.holds(context):
-            found.append(_delivery(change, destination, context, plain))
+        seen = whole if destination.private else public
+        if destination.condition is None or destination.condition.holds(whole.context):
+            found.append(_delivery(change, destination, seen.body(destination)))
         found.extend(
             Delivery(
                 id=send.id,
                 destination=destination.id,
                 profile=change.merged_into or change.profile,
                 version=change.version,
-                body={"event": send.event_type, "properties": send.properties, **_body(destination, context, plain)},
+                body={"event": send.event_type, "properties": send.properties, **seen.body(destination)},
             )
             for send in change.sends
             if send.destination == destination.id
@@ -59,19 +87,11 @@ def owed(change: ProfileChange, destinations: Iterable[CompiledDestination]) -> 
     return found
 
 
-def _delivery(
-    change: ProfileChange, destination: CompiledDestination, context: Context, plain: dict[str, Any]
-) -> Delivery:
+def _delivery(change: ProfileChange, destination: CompiledDestination, body: dict[str, Any]) -> Delivery:
     return Delivery(
         id=derived_id("delivery", destination.id, change.profile, change.version),
         destination=destination.id,
         profile=change.profile,
         version=change.version,
-        body=_body(destination, context, plain),
+        body=body,
     )
-
-
-def _body(destination: CompiledDestination, context: Context, plain: dict[str, Any]) -> dict[str, Any]:
-    if not destination.mapping:
-        return {name: value for name, value in plain.items() if name != "sends"}
-    return {name: expression.value(context) for name, expression in destination.mapping.items()}

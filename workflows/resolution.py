@@ -56,6 +56,11 @@ class Known(msgspec.Struct):
     #: Live profile to its identifiers' values by namespace, of those that `questioned` names.
     values: dict[str, dict[str, set[str]]] = {}
 
+    def everybody(self) -> set[str]:
+        """All live profiles that are known."""
+        owners = (stored.owner for stored in self.identifiers.values())
+        return {birth.id for birth in (*self.sessions.values(), *self.profiles.values(), *owners)}
+
 
 class Link(msgspec.Struct, frozen=True):
     """An identifier that is new, whose it is now, and the event that showed it."""

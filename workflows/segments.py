@@ -10,6 +10,9 @@ MembershipOrigin = Literal["rule", "workflow"]
 Memberships = frozenset[tuple[str, MembershipOrigin]]
 
 
+NOTHING_SAID: Mapping[str, bool] = {}
+
+
 class CompiledSegment:
     """A segment and its compiled condition, if it has one."""
 
@@ -35,12 +38,14 @@ def profile_variables(
     totals: Mapping[str, Any],
     counters: Mapping[str, int],
     segments: Iterable[str] = (),
+    consents: Mapping[str, bool] = NOTHING_SAID,
 ) -> dict[str, Any]:
-    """The variable `profile` of conditions: id, traits, totals, counters, segments."""
+    """The variable `profile` of conditions: id, traits, totals, counters, segments, consents."""
     return {
         "id": profile,
         "traits": dict(traits),
         "totals": {name: float(total) for name, total in totals.items()},
         "counters": dict(counters),
         "segments": sorted(segments),
+        "consents": dict(consents),
     }

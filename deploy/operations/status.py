@@ -146,6 +146,7 @@ from (
     select source, accepted, 0 as recorded, 0 as duplicates, 0 as id_reused, 0 as rejected, 0 as dead, 0 as dropped
     from source_counts
     union all select source, 0, recorded, duplicates, id_reused, 0, 0, 0 from recorded_counts
+    union all select source, 0, 0, 0, 0, 0, 0, dropped from dropped_counts
     union all select source, count(*) filter (where uncounted), 0, 0, 0,
                      count(*) filter (where state = 'open' and kind = 'rejected'),
                      count(*) filter (where state = 'open' and kind = 'dead-letter'),

@@ -47,7 +47,7 @@ def _may_keep(payload: TrackedPayload, definitions: Definitions) -> bool:
     if any(isinstance(options, dict) and options.get("saveEvents") is False for options in _options(sent)):
         return False
     source = definitions.sources.get(sent.source.id.strip())
-    return source is None or (source.archive and not source.ephemeral)
+    return source is None or (source.keeps_raw and not source.ephemeral)
 
 
 def _options(sent: _Outline) -> list[Any]:

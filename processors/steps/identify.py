@@ -5,9 +5,11 @@ from typing import Any
 
 import msgspec
 
+from processors.storage.consents import Consents
 from processors.storage.identities import Identities
 from schemas.events import IdentifiedEvent, ValidEvent
 from schemas.profiles import MergeJob
+from workflows.consent import ConsentBook, Governed
 from workflows.definitions import Definitions
 from workflows.identification import IdentifierKey, Identifiers
 from workflows.identity import ProfileIds
@@ -15,24 +17,40 @@ from workflows.resolution import Resolution, questioned, resolve
 
 
 async def identify(
-    events: Sequence[ValidEvent], definitions: Definitions, profile_ids: ProfileIds, identities: Identities
+    events: Sequence[ValidEvent],
+    partition: int,
+    definitions: Definitions,
+    profile_ids: ProfileIds,
+    identities: Identities,
+    consents: Consents,
 ) -> list[Any]:
-    """The events with their profiles, and MergeJobs."""
+    """The events with their profiles, MergeJobs, and a SegmentationJob for each profile that said something new about
+    its consents. What a person has not agreed to is taken out before anybody is identified by it."""
     identifiers = Identifiers(definitions, profile_ids.hide)
-    found = [(event, identifiers.shown_by(event)) for event in events]
     known = await identities.load(
         sessions={(event.source, event.session) for event in events if event.session},
-        identifiers={one.key for _, shown in found for one in shown},
+        identifiers={one.key for event in events for one in identifiers.shown_by(event)},
         profiles={event.profile for event in events if event.profile},
     )
+    said = await consents.load(known.everybody()) if definitions.governs else {}
+    governed = Governed(ConsentBook(said, definitions, profile_ids.hide), known, definitions.governs)
+    let_in = governed.let_in(events)
+    found = [(event, identifiers.shown_by(event)) for event in let_in]
     known.values = await identities.values(questioned(found, known))
     resolution = resolve(found, known, definitions, lambda *named: profile_ids.mint("identifier", *named))
-    taken = await identities.store(resolution, events)
+    taken = await identities.store(resolution, let_in)
     identified = [
-        IdentifiedEvent(**{**msgspec.structs.asdict(event), "profile": owner})
-        for event, owner in zip(events, resolution.owners, strict=True)
+        _identified(governed.settle(event, owner), owner)
+        for event, owner in zip(let_in, resolution.owners, strict=True)
     ]
-    return [*identified, *resolution.merges, *_lost_races(resolution, taken)]
+    governed.settle_dropped()
+    await consents.store(governed.news)
+    await consents.drop(partition, governed.dropped)
+    return [*identified, *resolution.merges, *_lost_races(resolution, taken), *governed.jobs()]
+
+
+def _identified(event: ValidEvent, owner: str | None) -> IdentifiedEvent:
+    return IdentifiedEvent(**{**msgspec.structs.asdict(event), "profile": owner})
 
 
 def _lost_races(resolution: Resolution, taken: dict[IdentifierKey, str]) -> list[MergeJob]:

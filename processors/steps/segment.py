@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from processors.storage.consents import Consents
 from processors.storage.events import Counters
 from processors.storage.memberships import Said, SegmentMemberships, Versions
 from processors.storage.profiles import Profiles
@@ -11,6 +12,7 @@ from processors.storage.runs import Traits
 from processors.storage.sends import SaidSends
 from schemas.profiles import ProfileChange, SegmentationJob
 from workflows.conditions import Context
+from workflows.consent import given
 from workflows.definitions import Definitions
 from workflows.profile import ProfileState
 from workflows.segments import Memberships, memberships, profile_variables
@@ -23,6 +25,7 @@ async def segment(
     traits: Traits,
     counters: Counters,
     members: SegmentMemberships,
+    consents: Consents,
     versions: Versions,
     sends: SaidSends,
 ) -> list[ProfileChange]:
@@ -37,18 +40,20 @@ async def segment(
     known = await versions.load(list(folded))
     standing = [profile for profile in folded if live[profile] == profile]
     states, counts, before = await traits.load(standing), await counters.load(standing), await members.load(standing)
+    said = await consents.load(standing) if definitions.consents else {}
     changes: list[ProfileChange] = []
     after: dict[str, Memberships] = {}
     for profile, job in folded.items():
-        said = known.get(profile) or Said()
-        change = ProfileChange(profile=profile, version=said.version + 1, at=datetime.now(UTC), changed=job.changed)
+        last = known.get(profile) or Said()
+        change = ProfileChange(profile=profile, version=last.version + 1, at=datetime.now(UTC), changed=job.changed)
         change.sends, change.absorbed, change.quiet = job.sends, job.absorbed, job.quiet
         if live[profile] != profile:
             change.merged_into = live[profile]
-            if said.merged_into != live[profile] or job.sends:
+            if last.merged_into != live[profile] or job.sends:
                 changes.append(change)
             continue
-        after[profile] = _evaluate(change, said, states[profile], counts[profile], before[profile], definitions)
+        change.consents = given(said.get(profile, {}), change.at, definitions)
+        after[profile] = _evaluate(change, last, states[profile], counts[profile], before[profile], definitions)
         changes.append(change)
     await members.change(before, after)
     await versions.store(changes)
@@ -72,17 +77,18 @@ def _fold(jobs: Sequence[SegmentationJob], new: set[str]) -> dict[str, Segmentat
 
 def _evaluate(
     change: ProfileChange,
-    said: Said,
+    last: Said,
     state: ProfileState,
     counts: dict[str, int],
     before: Memberships,
     definitions: Definitions,
 ) -> Memberships:
-    change.traits, change.totals, change.counters = state.values(), dict[str, Decimal](state.totals), counts
-    earlier = set(said.segments)
-    context = Context(
-        {"profile": lambda: profile_variables(change.profile, change.traits, change.totals, counts, earlier)}
-    )
+    traits = state.values()
+    change.traits = {name: value for name, value in traits.items() if name not in definitions.private_traits}
+    change.private = {name: value for name, value in traits.items() if name in definitions.private_traits}
+    change.totals, change.counters = dict[str, Decimal](state.totals), counts
+    earlier, totals, consents = set(last.segments), change.totals, change.consents
+    context = Context({"profile": lambda: profile_variables(change.profile, traits, totals, counts, earlier, consents)})
     after = memberships(definitions.segments, before, context)
     now = {key for key, _ in after}
     change.segments, change.entered, change.left = sorted(now), sorted(now - earlier), sorted(earlier - now)

@@ -201,6 +201,10 @@ class Judgement:
     def _may_save(self, event: TrackerEvent) -> bool:
         return event.save and self._payload.save_events and not self._source.ephemeral
 
+    def _may_keep(self, event: TrackerEvent) -> bool:
+        """Whether it may be kept as it came: nobody has looked at consents yet."""
+        return self._may_save(event) and (self._source.keeps_raw or not self._source.requires_consent)
+
     def _rejected(self, origin: Origin, event: TrackerEvent, raw: msgspec.Raw, reasons: list[Reason]) -> RejectedEvent:
         return RejectedEvent(
             origin=origin,
@@ -209,7 +213,7 @@ class Judgement:
             type=event.type,
             reasons=reasons,
             received_at=self._tracked.received_at,
-            payload=_single(self._payload, raw) if self._may_save(event) else msgspec.Raw(b"{}"),
+            payload=_single(self._payload, raw) if self._may_keep(event) else msgspec.Raw(b"{}"),
             revision=self._definitions.revision,
             attempt=self._attempt,
             hops=self._tracked.hops,

@@ -125,6 +125,7 @@ class Merges:
             await self._move_traits(final, strategies)
             await self._move_counters(rows)
             await self._move_memberships(rows)
+            await self._move_consents(rows)
             return await self._point(rows)
         return {}
 
@@ -192,6 +193,22 @@ class Merges:
             "insert into memberships (profile_id, segment, origin, since) "
             "select s, segment, origin, min(since) from gone where origin = 'workflow' group by s, segment, origin "
             "order by s, segment on conflict do nothing",
+            (rows,),
+        )
+
+    async def _move_consents(self, rows: str) -> None:
+        """Of what both have said the stricter stays; of two that say the same, the later."""
+        await self._connection.execute(
+            "with map as (select * from jsonb_to_recordset(%s::jsonb) as r(a uuid, s uuid)), "
+            "gone as (delete from consents c using map where c.profile_id = map.a "
+            "returning map.s, c.consent, c.granted, c.at, c.event_id), "
+            "strictest as (select distinct on (s, consent) * from gone "
+            "order by s, consent, granted, at desc, event_id desc) "
+            "insert into consents as c (profile_id, consent, granted, at, event_id) "
+            "select s, consent, granted, at, event_id from strictest order by s, consent "
+            "on conflict (profile_id, consent) do update set granted = excluded.granted, at = excluded.at, "
+            "event_id = excluded.event_id where c.granted and not excluded.granted or c.granted = excluded.granted "
+            "and (excluded.at, excluded.event_id) > (c.at, c.event_id)",
             (rows,),
         )
 

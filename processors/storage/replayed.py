@@ -28,6 +28,7 @@ class Replayed:
         cursor = await self._connection.execute(
             f'{_KEYS} insert into replayed_payloads (partition, "offset", ordinal) select p, o, n from k '
             f"where not {_has_outcome('events')} and not {_has_outcome('event_duplicates')} "
+            f"and not {_has_outcome('dropped_events')} "
             "and not (n = -1 and exists (select from failures f where f.topic = 'tracks' and f.partition = p "
             'and f."offset" = o)) '
             "and not exists (select from failures f where f.topic = 'tracks' and f.partition = p "

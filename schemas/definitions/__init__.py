@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from schemas.definitions.automation import Rule, Segment, Workflow
+from schemas.definitions.consent import Compliance, ConsentType
 from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace, TraitDefinition
 from schemas.definitions.inbound import EventTypeDefinition, Reshaping, Source
 from schemas.definitions.outbound import Destination
@@ -16,6 +17,8 @@ AnyDefinition = Annotated[
     Source
     | EventTypeDefinition
     | Reshaping
+    | ConsentType
+    | Compliance
     | Namespace
     | IdentificationPoint
     | IdentityGuards

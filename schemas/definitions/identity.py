@@ -78,3 +78,5 @@ class TraitDefinition(Definition):
 
     kind: Literal["trait"] = "trait"
     merge: Strategy = "auto"
+    #: It leaves through no destination that does not say that private traits go there.
+    private: bool = False

@@ -16,10 +16,17 @@ class Source(Definition):
     bridges: tuple[Literal["http", "kafka"], ...] = ("http", "kafka")
     #: Its events are processed and counted; their content is not stored, nor archived.
     ephemeral: bool = False
-    #: Keep its payloads in the archive, byte for byte.
-    archive: bool = True
+    #: Consents without which its events are dropped.
+    requires_consent: tuple[Id, ...] = ()
+    #: Keep its payloads in the archive, byte for byte. Where nothing is said: unless it requires consent.
+    archive: bool | None = None
     #: Profile ids that the client makes up are used (mapped); else ids that are not ours are replaced.
     client_profile_ids: bool = False
+
+    @property
+    def keeps_raw(self) -> bool:
+        """Whether what it sends is kept as it came, before any consent was looked at."""
+        return not self.requires_consent if self.archive is None else self.archive
 
 
 class EventTypeDefinition(Definition):

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, HttpUrl
 
-from schemas.definitions.base import Condition, Definition, TopicPart
+from schemas.definitions.base import Condition, Definition, Id, TopicPart
 
 
 class Destination(Definition):
@@ -13,6 +13,10 @@ class Destination(Definition):
     kind: Literal["destination"] = "destination"
     id: TopicPart
     type: Literal["webhook", "kafka"] = "kafka"
+    #: Only people who have given all of these; what workflows send too.
+    consents: tuple[Id, ...] = ()
+    #: Private traits go there too.
+    private: bool = False
     #: Which changes; all where missing. Sends of workflows always go.
     condition: Condition | None = None
     #: What is sent: field name to CEL over `profile` and `change`; the whole change where empty.

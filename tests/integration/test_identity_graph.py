@@ -10,18 +10,23 @@ import pytest
 
 from deploy.operations.identity import conflicts, find, why
 from deploy.operations.merging import plan_merge
+from deploy.operations.status import accounting
 from deploy.settings import Settings
 from processors.steps.identify import identify
 from processors.steps.merge import merge
+from processors.storage.consents import Consents
 from processors.storage.database import Connect, Connection
 from processors.storage.definitions import DefinitionStore
 from processors.storage.identities import Identities
 from processors.storage.merges import Merges
+from processors.storage.replayed import Replayed
 from processors.storage.runs import Traits
 from schemas.definitions import DEFINITION
 from schemas.events import ValidEvent
+from schemas.origin import Origin
 from schemas.profiles import MergeJob
 from tests.unit.making import EPOCH, definitions, event
+from workflows.consent import Statement
 from workflows.definitions import Definitions
 from workflows.identity import ProfileIds
 from workflows.profile import ProfileState, Trait
@@ -71,7 +76,9 @@ class Graph:
             properties=properties,
         )
         valid = msgspec.convert(sent, ValidEvent, from_attributes=True)
-        identified, *jobs = await identify([valid], self.known, ids, Identities(self.connection))
+        identified, *jobs = await identify(
+            [valid], 0, self.known, ids, Identities(self.connection), Consents(self.connection)
+        )
         self.jobs += jobs
         return str(identified.profile)
 
@@ -228,3 +235,45 @@ async def test_a_merge_can_be_tried_out_and_leaves_everything_as_it_was(graph: G
     refused = (await plan_merge(graph.connection, graph.settings, ["customer:7", other])).refused
     assert refused == "they have different values in the unique namespace customer"
     assert (await plan_merge(graph.connection, graph.settings, [older, "customer:7"])).survivor is None
+
+
+async def test_of_what_two_have_agreed_to_the_stricter_stays_when_they_become_one(graph: Graph) -> None:
+    consents = Consents(graph.connection)
+    one, other = await graph.see("s1"), await graph.see("s2")
+    said = {
+        (one, "both-yes"): (True, 1),
+        (other, "both-yes"): (True, 2),
+        (one, "no-then-yes"): (False, 1),
+        (other, "no-then-yes"): (True, 2),
+        (one, "yes-then-no"): (True, 1),
+        (other, "yes-then-no"): (False, 2),
+        (other, "one-alone"): (True, 3),
+    }
+    statements = {key: Statement(granted, EPOCH + timedelta(days=day), "e") for key, (granted, day) in said.items()}
+    await consents.store(statements)
+    await consents.store({(one, "both-yes"): Statement(False, EPOCH, "earlier")})  # too late to count
+    for session in ("s1", "s2"):
+        await graph.see(session, customer="7")
+    await graph.join()
+    assert await consents.load([one]) == {
+        one: {
+            "both-yes": statements[other, "both-yes"],
+            "no-then-yes": statements[one, "no-then-yes"],
+            "yes-then-no": statements[other, "yes-then-no"],
+            "one-alone": statements[other, "one-alone"],
+        }
+    }
+    await consents.store({(other, "one-alone"): Statement(False, EPOCH + timedelta(days=9), "a race with the merge")})
+    assert (await consents.load([one]))[one]["one-alone"].granted is False
+
+
+async def test_a_dropped_event_is_counted_once_and_nothing_is_kept_of_it(graph: Graph) -> None:
+    consents = Consents(graph.connection)
+    dropped = [event(number, source="app", properties={"mail": "canary"}) for number in (1, 2, 2)]
+    for batch in (dropped, dropped[:1]):
+        await consents.drop(0, batch)
+    (shop,) = [one for one in await accounting(graph.connection) if one.source == "app"]
+    assert shop.dropped == 2
+    assert await graph.row("select count(*) from dropped_events d where d::text like '%canary%'") == (0,)
+    (claimed,) = await Replayed(graph.connection).claim({dropped[0].origin, Origin(0, 9, 0)})
+    assert claimed == Origin(0, 9, 0)

@@ -1,0 +1,63 @@
+"""What people agreed to, and events that were dropped because they had not: identify's tables."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+from processors.storage.database import Connection, as_json, uuids
+from schemas.events import ValidEvent
+from workflows.consent import Statement, Statements
+
+
+class Consents:
+    """What each profile has said of each consent."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def load(self, profiles: Collection[str]) -> dict[str, Statements]:
+        """What these live profiles have said, and those that became part of them: the latest of each consent."""
+        found: dict[str, Statements] = {profile: {} for profile in profiles}
+        if profiles:
+            cursor = await self._connection.execute(
+                "select coalesce(p.merged_into, p.id)::text, c.consent, c.granted, c.at, c.event_id from profiles p "
+                "join consents c on c.profile_id = p.id "
+                "where p.id = any(%(ids)s::uuid[]) or p.merged_into = any(%(ids)s::uuid[]) order by c.at, c.event_id",
+                {"ids": uuids(profiles)},
+            )
+            for profile, consent, *statement in await cursor.fetchall():
+                found.setdefault(profile, {})[consent] = Statement(*statement)
+        return found
+
+    async def store(self, news: Mapping[tuple[str, str], Statement]) -> None:
+        """Write what was said, unless something later is there."""
+        rows = [
+            {"p": profile, "c": consent, "g": statement.granted, "at": statement.at, "e": statement.event}
+            for (profile, consent), statement in sorted(news.items())
+        ]
+        if rows:
+            await self._connection.execute(
+                "insert into consents as c (profile_id, consent, granted, at, event_id) "
+                "select p, c, g, at, e from jsonb_to_recordset(%s::jsonb) "
+                "as r(p uuid, c text, g boolean, at timestamptz, e text) order by p, c "
+                "on conflict (profile_id, consent) do update set granted = excluded.granted, at = excluded.at, "
+                "event_id = excluded.event_id where (excluded.at, excluded.event_id) > (c.at, c.event_id)",
+                (as_json(rows),),
+            )
+
+    async def drop(self, partition: int, events: Sequence[ValidEvent]) -> None:
+        """Note events that were dropped: that they were, and nothing of what they held."""
+        rows = [{"p": e.origin.partition, "o": e.origin.offset, "n": e.origin.ordinal, "s": e.source} for e in events]
+        if not rows:
+            return
+        cursor = await self._connection.execute(
+            "insert into dropped_events (origin_partition, origin_offset, origin_ordinal, source, reason) "
+            "select p, o, n, s, 'no_consent' from jsonb_to_recordset(%s::jsonb) as r(p int, o bigint, n int, s text) "
+            "order by p, o, n on conflict do nothing returning source",
+            (as_json(rows),),
+        )
+        for source, count in sorted(Counter(source for (source,) in await cursor.fetchall()).items()):
+            await self._connection.execute(
+                "insert into dropped_counts as c (source, partition, dropped) values (%s, %s, %s) "
+                "on conflict (source, partition) do update set dropped = c.dropped + excluded.dropped",
+                (source, partition, count),
+            )
