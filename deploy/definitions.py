@@ -18,7 +18,8 @@ from processors.runner.publisher import Publisher
 from processors.storage.database import Connection
 from processors.storage.definitions import DefinitionStore
 from schemas.codecs import Message
-from schemas.definitions import DEFINITION, AnyDefinition
+from schemas.definitions import DEFINITION, WRITTEN, AnyDefinition
+from schemas.definitions.predefined import Predefined
 from schemas.topics import CONFIG, destination_topic
 from workflows.actions.builtin import load_actions
 from workflows.definitions import DefinitionError, Definitions, dangling
@@ -31,12 +32,22 @@ def read_folder(folder: Path) -> dict[str, AnyDefinition]:
     if not folder.is_dir():
         raise DefinitionError(f"{folder} is not a folder")
     found: dict[str, AnyDefinition] = {}
+    predefined: list[Predefined] = []
     for path in sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")]):
         for document in _documents(path):
             definition = _definition(document, path)
+            if isinstance(definition, Predefined):
+                predefined.append(definition)
+                continue
             if definition.key in found:
                 raise DefinitionError(f"{path}: {definition.key} is defined twice")
             found[definition.key] = definition
+    for group in predefined:
+        try:
+            for definition in group.definitions():
+                found.setdefault(definition.key, definition)
+        except LookupError as error:
+            raise DefinitionError(str(error.args[0])) from error
     Definitions(found.values(), load_actions())
     if missing := dangling(found):
         raise DefinitionError(missing[0])
@@ -57,9 +68,9 @@ def _documents(path: Path) -> list[Any]:
         raise DefinitionError(f"{path}: not YAML: {str(error).splitlines()[0]}") from error
 
 
-def _definition(document: Any, path: Path) -> AnyDefinition:
+def _definition(document: Any, path: Path) -> AnyDefinition | Predefined:
     try:
-        return DEFINITION.validate_python(document)
+        return WRITTEN.validate_python(document)
     except ValidationError as error:
         first = error.errors()[0]
         name = document.get("id", "?") if isinstance(document, dict) else "?"

@@ -13,6 +13,13 @@ class SetTrait(msgspec.Struct, frozen=True):
     value: Any
 
 
+class SetTraitIfEmpty(msgspec.Struct, frozen=True):
+    """Give a trait a value unless it has one. Of several the earliest event's stays; any SetTrait wins over it."""
+
+    name: str
+    value: Any
+
+
 class AppendToTrait(msgspec.Struct, frozen=True):
     """Add a value to a trait that is a list, once."""
 
@@ -68,4 +75,15 @@ class Log(msgspec.Struct, frozen=True):
     message: str
 
 
-Command = SetTrait | AppendToTrait | RemoveFromTrait | Increment | SetMembership | MergeBy | Emit | SendTo | Log
+Command = (
+    SetTrait
+    | SetTraitIfEmpty
+    | AppendToTrait
+    | RemoveFromTrait
+    | Increment
+    | SetMembership
+    | MergeBy
+    | Emit
+    | SendTo
+    | Log
+)

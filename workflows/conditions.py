@@ -54,8 +54,9 @@ class Condition:
         """Whether the expression is true. Anything else is false, an error too; errors are noted in the context."""
         return self.value(context) is True
 
-    def value(self, context: "Context") -> Any:
-        """The expression's value as JSON would hold it, None where it has none."""
+    def value(self, context: "Context", note_missing: bool = True) -> Any:
+        """The expression's value as JSON would hold it, None where it has none. `note_missing`: a field that is not
+        there is an error to be noted too."""
         if self.shortcut is not None:
             found, value = self.shortcut.value(context.variable)
             if found:
@@ -64,7 +65,8 @@ class Condition:
             return _json_value(self._program.execute(context.compiled(self)))
         # CEL raises whatever its operands made it raise; all of them mean "no value here".
         except Exception as error:
-            context.note(self.source, type(error).__name__)
+            if note_missing or not isinstance(error, KeyError):
+                context.note(self.source, type(error).__name__)
             return None
 
 

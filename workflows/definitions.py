@@ -7,16 +7,18 @@ from typing import Any
 import jsonschema_rs
 
 from schemas.definitions import AnyDefinition
-from schemas.definitions.automation import Rule, Segment, Workflow
+from schemas.definitions.automation import ProfileMapping, Rule, Segment, Workflow
 from schemas.definitions.consent import Compliance, ConsentType
 from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace, Strategy, TraitDefinition
 from schemas.definitions.inbound import EventTypeDefinition, Reshaping, Source
 from schemas.definitions.outbound import Destination
+from schemas.events import ValidEvent
 from schemas.failures import Reason
 from workflows.actions.action import Registry
 from workflows.conditions import Condition, ConditionError, share_needs
 from workflows.deliveries import CompiledDestination
 from workflows.graph import Graph, GraphError
+from workflows.mappings import CompiledMapping
 from workflows.reshaping import CompiledReshaping
 from workflows.segments import CompiledSegment
 from workflows.templates import TemplateError
@@ -97,6 +99,7 @@ class Definitions:
         self.private_traits: set[str] = set()
         self.consents: dict[str, ConsentType] = {}
         self.compliance: list[Compliance] = []
+        self.mappings: dict[str, list[CompiledMapping]] = {}
         self.rules: dict[str, list[CompiledRule]] = {}
         self.workflows: dict[str, Graph] = {}
         self.segments: list[CompiledSegment] = []
@@ -144,6 +147,8 @@ class Definitions:
                 self.consents[definition.id] = definition
             case Compliance(enabled=True):
                 self.compliance.append(definition)
+            case ProfileMapping(enabled=True):
+                self.mappings.setdefault(definition.event_type, []).append(CompiledMapping(definition, actions))
             case Rule(enabled=True):
                 self.rules.setdefault(definition.event_type, []).append(CompiledRule(definition))
             case Workflow():
@@ -165,6 +170,10 @@ class Definitions:
         required = any(source.requires_consent for source in self.sources.values())
         return bool(self.consents or self.compliance or required)
 
+    def mappings_of(self, event: ValidEvent) -> list[CompiledMapping]:
+        """The mappings for an event."""
+        return [one for one in self.mappings.get(event.type, ()) if one.source in (None, event.source)]
+
     def refusing_traits(self) -> list[str]:
         """Traits in which profiles that become one may not differ."""
         return sorted(name for name, strategy in self.strategies.items() if strategy == "refuse")
@@ -174,13 +183,14 @@ class Definitions:
         return sorted(name for name, namespace in self.namespaces.items() if namespace.unique)
 
 
+_OF_A_SOURCE = Rule | ProfileMapping | IdentificationPoint | Reshaping | Compliance
+
+
 def dangling(definitions: Mapping[str, AnyDefinition]) -> list[str]:
     """What definitions refer to that does not exist, one sentence each."""
     missing = []
     for definition in definitions.values():
-        source = (
-            definition.source if isinstance(definition, Rule | IdentificationPoint | Reshaping | Compliance) else None
-        )
+        source = definition.source if isinstance(definition, _OF_A_SOURCE) else None
         if source is not None and f"source/{source}" not in definitions:
             missing.append(f"{definition.key}: there is no source {source!r}")
         for consent in _consents_in(definition):

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from schemas.definitions.identity import Strategy
-from workflows.commands import AppendToTrait, Command, Increment, RemoveFromTrait, SetTrait
+from workflows.commands import AppendToTrait, Command, Increment, RemoveFromTrait, SetTrait, SetTraitIfEmpty
 
 #: Maps come out of CEL with their keys in any order.
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -28,9 +28,23 @@ class Trait(msgspec.Struct, array_like=True, gc=False):
     by: str
 
     @property
+    def happened(self) -> int:
+        """When what caused it happened, in microseconds since 1970."""
+        return self.at if self.at > _MIRROR // 2 else _MIRROR - self.at
+
+    @property
     def stamp(self) -> tuple[int, str]:
         """What decides between two values: the later wins."""
         return self.at, self.by
+
+
+#: What was set only because nothing was there has the time of its event mirrored to below all times that there are: so
+#: whatever else is set is later, and of two such the earlier event's is.
+_MIRROR = -(4 * 10**17)
+
+
+def _if_empty(at: int) -> int:
+    return _MIRROR - at
 
 
 class ProfileState(msgspec.Struct, gc=False):
@@ -54,6 +68,9 @@ def apply(
             return f"totals.{name}"
         case SetTrait(name, value):
             return _put(state, name, Trait(value, at, by), strategies.get(name, "latest"))
+        case SetTraitIfEmpty(name, value):
+            strategy = strategies.get(name, "latest")
+            return _put(state, name, Trait(value, at if strategy in _BOTH_WAYS else _if_empty(at), by), strategy)
         case AppendToTrait(name, value):
             items = _items(state, name)
             return None if value in items else _put_list(state, name, [*items, value], at, by)

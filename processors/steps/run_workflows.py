@@ -18,6 +18,7 @@ from workflows.actions.action import Run
 from workflows.commands import Emit, Increment, Log, MergeBy, SendTo, SetMembership, SetTrait
 from workflows.definitions import Definitions
 from workflows.engine import Ran, describe, run_workflow
+from workflows.graph import Graph
 from workflows.identification import IdentifierKey, Identifiers
 from workflows.identity import ProfileIds
 from workflows.profile import ProfileState
@@ -41,7 +42,9 @@ async def run_workflows(
     if any(run.routed_revision > definitions.revision for run in runs):
         raise Unavailable("definitions behind")
     live = await profiles.lock_live({run.profile for run in runs if run.profile})
-    wanted: dict[Any, WorkflowRun] = {run.origin: run for run in runs if run.workflows}
+    wanted: dict[Any, WorkflowRun] = {
+        run.origin: run for run in runs if run.workflows or (run.profile and definitions.mappings_of(run))
+    }
     # The lock first: what another lane runs meanwhile is not due any more once we have it.
     states = await traits.lock({live[run.profile] for run in wanted.values() if run.profile}) if wanted else {}
     due = await finished.due(list(wanted)) if wanted else set()
@@ -86,15 +89,22 @@ class _Batch:
 
     def _run_all(self, event: WorkflowRun, state: ProfileState, job: SegmentationJob) -> dict[str, Any]:
         outcome: dict[str, Any] = {}
+        for mapping in self._definitions.mappings_of(event) if event.profile else ():
+            self._run(mapping.graph, event, state, job, outcome)
         for workflow in event.workflows:
             graph = self._definitions.workflows.get(workflow)
             if graph is None:
                 outcome[workflow] = {"nodes": [], "errors": [{"node": "", "error": "unknown_workflow"}]}
                 continue
-            ran = run_workflow(graph, Run(event, state), self._definitions.strategies)
-            self._carry_out(event, ran, job)
-            outcome[workflow] = describe(ran)
+            self._run(graph, event, state, job, outcome)
         return outcome
+
+    def _run(
+        self, graph: Graph, event: WorkflowRun, state: ProfileState, job: SegmentationJob, outcome: dict[str, Any]
+    ) -> None:
+        ran = run_workflow(graph, Run(event, state), self._definitions.strategies)
+        self._carry_out(event, ran, job)
+        outcome[graph.id] = describe(ran)
 
     def _carry_out(self, event: WorkflowRun, ran: Ran, job: SegmentationJob) -> None:
         _add_changed(job, ran.changed)

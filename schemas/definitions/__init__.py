@@ -7,11 +7,12 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from schemas.definitions.automation import Rule, Segment, Workflow
+from schemas.definitions.automation import ProfileMapping, Rule, Segment, Workflow
 from schemas.definitions.consent import Compliance, ConsentType
 from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace, TraitDefinition
 from schemas.definitions.inbound import EventTypeDefinition, Reshaping, Source
 from schemas.definitions.outbound import Destination
+from schemas.definitions.predefined import Predefined
 
 AnyDefinition = Annotated[
     Source
@@ -23,6 +24,7 @@ AnyDefinition = Annotated[
     | IdentificationPoint
     | IdentityGuards
     | TraitDefinition
+    | ProfileMapping
     | Rule
     | Workflow
     | Segment
@@ -30,3 +32,7 @@ AnyDefinition = Annotated[
     Field(discriminator="kind"),
 ]
 DEFINITION: TypeAdapter[AnyDefinition] = TypeAdapter(AnyDefinition)
+#: What may stand in a folder's files: a group of predefined ones too, which becomes what it stands for when it is read.
+WRITTEN: TypeAdapter[AnyDefinition | Predefined] = TypeAdapter(
+    Annotated[AnyDefinition | Predefined, Field(discriminator="kind")]
+)

@@ -34,6 +34,25 @@ class Workflow(Definition):
     nodes: dict[Id, Node] = Field(min_length=1, max_length=200)
 
 
+class ProfileMapping(Definition):
+    """What every event of this type (from this source, or any) for which the condition holds changes of its profile.
+
+    Each a table of name to CEL; fields that the event does not have are passed over. Mappings come before workflows.
+    """
+
+    kind: Literal["mapping"] = "mapping"
+    event_type: EventType
+    source: Id | None = None
+    condition: Condition | None = None
+    set: dict[str, Condition] = Field(default_factory=dict)
+    set_if_empty: dict[str, Condition] = Field(default_factory=dict)
+    increment: dict[str, Condition] = Field(default_factory=dict)
+    decrement: dict[str, Condition] = Field(default_factory=dict)
+    append: dict[str, Condition] = Field(default_factory=dict)
+    remove: dict[str, Condition] = Field(default_factory=dict)
+    enabled: bool = True
+
+
 class Segment(Definition):
     """A group of profiles: those for which the condition holds, and those that workflows put there."""
 

@@ -6,7 +6,7 @@ from typing import Any
 from workflows.actions.action import Action, Registry
 from workflows.actions.flow import Branch, LogMessage, Start
 from workflows.actions.outside import EmitEvent, SendToDestination
-from workflows.actions.profile import ChangeSegment, CopyToProfile, MergeProfiles, UpdateProfile
+from workflows.actions.profile import ChangeSegment, CopyToProfile, MapToProfile, MergeProfiles, UpdateProfile
 
 BUILTIN: tuple[type[Action[Any]], ...] = (
     Start,
@@ -14,6 +14,7 @@ BUILTIN: tuple[type[Action[Any]], ...] = (
     LogMessage,
     CopyToProfile,
     UpdateProfile,
+    MapToProfile,
     ChangeSegment,
     MergeProfiles,
     EmitEvent,

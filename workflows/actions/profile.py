@@ -1,13 +1,22 @@
 """What a run does to the profile: copy data, update, segments, merge by a trait."""
 
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from schemas.definitions.base import Id, Path
 from workflows.actions.action import Action, Config, Expression, Outcome, Run
-from workflows.commands import AppendToTrait, Command, Increment, MergeBy, RemoveFromTrait, SetMembership, SetTrait
+from workflows.commands import (
+    AppendToTrait,
+    Command,
+    Increment,
+    MergeBy,
+    RemoveFromTrait,
+    SetMembership,
+    SetTrait,
+    SetTraitIfEmpty,
+)
 from workflows.identifiers import identifier_value, value_at
 
 
@@ -29,36 +38,50 @@ class CopyToProfile(Action[CopyConfig]):
 
 
 class UpdateConfig(Config):
-    """Each a table of name to CEL: `set`, `append` and `remove` name traits, `increment` totals."""
+    """Each a table of name to CEL: `set`, `set_if_empty`, `append` and `remove` name traits, `increment` and
+    `decrement` totals."""
 
     set: dict[str, Expression] = Field(default_factory=dict)
+    set_if_empty: dict[str, Expression] = Field(default_factory=dict)
     increment: dict[str, Expression] = Field(default_factory=dict)
+    decrement: dict[str, Expression] = Field(default_factory=dict)
     append: dict[str, Expression] = Field(default_factory=dict)
     remove: dict[str, Expression] = Field(default_factory=dict)
 
 
 class UpdateProfile(Action[UpdateConfig]):
-    """Sets traits, adds to totals, appends to and removes from traits that are lists.
+    """Sets traits, adds to totals and takes from them, appends to and removes from traits that are lists.
 
     Totals are exact decimals. An expression without a value changes nothing and is recorded.
     """
 
     name = "update-profile"
     Config = UpdateConfig
+    #: A field that the event does not have is recorded too.
+    note_missing: ClassVar[bool] = True
 
     def run(self, config: UpdateConfig, run: Run) -> Outcome:
         commands: list[Command] = []
         for table, make in (
             (config.set, SetTrait),
+            (config.set_if_empty, SetTraitIfEmpty),
             (config.increment, _increment),
+            (config.decrement, _decrement),
             (config.append, AppendToTrait),
             (config.remove, RemoveFromTrait),
         ):
             for name, expression in table.items():
-                value = expression.value(run.context)
+                value = expression.value(run.context, self.note_missing)
                 if value is not None:
                     commands.append(make(name, value))
         return Outcome(commands=commands)
+
+
+class MapToProfile(UpdateProfile):
+    """As update-profile; fields that the event does not have are passed over. What mappings are made of."""
+
+    name = "map-to-profile"
+    note_missing = False
 
 
 def _increment(name: str, value: Any) -> Increment:
@@ -66,6 +89,10 @@ def _increment(name: str, value: Any) -> Increment:
         raise TypeError("a total grows by a number")
     # The shortest decimal that reads back as this float: what the client wrote.
     return Increment(name, Decimal(str(value)))
+
+
+def _decrement(name: str, value: Any) -> Increment:
+    return Increment(name, -_increment(name, value).by)
 
 
 class SegmentConfig(Config):
