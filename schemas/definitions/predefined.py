@@ -31,7 +31,7 @@ class Predefined(Definition):
             if self.types and name not in self.types:
                 continue
             schema = {"type": "object", "properties": known.properties, "required": list(known.required)}
-            found.append(EventTypeDefinition(id=name, description=known.description, properties_schema=schema))
+            found.append(EventTypeDefinition(id=name, description=known.description, schema=schema))
             if known.mapping:
                 found.append(ProfileMapping.model_validate({"id": name, "event_type": name, **known.mapping}))
         return found
