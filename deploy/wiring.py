@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 from deploy.fail_points import fail_point, failing_connections
 from deploy.feed import DefinitionsFeed
 from deploy.kafka import KafkaAdmin, client_config
-from deploy.memory import settle
+from deploy.memory import collect_often, settle
 from deploy.settings import Settings, SettingsError
 from ingest.deadlines import Deadlines
 from ingest.routes import BODY_DEADLINE_S, Door
@@ -105,6 +105,8 @@ async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
         if stop.is_set():
             return
         stage = find_stage(name, feed.get())
+        if stage.outside:
+            collect_often()
         admin = KafkaAdmin(kafka, settings.topic_prefix)
         installation = Installation(
             settings.kafka,
