@@ -1,11 +1,8 @@
 """Preparing an installation: schema, topics, definitions. Each step is safe to repeat."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import psycopg
 
-from deploy.definitions import apply, difference, publish, read_folder, show
+from deploy.definitions import publish
 from deploy.kafka import KafkaAdmin, client_config
 from deploy.settings import Settings
 from processors.storage.definitions import DefinitionStore
@@ -26,19 +23,6 @@ def create_topics(settings: Settings) -> list[str]:
 
 def kafka_admin(settings: Settings) -> KafkaAdmin:
     return KafkaAdmin(client_config(settings), settings.topic_prefix)
-
-
-async def apply_folder(settings: Settings, folder: Path, prune: bool, agreed: Callable[[list[str]], bool]) -> bool:
-    """Apply a folder of definitions if `agreed` says so to the difference; whether anything was applied."""
-    wanted = read_folder(folder)
-    async with await psycopg.AsyncConnection.connect(settings.database_url) as connection:
-        current = await DefinitionStore(connection).current()
-        await connection.commit()
-        changes = difference(current, wanted, prune)
-        if not agreed(show(current, changes)):
-            return False
-        await apply(connection, kafka_admin(settings), settings, changes)
-        return True
 
 
 async def publish_definitions(settings: Settings) -> None:

@@ -10,7 +10,7 @@ import click
 
 from deploy.embedded.process import dying_with_parent
 from deploy.settings import Settings, SettingsError
-from deploy.wiring import DISPATCH
+from deploy.toolbox import DISPATCH
 from processors.topology import PIPELINE
 
 STOP_WITHIN_S = 5.0

@@ -13,8 +13,9 @@ from confluent_kafka import KafkaException
 from deploy.definitions import read_folder
 from deploy.embedded.process import EmbeddedError, EmbeddedServer, usable_port
 from deploy.feed import DefinitionsFeed
-from deploy.installation import apply_folder, create_topics, kafka_admin, migrate_database, publish_definitions
+from deploy.installation import create_topics, kafka_admin, migrate_database, publish_definitions
 from deploy.kafka import client_config
+from deploy.operations.applying import apply_folder
 from deploy.operations.metrics import serve_metrics
 from deploy.pipeline import Pipeline, say
 from deploy.settings import Settings, stored_identity_key, write_running

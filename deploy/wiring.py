@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -18,41 +19,30 @@ from psycopg import AsyncConnection
 from deploy.fail_points import fail_point, failing_connections
 from deploy.feed import DefinitionsFeed
 from deploy.kafka import KafkaAdmin, client_config
+from deploy.keys import identity_key, profile_ids
 from deploy.memory import collect_often, settle
 from deploy.settings import Settings, SettingsError
+from deploy.toolbox import DISPATCH, toolbox
 from ingest.deadlines import Deadlines
 from ingest.routes import BODY_DEADLINE_S, Door
 from ingest.sink import Sink
-from processors.connectors.archive import Archive
-from processors.connectors.webhook import Webhook
 from processors.runner.attempt import ReplayOf
 from processors.runner.fail_points import Reach
 from processors.runner.publisher import FencedPublisher, Publisher, Publishes
 from processors.runner.stage import Stage
+from processors.runner.ticker import Ticker
 from processors.runner.worker import Installation, StageWorker
-from processors.storage.consents import Consents
-from processors.storage.counts import SourceCounts
 from processors.storage.database import Connection, connector
-from processors.storage.events import Counters, Events
-from processors.storage.failures import Failures
-from processors.storage.identities import Identities
-from processors.storage.memberships import SegmentMemberships, Versions
-from processors.storage.merges import Merges
-from processors.storage.profiles import Profiles
 from processors.storage.progress import LaneKey
-from processors.storage.replayed import Replayed
-from processors.storage.runs import Runs, Traits
-from processors.storage.sends import SaidSends
+from processors.storage.windows import Windows
 from processors.topology import PIPELINE, dispatch_to
+from schemas.profiles import SegmentationJob
 from schemas.topics import CONFIG, TRACKS
 from workflows.actions.builtin import load_actions
 from workflows.definitions import Definitions
-from workflows.identity import ProfileIds
 from workflows.replays import Replays
 
 log = logging.getLogger("headwater")
-
-DISPATCH = "dispatch-"
 
 
 def run_worker(name: str, settings: Settings) -> None:
@@ -126,11 +116,26 @@ async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
             _replay_of(settings) if TRACKS in stage.reads else lambda payload: None,
         )
         async with httpx.AsyncClient(follow_redirects=False, trust_env=False) as client:
-            worker = StageWorker(stage, installation, _toolbox(stage, feed, settings, client))
-            failed = asyncio.create_task(_stop_on(feed.failed, stop))
+            worker = StageWorker(stage, installation, toolbox(stage, feed, settings, client))
+            beside = [asyncio.create_task(_stop_on(feed.failed, stop))]
+            if stage.name == "segment":
+                ticking = asyncio.ensure_future(_segment_ticker(settings, kafka, name).run())
+                beside += [ticking, asyncio.create_task(_stop_on(ticking, stop))]
             log.info("%s: working", name)
             await worker.run(stop)
-            failed.cancel()
+            for task in beside:
+                task.cancel()
+
+
+def _segment_ticker(settings: Settings, kafka: Mapping[str, Any], name: str) -> Ticker:
+    """Has segments looked at again when a day leaves a window, or a consent ends."""
+
+    async def take_due(connection: Connection) -> list[SegmentationJob]:
+        due = await Windows(connection).take_due(datetime.now(UTC), 1000)
+        return [SegmentationJob(profile=profile, changed=["segments"], silent=True) for profile in due]
+
+    connect = connector(settings.database_url, f"headwater {name} ticker")
+    return Ticker(connect, Publisher(kafka, settings.topic_prefix), take_due)
 
 
 def _replay_of(settings: Settings) -> ReplayOf:
@@ -165,58 +170,6 @@ def _publishers(
     return lambda key: shared
 
 
-def _toolbox(
-    stage: Stage, feed: DefinitionsFeed, settings: Settings, client: httpx.AsyncClient
-) -> Callable[[Connection | None], Mapping[str, Any]]:
-    """Makes the tools that the stage's step names, on the connection of the lane that asks."""
-    still: dict[str, Callable[[], Any]] = {
-        "profile_ids": lambda: profile_ids(settings),
-        "replays": lambda: Replays(identity_key(settings)),
-        "files": lambda: Archive(settings.archive()),
-        "webhook": lambda: Webhook(lambda: feed.get().destinations.get(stage.name[len(DISPATCH) :]), client),
-    }
-    made = {name: make() for name, make in still.items() if name in stage.needs}
-
-    def tools(connection: Connection | None) -> Mapping[str, Any]:
-        found = {**made, "definitions": feed.get()}
-        if connection is not None:
-            found |= {name: make(connection) for name, make in _STORAGE.items() if name in stage.needs}
-        return found
-
-    return tools
-
-
-#: Storage that steps ask for by parameter name.
-_STORAGE: Mapping[str, Callable[[Connection], Any]] = {
-    "counts": SourceCounts,
-    "replayed": Replayed,
-    "identities": Identities,
-    "consents": Consents,
-    "profiles": Profiles,
-    "recorded": Events,
-    "counters": Counters,
-    "finished": Runs,
-    "traits": Traits,
-    "merges": Merges,
-    "members": SegmentMemberships,
-    "versions": Versions,
-    "sends": SaidSends,
-    "failures": Failures,
-}
-
-
-def profile_ids(settings: Settings) -> ProfileIds:
-    """The installation's profile ids. Raises SettingsError without a key."""
-    return ProfileIds(identity_key(settings))
-
-
-def identity_key(settings: Settings) -> bytes:
-    """What ids are minted and replays are signed with. Raises SettingsError where it is not set."""
-    if not settings.identity_key:
-        raise SettingsError("HEADWATER_IDENTITY_KEY is not set: all doors and workers need the same one")
-    return settings.identity_key.encode()
-
-
 @contextlib.asynccontextmanager
 async def _definitions(settings: Settings, stop: asyncio.Event) -> Any:
     """The definitions' feed, ready, unless `stop` is set before it is."""
@@ -234,7 +187,7 @@ async def _definitions(settings: Settings, stop: asyncio.Event) -> Any:
 
 
 async def _stop_on(failed: "asyncio.Future[None]", stop: asyncio.Event) -> None:
-    with contextlib.suppress(Exception):  # the feed has logged it
+    with contextlib.suppress(Exception):  # whoever failed has logged it
         await failed
     stop.set()
 

@@ -45,6 +45,10 @@ class SegmentationJob(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False
     sends: list[Send] = []
     #: Profiles that were merged into this one.
     absorbed: list[str] = []
+    #: Nothing happened: time has passed, or definitions have changed. Only a membership that changes is said.
+    silent: bool = False
+    #: The config revision that the segments are to be of, at least.
+    revision: int = 0
     #: Of a replay without outbound effects.
     quiet: bool = False
 
@@ -65,6 +69,8 @@ class ProfileChange(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     totals: dict[str, Decimal] = {}
     #: How often the profile sent each event type.
     counters: dict[str, int] = {}
+    #: Window to how many events it counts.
+    windows: dict[str, int] = {}
     segments: list[str] = []
     entered: list[str] = []
     left: list[str] = []

@@ -16,7 +16,8 @@ from processors.runner.stage import Stage
 from processors.topology import PIPELINE
 from schemas.codecs import Message
 from schemas.events import Record
-from schemas.topics import DEAD_LETTERS, TRACKS, Topic
+from schemas.profiles import SegmentationJob
+from schemas.topics import DEAD_LETTERS, SEGMENTATION_JOBS, TRACKS, Topic
 from tests.memory import TOOLS, Memory
 from workflows.definitions import Definitions
 from workflows.identity import ProfileIds
@@ -36,6 +37,8 @@ class Driver:
         self.logs: dict[str, list[Record]] = {}
         self.profile_ids = ProfileIds(b"the key of the driver's ids")
         self.replays = Replays(b"the key of the driver's ids")
+        #: The time that stages take it to be.
+        self.now = datetime.now(UTC)
         #: Tools that take the place of the usual ones.
         self.instead: dict[str, Any] = {}
         self._positions: dict[tuple[str, str], int] = {}
@@ -58,6 +61,15 @@ class Driver:
                 await self.step(*ready[0])
             else:
                 await self.step(*order.choice(ready), order.randint(1, 40))
+
+    async def tick(self) -> None:
+        """What the ticker does: jobs for whoever is due by now."""
+        for profile, due in list(self.memory.timers.items()):
+            at = due if isinstance(due, datetime) else datetime(due.year, due.month, due.day, tzinfo=UTC)
+            if at <= self.now:
+                del self.memory.timers[profile]
+                job = SegmentationJob(profile=profile, changed=["segments"], silent=True)
+                self._append(SEGMENTATION_JOBS.encode(job))
 
     def waiting(self, stage: Stage, topic: Topic) -> list[Record]:
         """What the stage has not read yet."""
@@ -94,6 +106,7 @@ class Driver:
             "definitions": self.definitions,
             "profile_ids": self.profile_ids,
             "replays": self.replays,
+            "now": lambda: self.now,
             **self.instead,
         }
 

@@ -8,7 +8,7 @@ import contextlib
 import copy
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ import msgspec
 
 from processors.storage.events import Recorded
 from processors.storage.memberships import Said
+from processors.storage.people import Person
 from schemas.definitions.identity import Strategy
 from schemas.events import IdentifiedEvent, TrackedPayload, ValidEvent, WorkflowRun
 from schemas.failures import DeadLetter, RejectedEvent
@@ -27,6 +28,7 @@ from workflows.merging import Candidate, Decision
 from workflows.profile import ProfileState, Trait, merge_states
 from workflows.resolution import Birth, Known, Resolution, Sighting, Stored
 from workflows.segments import Memberships
+from workflows.windows import since
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _traits = msgspec.json.Decoder(dict[str, Trait]).decode
@@ -57,6 +59,9 @@ class Memory:
         self.profiles: dict[str, Profile] = {}
         self.sessions: dict[tuple[str, str], str] = {}
         self.identifiers: dict[tuple[str, str], str] = {}
+        self.windowed: set[str] = set()
+        self.days: Counter[tuple[str, str, date]] = Counter()
+        self.timers: dict[str, date | datetime] = {}
         self.consents: dict[tuple[str, str], Statement] = {}
         self.dropped: set[Origin] = set()
         self.sightings: dict[tuple[str, str], Sighting] = {}
@@ -318,6 +323,8 @@ class Merges(Table):
         memory.traits[survivor] = (_encode(state.traits), _encode(state.totals))
         for profile, type in [key for key in memory.counters if key[0] == absorbed]:
             memory.counters[survivor, type] += memory.counters.pop((profile, type))
+        for profile, type, day in [key for key in memory.days if key[0] == absorbed]:
+            memory.days[survivor, type, day] += memory.days.pop((profile, type, day))
         for key in [key for key in memory.consents if key[0] == absorbed]:
             mine, theirs = memory.consents.get((survivor, key[1])), memory.consents.pop(key)
             both = [one for one in (mine, theirs) if one is not None]
@@ -340,6 +347,38 @@ class SegmentMemberships(Table):
 
     async def change(self, before: Mapping[str, Memberships], after: Mapping[str, Memberships]) -> None:
         self.memory.memberships.update(after)
+
+
+class Windows(Table):
+    async def add(self, events: Iterable[IdentifiedEvent]) -> None:
+        for event in events:
+            if event.profile and event.type in self.memory.windowed:
+                self.memory.days[event.profile, event.type, event.occurred_at.date()] += 1
+
+    async def load(self, profiles: Collection[str], types: Collection[str], since: date) -> dict[str, Any]:
+        return {
+            profile: {
+                (type, day): count
+                for (owner, type, day), count in self.memory.days.items()
+                if owner == profile and type in types and day >= since
+            }
+            for profile in profiles
+        }
+
+    async def set_timers(self, due: Mapping[str, date | datetime | None]) -> None:
+        self.memory.timers.update({profile: at for profile, at in due.items() if at is not None})
+        for profile in [profile for profile, at in due.items() if at is None]:
+            self.memory.timers.pop(profile, None)
+
+
+class People(Table):
+    async def load(self, profiles: Collection[str], definitions: Definitions, today: date) -> dict[str, Person]:
+        memory = self.memory
+        counters, members = await Counters(memory).load(profiles), await SegmentMemberships(memory).load(profiles)
+        said = await Consents(memory).load(profiles)
+        types = {window.event_type for window in definitions.windows}
+        days = await Windows(memory).load(profiles, types, since(definitions.windows, today))
+        return {p: Person(memory.state(p), counters[p], members[p], said[p], days[p]) for p in profiles}
 
 
 class Versions(Table):
@@ -386,6 +425,8 @@ TOOLS: Mapping[str, type[Table]] = {
     "traits": Traits,
     "merges": Merges,
     "members": SegmentMemberships,
+    "people": People,
+    "windows": Windows,
     "versions": Versions,
     "sends": SaidSends,
     "failures": Failures,

@@ -68,6 +68,16 @@ def given(statements: Mapping[str, Statement], now: datetime, definitions: Defin
     return {consent: holds(consent, statements, now, definitions) for consent in sorted(definitions.consents)}
 
 
+def next_end(statements: Mapping[str, Statement], now: datetime, definitions: Definitions) -> datetime | None:
+    """When the next consent that is given ends by itself."""
+    ends = [
+        statement.at + timedelta(days=definition.expires_days)
+        for consent, statement in statements.items()
+        if statement.granted and (definition := definitions.consents.get(consent)) and definition.expires_days
+    ]
+    return min((end for end in ends if end > now), default=None)
+
+
 class ConsentBook:
     """What the people of a batch have said, as the batch goes on."""
 

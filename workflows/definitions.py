@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema_rs
 
 from schemas.definitions import AnyDefinition
-from schemas.definitions.automation import ProfileMapping, Rule, Segment, Workflow
+from schemas.definitions.automation import ProfileMapping, Rule, Segment, Window, Workflow
 from schemas.definitions.consent import Compliance, ConsentType
 from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace, Strategy, TraitDefinition
 from schemas.definitions.inbound import EventTypeDefinition, Reshaping, Source
@@ -102,6 +102,7 @@ class Definitions:
         self.mappings: dict[str, list[CompiledMapping]] = {}
         self.rules: dict[str, list[CompiledRule]] = {}
         self.workflows: dict[str, Graph] = {}
+        self.windows: list[Window] = []
         self.segments: list[CompiledSegment] = []
         self.destinations: dict[str, Destination] = {}
         self.compiled_destinations: list[CompiledDestination] = []
@@ -153,6 +154,8 @@ class Definitions:
                 self.rules.setdefault(definition.event_type, []).append(CompiledRule(definition))
             case Workflow():
                 self.workflows[definition.id] = Graph(definition, actions)
+            case Window():
+                self.windows.append(definition)
             case Segment(enabled=True):
                 condition = Condition(definition.condition) if definition.condition else None
                 self.segments.append(CompiledSegment(definition.id, condition))
@@ -169,6 +172,11 @@ class Definitions:
         """Whether consents matter to anything that comes in."""
         required = any(source.requires_consent for source in self.sources.values())
         return bool(self.consents or self.compliance or required)
+
+    @cached_property
+    def change_by_themselves(self) -> bool:
+        """Whether segments may change though nothing happens."""
+        return bool(self.windows) or any(consent.expires_days for consent in self.consents.values())
 
     def mappings_of(self, event: ValidEvent) -> list[CompiledMapping]:
         """The mappings for an event."""

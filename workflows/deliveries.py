@@ -47,7 +47,13 @@ class _Seen:
         self.context = Context(
             {
                 "profile": lambda: profile_variables(
-                    change.profile, traits, change.totals, change.counters, change.segments, change.consents
+                    change.profile,
+                    traits,
+                    change.totals,
+                    change.counters,
+                    change.segments,
+                    change.consents,
+                    change.windows,
                 ),
                 "change": lambda: (
                     {name: getattr(change, name) for name in _OF_CHANGE} | {"merged_into": change.merged_into or ""}

@@ -11,6 +11,7 @@ Memberships = frozenset[tuple[str, MembershipOrigin]]
 
 
 NOTHING_SAID: Mapping[str, bool] = {}
+NOTHING_COUNTED: Mapping[str, int] = {}
 
 
 class CompiledSegment:
@@ -39,8 +40,9 @@ def profile_variables(
     counters: Mapping[str, int],
     segments: Iterable[str] = (),
     consents: Mapping[str, bool] = NOTHING_SAID,
+    windows: Mapping[str, int] = NOTHING_COUNTED,
 ) -> dict[str, Any]:
-    """The variable `profile` of conditions: id, traits, totals, counters, segments, consents."""
+    """The variable `profile` of conditions: id, traits, totals, counters, segments, consents, windows."""
     return {
         "id": profile,
         "traits": dict(traits),
@@ -48,4 +50,5 @@ def profile_variables(
         "counters": dict(counters),
         "segments": sorted(segments),
         "consents": dict(consents),
+        "windows": dict(windows),
     }

@@ -10,12 +10,12 @@ import msgspec
 
 from deploy.commands.asking import ask, json_option, limit_option, print_json, table, text, time_of
 from deploy.commands.errors import clear_errors
+from deploy.keys import identity_key
 from deploy.operations import failures
 from deploy.operations.failures import Selection
 from deploy.operations.repairing import REMOVED, repair
 from deploy.operations.resending import resend
 from deploy.settings import connected, load_settings
-from deploy.wiring import identity_key
 
 REJECTED, DEAD_LETTER = "rejected", "dead-letter"
 STATES = ("open", "replayed", "dropped", "all")

@@ -7,9 +7,9 @@ import click
 
 from deploy.commands.asking import ask, json_option, print_json, time_of
 from deploy.commands.errors import clear_errors
+from deploy.keys import identity_key
 from deploy.pipeline import say
 from deploy.settings import connected, load_settings
-from deploy.wiring import identity_key
 
 
 class _Progress:

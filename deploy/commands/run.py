@@ -74,14 +74,16 @@ def apply(folder: Path, yes: bool, dry_run: bool, prune: bool) -> None:
     """Apply the definitions in FOLDER (YAML files); shows the difference first.
 
     A change is live in every process within a second. Definitions that no file holds stay, unless --prune is given.
+    Where segments change, everybody who is known goes through them anew.
     """
-    from deploy.installation import apply_folder
+    from deploy.operations.applying import apply_folder
+    from deploy.pipeline import say
 
     def agreed(lines: list[str]) -> bool:
         click.echo("\n".join(lines) if lines else "nothing to change")
         return bool(lines) and not dry_run and (yes or click.confirm("Apply this?"))
 
-    if asyncio.run(apply_folder(connected(load_settings()), folder, prune, agreed)):
+    if asyncio.run(apply_folder(connected(load_settings()), folder, prune, agreed, say)):
         click.echo("applied")
 
 

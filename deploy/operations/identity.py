@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from deploy.definitions import in_force
+from deploy.keys import profile_ids
 from deploy.operations.reports import rows
 from deploy.settings import Settings
-from deploy.wiring import profile_ids
 from processors.storage.database import Connection
 from workflows.identification import Identifiers
 

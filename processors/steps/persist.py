@@ -6,11 +6,17 @@ import msgspec
 
 from processors.storage.events import Counters, Events
 from processors.storage.profiles import Profiles
+from processors.storage.windows import Windows
 from schemas.events import AcceptedEvent, IdentifiedEvent
 
 
 async def persist(
-    events: Sequence[IdentifiedEvent], partition: int, profiles: Profiles, recorded: Events, counters: Counters
+    events: Sequence[IdentifiedEvent],
+    partition: int,
+    profiles: Profiles,
+    recorded: Events,
+    counters: Counters,
+    windows: Windows,
 ) -> list[AcceptedEvent]:
     """The events that are new, with their profile's counters as of each."""
     live = await profiles.lock_live({event.profile for event in events if event.profile})
@@ -19,6 +25,7 @@ async def persist(
     outcome = await recorded.record(mine)
     await recorded.count(partition, outcome)
     await counters.add(outcome.new)
+    await windows.add(outcome.new)
     totals = await counters.load({event.profile for event in outcome.new if event.profile})
     return list(reversed([_accepted(event, totals) for event in reversed(outcome.new)]))
 

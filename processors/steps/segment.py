@@ -1,70 +1,84 @@
 """segment: evaluates segments for profiles that changed, and says, once a batch, what each profile is now."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
 from decimal import Decimal
 
-from processors.storage.consents import Consents
-from processors.storage.events import Counters
+from processors.runner.failures import Unavailable
 from processors.storage.memberships import Said, SegmentMemberships, Versions
+from processors.storage.people import People, Person
 from processors.storage.profiles import Profiles
-from processors.storage.runs import Traits
 from processors.storage.sends import SaidSends
+from processors.storage.windows import Windows
 from schemas.profiles import ProfileChange, SegmentationJob
 from workflows.conditions import Context
-from workflows.consent import given
+from workflows.consent import given, next_end
 from workflows.definitions import Definitions
-from workflows.profile import ProfileState
 from workflows.segments import Memberships, memberships, profile_variables
+from workflows.windows import counts_in, next_change
 
 
 async def segment(
     jobs: Sequence[SegmentationJob],
     definitions: Definitions,
+    now: Callable[[], datetime],
     profiles: Profiles,
-    traits: Traits,
-    counters: Counters,
+    people: People,
     members: SegmentMemberships,
-    consents: Consents,
     versions: Versions,
+    windows: Windows,
     sends: SaidSends,
 ) -> list[ProfileChange]:
     """The profiles' changes, versions counting up. A merged profile gets one last change that names its survivor.
 
     What a workflow sent is said once, with the profile as it was then, however often its job is repeated: under one
-    idempotency key there is one body.
+    idempotency key there is one body. Raises Unavailable where a job is about definitions that are not here yet.
     """
+    if any(job.revision > definitions.revision for job in jobs):
+        raise Unavailable("definitions behind")
     new = await sends.say({send.id for job in jobs for send in job.sends})
     folded = _fold(jobs, new)
     live = await profiles.lock_live(folded)
     known = await versions.load(list(folded))
+    at = now()
     standing = [profile for profile in folded if live[profile] == profile]
-    states, counts, before = await traits.load(standing), await counters.load(standing), await members.load(standing)
-    said = await consents.load(standing) if definitions.consents else {}
+    found = await people.load(standing, definitions, at.date())
     changes: list[ProfileChange] = []
     after: dict[str, Memberships] = {}
     for profile, job in folded.items():
         last = known.get(profile) or Said()
-        change = ProfileChange(profile=profile, version=last.version + 1, at=datetime.now(UTC), changed=job.changed)
+        change = ProfileChange(profile=profile, version=last.version + 1, at=at, changed=job.changed)
         change.sends, change.absorbed, change.quiet = job.sends, job.absorbed, job.quiet
         if live[profile] != profile:
             change.merged_into = live[profile]
             if last.merged_into != live[profile] or job.sends:
                 changes.append(change)
             continue
-        change.consents = given(said.get(profile, {}), change.at, definitions)
-        after[profile] = _evaluate(change, last, states[profile], counts[profile], before[profile], definitions)
-        changes.append(change)
-    await members.change(before, after)
+        after[profile] = _evaluate(change, last, found[profile], definitions)
+        if not job.silent or change.entered or change.left:
+            changes.append(change)
+    await members.change({profile: person.memberships for profile, person in found.items()}, after)
     await versions.store(changes)
+    if definitions.change_by_themselves:
+        await windows.set_timers({profile: _due(person, at, definitions) for profile, person in found.items()})
     return changes
+
+
+def _due(person: Person, now: datetime, definitions: Definitions) -> date | datetime | None:
+    """When the segments may be others though nothing happens: at midnight, or when a consent ends."""
+    end = next_end(person.statements, now, definitions)
+    day = next_change(definitions.windows, person.days, now.date())
+    if end is None or day is None:
+        return end or day
+    return end if end.date() < day else day
 
 
 def _fold(jobs: Sequence[SegmentationJob], new: set[str]) -> dict[str, SegmentationJob]:
     """One job a profile, everything added up; of the sends those that are new, once."""
     folded: dict[str, SegmentationJob] = {}
     for job in jobs:
-        known = folded.setdefault(job.profile, SegmentationJob(profile=job.profile, quiet=True))
+        known = folded.setdefault(job.profile, SegmentationJob(profile=job.profile, quiet=True, silent=True))
+        known.silent = known.silent and job.silent
         known.quiet = known.quiet and job.quiet
         known.changed = sorted({*known.changed, *job.changed})
         for send in job.sends:
@@ -75,21 +89,22 @@ def _fold(jobs: Sequence[SegmentationJob], new: set[str]) -> dict[str, Segmentat
     return folded
 
 
-def _evaluate(
-    change: ProfileChange,
-    last: Said,
-    state: ProfileState,
-    counts: dict[str, int],
-    before: Memberships,
-    definitions: Definitions,
-) -> Memberships:
-    traits = state.values()
+def _evaluate(change: ProfileChange, last: Said, person: Person, definitions: Definitions) -> Memberships:
+    traits = person.state.values()
     change.traits = {name: value for name, value in traits.items() if name not in definitions.private_traits}
     change.private = {name: value for name, value in traits.items() if name in definitions.private_traits}
-    change.totals, change.counters = dict[str, Decimal](state.totals), counts
-    earlier, totals, consents = set(last.segments), change.totals, change.consents
-    context = Context({"profile": lambda: profile_variables(change.profile, traits, totals, counts, earlier, consents)})
-    after = memberships(definitions.segments, before, context)
+    change.totals, change.counters = dict[str, Decimal](person.state.totals), person.counters
+    change.consents = given(person.statements, change.at, definitions)
+    change.windows = counts_in(definitions.windows, person.days, change.at.date())
+    earlier, totals, consents, windows = set(last.segments), change.totals, change.consents, change.windows
+    context = Context(
+        {
+            "profile": lambda: profile_variables(
+                change.profile, traits, totals, person.counters, earlier, consents, windows
+            )
+        }
+    )
+    after = memberships(definitions.segments, person.memberships, context)
     now = {key for key, _ in after}
     change.segments, change.entered, change.left = sorted(now), sorted(now - earlier), sorted(earlier - now)
     return after

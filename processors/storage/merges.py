@@ -124,6 +124,7 @@ class Merges:
             rows = as_json([{"a": absorbed, "s": survivor} for absorbed, survivor in final.items()])
             await self._move_traits(final, strategies)
             await self._move_counters(rows)
+            await self._move_days(rows)
             await self._move_memberships(rows)
             await self._move_consents(rows)
             return await self._point(rows)
@@ -181,6 +182,17 @@ class Merges:
             "select s, type, sum(count), min(first_at), max(last_at) from gone group by s, type order by s, type "
             "on conflict (profile_id, type) do update set count = c.count + excluded.count, "
             "first_at = least(c.first_at, excluded.first_at), last_at = greatest(c.last_at, excluded.last_at)",
+            (rows,),
+        )
+
+    async def _move_days(self, rows: str) -> None:
+        await self._connection.execute(
+            "with map as (select * from jsonb_to_recordset(%s::jsonb) as r(a uuid, s uuid)), "
+            "gone as (delete from profile_days c using map where c.profile_id = map.a "
+            "returning map.s, c.type, c.day, c.count) "
+            "insert into profile_days as c (profile_id, type, day, count) "
+            "select s, type, day, sum(count) from gone group by s, type, day order by s, type, day "
+            "on conflict (profile_id, type, day) do update set count = c.count + excluded.count",
             (rows,),
         )
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from schemas.definitions.automation import ProfileMapping, Rule, Segment, Workflow
+from schemas.definitions.automation import ProfileMapping, Rule, Segment, Window, Workflow
 from schemas.definitions.consent import Compliance, ConsentType
 from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace, TraitDefinition
 from schemas.definitions.inbound import EventTypeDefinition, Reshaping, Source
@@ -27,6 +27,7 @@ AnyDefinition = Annotated[
     | ProfileMapping
     | Rule
     | Workflow
+    | Window
     | Segment
     | Destination,
     Field(discriminator="kind"),

@@ -1,6 +1,6 @@
 """What happens then: rules, workflows and segments."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -51,6 +51,17 @@ class ProfileMapping(Definition):
     append: dict[str, Condition] = Field(default_factory=dict)
     remove: dict[str, Condition] = Field(default_factory=dict)
     enabled: bool = True
+
+
+class Window(Definition):
+    """How many events of a type a profile sent in the last `days` days, today included (UTC): `profile.windows.<id>` in
+    the conditions of segments and destinations."""
+
+    kind: Literal["window"] = "window"
+    #: As conditions name it.
+    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
+    event_type: EventType
+    days: int = Field(ge=1, le=1000)
 
 
 class Segment(Definition):

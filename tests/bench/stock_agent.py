@@ -18,8 +18,8 @@ import uvloop
 
 from deploy.feed import DefinitionsFeed
 from deploy.kafka import client_config
+from deploy.keys import identity_key, profile_ids
 from deploy.settings import Settings, load_settings
-from deploy.wiring import identity_key, profile_ids
 from processors.runner.attempt import to_record
 from processors.runner.transport import BatchApp
 from processors.steps.persist import persist

@@ -1,13 +1,14 @@
 """The map and the catalogue agree: with each other, with the modules, and with what the composition root builds."""
 
+import inspect
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
 import pytest
 
-from deploy import wiring
 from deploy.settings import Settings
+from deploy.toolbox import toolbox
 from processors.runner.stage import Stage
 from processors.topology import PIPELINE, dispatch_to
 from schemas.topics import (
@@ -71,7 +72,7 @@ def test_stage_module_and_function_have_one_name(stage: Stage):
 
 
 def test_every_step_is_on_the_map():
-    folder = Path(wiring.__file__).parents[1] / "processors" / "steps"
+    folder = Path(inspect.getfile(Stage)).parents[1] / "steps"
     assert {path.stem for path in folder.glob("[!_]*.py")} == {stage.step.__name__ for stage in STAGES}
 
 
@@ -81,7 +82,7 @@ async def test_every_tool_that_a_step_asks_for_is_provided(stage: Stage, tmp_pat
     feed = SimpleNamespace(get=lambda: definitions(hook))
     settings = Settings(data=tmp_path, identity_key="x" * 32)
     async with httpx.AsyncClient() as client:
-        tools = wiring._toolbox(stage, feed, settings, client)
+        tools = toolbox(stage, feed, settings, client)
         # The runner adds the partition. Raises KeyError for what is missing.
         stage.bind({**tools(None if stage.outside else object()), "partition": 0})
 

@@ -24,7 +24,8 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from deploy.embedded.process import usable_port
-from deploy.installation import apply_folder, create_topics, migrate_database
+from deploy.installation import create_topics, migrate_database
+from deploy.operations.applying import apply_folder
 from deploy.settings import Settings
 from tests.kit.processes import REPOSITORY, Child, environment, headwater
 from tests.kit.services import Services

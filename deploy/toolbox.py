@@ -1,0 +1,75 @@
+"""The tools that steps ask for by parameter name, made as they are wanted."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from deploy.feed import DefinitionsFeed
+from deploy.keys import identity_key, profile_ids
+from deploy.settings import Settings
+from processors.connectors.archive import Archive
+from processors.connectors.webhook import Webhook
+from processors.runner.stage import Stage
+from processors.storage.consents import Consents
+from processors.storage.counts import SourceCounts
+from processors.storage.database import Connection
+from processors.storage.events import Counters, Events
+from processors.storage.failures import Failures
+from processors.storage.identities import Identities
+from processors.storage.memberships import SegmentMemberships, Versions
+from processors.storage.merges import Merges
+from processors.storage.people import People
+from processors.storage.profiles import Profiles
+from processors.storage.replayed import Replayed
+from processors.storage.runs import Runs, Traits
+from processors.storage.sends import SaidSends
+from processors.storage.windows import Windows
+from workflows.replays import Replays
+
+#: Before the name of a destination: the stage that calls it.
+DISPATCH = "dispatch-"
+
+
+def toolbox(
+    stage: Stage, feed: DefinitionsFeed, settings: Settings, client: httpx.AsyncClient
+) -> Callable[[Connection | None], Mapping[str, Any]]:
+    """Makes the tools that the stage's step names, on the connection of the lane that asks."""
+    still: dict[str, Callable[[], Any]] = {
+        "profile_ids": lambda: profile_ids(settings),
+        "replays": lambda: Replays(identity_key(settings)),
+        "now": lambda: lambda: datetime.now(UTC),
+        "files": lambda: Archive(settings.archive()),
+        "webhook": lambda: Webhook(lambda: feed.get().destinations.get(stage.name[len(DISPATCH) :]), client),
+    }
+    made = {name: make() for name, make in still.items() if name in stage.needs}
+
+    def tools(connection: Connection | None) -> Mapping[str, Any]:
+        found = {**made, "definitions": feed.get()}
+        if connection is not None:
+            found |= {name: make(connection) for name, make in STORAGE.items() if name in stage.needs}
+        return found
+
+    return tools
+
+
+#: Storage that steps ask for by parameter name.
+STORAGE: Mapping[str, Callable[[Connection], Any]] = {
+    "counts": SourceCounts,
+    "replayed": Replayed,
+    "identities": Identities,
+    "consents": Consents,
+    "profiles": Profiles,
+    "recorded": Events,
+    "counters": Counters,
+    "finished": Runs,
+    "traits": Traits,
+    "merges": Merges,
+    "members": SegmentMemberships,
+    "people": People,
+    "versions": Versions,
+    "windows": Windows,
+    "sends": SaidSends,
+    "failures": Failures,
+}

@@ -1,0 +1,52 @@
+"""Everything that segments may ask about a person, from the tables of the stages that write it."""
+
+from collections.abc import Collection
+from datetime import date
+
+import msgspec
+
+from processors.storage.consents import Consents
+from processors.storage.database import Connection
+from processors.storage.events import Counters
+from processors.storage.memberships import SegmentMemberships
+from processors.storage.runs import Traits
+from processors.storage.windows import Windows
+from workflows.consent import Statements
+from workflows.definitions import Definitions
+from workflows.profile import ProfileState
+from workflows.segments import Memberships
+from workflows.windows import Days, since
+
+
+class Person(msgspec.Struct):
+    """A live profile as it is now."""
+
+    state: ProfileState
+    counters: dict[str, int]
+    memberships: Memberships
+    statements: Statements
+    days: Days
+
+
+class People:
+    """Reads; each table has a writer of its own."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._traits, self._counters = Traits(connection), Counters(connection)
+        self._members, self._consents = SegmentMemberships(connection), Consents(connection)
+        self._windows = Windows(connection)
+
+    async def load(self, profiles: Collection[str], definitions: Definitions, today: date) -> dict[str, Person]:
+        """These live profiles, as far as the definitions ask."""
+        windows = definitions.windows
+        states, counters = await self._traits.load(profiles), await self._counters.load(profiles)
+        members = await self._members.load(profiles)
+        said = await self._consents.load(profiles) if definitions.consents else {}
+        types = sorted({window.event_type for window in windows})
+        days = await self._windows.load(profiles, types, since(windows, today)) if windows else {}
+        return {
+            profile: Person(
+                states[profile], counters[profile], members[profile], said.get(profile, {}), days.get(profile, {})
+            )
+            for profile in profiles
+        }

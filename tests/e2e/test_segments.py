@@ -1,0 +1,106 @@
+"""Segments of people who are known already: back-filled when they change, counted over windows, left as time passes."""
+
+import itertools
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.conftest import MakeInstallation
+from tests.kit.definitions import payload
+from tests.kit.installation import Installation
+from tests.kit.waiting import until
+
+STAGES = ("validate", "identify", "persist", "route", "run-workflows", "segment")
+SOURCE = "{kind: source, id: shop}"
+#: How many pages each session looks at.
+VIEWS = {f"s{number}": number for number in range(1, 7)}
+
+
+@pytest.fixture(scope="module")
+def shop(make_shared_installation: MakeInstallation) -> Installation:
+    installation = make_shared_installation(SOURCE)
+    installation.start(*STAGES)
+    installation.start_door()
+    for session, views in VIEWS.items():
+        view(installation, session, views)
+    installation.wait_through()
+    return installation
+
+
+_numbers = itertools.count()
+
+
+def view(shop: Installation, session: str, times: int) -> None:
+    events = [{"type": "page-view", "id": f"e{next(_numbers)}"} for _ in range(times)]
+    assert shop.track(payload("shop", *events, session=session)).status_code == 200
+
+
+def define(shop: Installation, *documents: str) -> None:
+    shop.apply("\n---\n".join([SOURCE, *documents]))
+    shop.wait_through()
+
+
+def members(shop: Installation, segment: str) -> set[str]:
+    """The sessions whose profiles are in the segment."""
+    query = (
+        "select s.id from memberships m join sessions s on s.profile_id = m.profile_id "
+        "where m.segment = %s and m.origin = 'rule'"
+    )
+    return {session for (session,) in shop.sql(query, segment)}
+
+
+def said(shop: Installation, what: str, segment: str) -> list[str]:
+    """The profiles of which it was said that they entered, or left, in order."""
+    changes: list[dict[str, Any]] = shop.bodies("profile-changes")
+    return [change["profile"] for change in changes if segment in change.get(what, ())]
+
+
+def test_a_new_segment_takes_in_who_is_known_already_and_a_changed_one_lets_them_go(shop: Installation) -> None:
+    before = len(shop.bodies("profile-changes"))
+    define(shop, "{kind: segment, id: many, condition: 'profile.counters[\"page-view\"] > 3'}")
+    assert members(shop, "many") == {"s4", "s5", "s6"}
+    assert len(said(shop, "entered", "many")) == 3
+    # Nothing is said of who is not concerned.
+    assert len(shop.bodies("profile-changes")) == before + 3
+    define(shop, "{kind: segment, id: many, condition: 'profile.counters[\"page-view\"] > 4'}")
+    assert members(shop, "many") == {"s5", "s6"}
+    assert len(said(shop, "left", "many")) == 1
+    define(shop, "{kind: segment, id: many, enabled: false}")
+    assert members(shop, "many") == set()
+    assert len(said(shop, "left", "many")) == 3
+
+
+def test_a_new_window_counts_what_was_recorded_before_and_what_comes_and_forgets_it_in_time(shop: Installation) -> None:
+    window = "{kind: window, id: views_7d, event_type: page-view, days: 7}"
+    define(shop, window, "{kind: segment, id: lately, condition: profile.windows.views_7d >= 5}")
+    assert members(shop, "lately") == {"s5", "s6"}
+    view(shop, "s4", 1)
+    shop.wait_through()
+    assert members(shop, "lately") == {"s4", "s5", "s6"}
+    # What windows count is what the events say.
+    counted = dict(shop.sql("select profile_id::text, sum(count) from profile_days group by 1"))
+    recorded = dict(shop.sql("select profile_id::text, count(*) from events group by 1"))
+    assert counted == recorded
+    # Ten days pass for one of them.
+    (profile,) = shop.sql("select profile_id::text from sessions where id = 's6'")[0]
+    with psycopg.connect(shop.database_url, autocommit=True) as connection:
+        connection.execute("update profile_days set day = day - 10 where profile_id = %s", (profile,))
+        connection.execute("update segment_timers set due_at = now() where profile_id = %s", (profile,))
+    until(lambda: members(shop, "lately") == {"s4", "s5"}, 20, shop.tell)
+    shop.wait_through()
+    assert said(shop, "left", "lately") == [profile]
+
+
+def test_memberships_are_those_of_a_recomputation(shop: Installation) -> None:
+    define(shop, "{kind: segment, id: odd, condition: 'profile.counters[\"page-view\"] in [1, 3, 5, 7]'}")
+    for session in ("s1", "s2", "s6"):
+        view(shop, session, 1)
+    shop.wait_through()
+    counts = dict(
+        shop.sql(
+            "select s.id, c.count from sessions s join profile_counters c on c.profile_id = s.profile_id "
+            "and c.type = 'page-view'"
+        )
+    )
+    assert members(shop, "odd") == {session for session, count in counts.items() if count % 2}
