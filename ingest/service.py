@@ -65,11 +65,13 @@ def answer(checked: Checked, partition: int, offset: int, profile_ids: ProfileId
         if reasons:
             verdict["reasons"] = reasons
         verdicts.append(verdict)
-    profile = profile_ids.resolve(
-        payload.source or "", payload.session, payload.profile, verdicts[0]["id"], checked.profile_client_made
-    )
+    profile = None
+    if not payload.profile_less:
+        client_made = checked.profile_client_made
+        id = profile_ids.resolve(payload.source or "", payload.session, payload.profile, verdicts[0]["id"], client_made)
+        profile = {"id": id}
     return {
         "session": {"id": payload.session} if payload.session else None,
-        "profile": {"id": profile},
+        "profile": profile,
         "events": verdicts,
     }

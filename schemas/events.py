@@ -50,7 +50,8 @@ class ValidEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     source: str
     type: str
     session: str | None = None
-    #: The profile id that the door answered with: the client's own where it is one of ours, else a minted one.
+    #: The profile id that the door answered with: the client's own where it is one of ours, else a minted one. None for
+    #: an event of nobody (`profile_less`), which has no profile and makes none.
     profile: str | None = None
     occurred_at: datetime
     received_at: datetime

@@ -38,6 +38,7 @@ class _Envelope(msgspec.Struct, gc=False):
     context: msgspec.Raw = EMPTY_OBJECT
     events: list[msgspec.Raw] = []
     options: Any = None
+    profile_less: Any = None
 
 
 class _SentEvent(msgspec.Struct, gc=False):
@@ -59,6 +60,8 @@ class TrackerPayload(msgspec.Struct, gc=False):
     context: msgspec.Raw
     events: list[msgspec.Raw]
     save_events: bool
+    #: Nobody's: its events have no profile, and make none.
+    profile_less: bool
     #: What is wrong with the payload and therefore with each of its events.
     reasons: list[Reason]
 
@@ -107,6 +110,7 @@ def read_payload(body: bytes) -> TrackerPayload:
         context=envelope.context,
         events=envelope.events,
         save_events=options.get("saveEvents") is not False,
+        profile_less=envelope.profile_less is True,
         reasons=reasons,
     )
 

@@ -213,5 +213,7 @@ class Governed:
     def _subject(self, event: ValidEvent) -> str:
         """Whose event it is as far as the client knows: its session's, or the one that it names; else its own."""
         known = self._known
+        if event.profile is None:  # nobody's
+            return event.id
         birth = known.sessions.get((event.source, event.session or "")) or known.profiles.get(event.profile or "")
         return birth.id if birth else event.profile or event.session or event.id

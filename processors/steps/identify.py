@@ -27,22 +27,22 @@ async def identify(
     """The events with their profiles, MergeJobs, and a SegmentationJob for each profile that said something new about
     its consents. What a person has not agreed to is taken out before anybody is identified by it."""
     identifiers = Identifiers(definitions, profile_ids.hide)
+    somebodys = [event for event in events if event.profile is not None]
     known = await identities.load(
-        sessions={(event.source, event.session) for event in events if event.session},
-        identifiers={one.key for event in events for one in identifiers.shown_by(event)},
-        profiles={event.profile for event in events if event.profile},
+        sessions={(event.source, event.session) for event in somebodys if event.session},
+        identifiers={one.key for event in somebodys for one in identifiers.shown_by(event)},
+        profiles={event.profile for event in somebodys if event.profile},
     )
     said = await consents.load(known.everybody()) if definitions.governs else {}
     governed = Governed(ConsentBook(said, definitions, profile_ids.hide), known, definitions.governs)
     let_in = governed.let_in(events)
-    found = [(event, identifiers.shown_by(event)) for event in let_in]
+    found = [(event, identifiers.shown_by(event)) for event in let_in if event.profile is not None]
     known.values = await identities.values(questioned(found, known))
     resolution = resolve(found, known, definitions, lambda *named: profile_ids.mint("identifier", *named))
-    taken = await identities.store(resolution, let_in)
-    identified = [
-        _identified(governed.settle(event, owner), owner)
-        for event, owner in zip(let_in, resolution.owners, strict=True)
-    ]
+    taken = await identities.store(resolution, [event for event, _ in found])
+    owners = {event.origin: owner for (event, _), owner in zip(found, resolution.owners, strict=True)}
+    owned = [(event, owners.get(event.origin)) for event in let_in]
+    identified = [_identified(governed.settle(event, owner), owner) for event, owner in owned]
     governed.settle_dropped()
     await consents.store(governed.news)
     await consents.drop(partition, governed.dropped)

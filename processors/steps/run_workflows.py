@@ -172,6 +172,8 @@ def _payload(event: WorkflowRun, id: str, type: str, properties: dict[str, Any])
         body["session"] = {"id": event.session}
     if event.profile:
         body["profile"] = {"id": event.profile}
+    else:
+        body["profile_less"] = True
     sent = {"id": id, "type": type, "timestamp": event.occurred_at, "properties": properties}
     body["events"] = [sent]
     body["options"] = {"saveEvents": event.save}

@@ -194,8 +194,10 @@ class Judgement:
             attempt=self._attempt,
         )
 
-    def _profile_of(self, event: str) -> str:
+    def _profile_of(self, event: str) -> str | None:
         payload, source = self._payload, self._source
+        if payload.profile_less:
+            return None
         return self._profile_ids.resolve(source.id, payload.session, payload.profile, event, source.client_profile_ids)
 
     def _may_save(self, event: TrackerEvent) -> bool:
@@ -239,4 +241,6 @@ def _single(payload: TrackerPayload, raw: msgspec.Raw) -> msgspec.Raw:
     }
     if bytes(payload.context) != bytes(EMPTY_OBJECT):
         whole["context"] = payload.context
+    if payload.profile_less:
+        whole["profile_less"] = True
     return msgspec.Raw(msgspec.json.encode(whole | {"events": [raw]}))

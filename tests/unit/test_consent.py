@@ -126,7 +126,7 @@ def let_in(rules: ConsentBook, *events: ValidEvent, known: Known | None = None) 
 
 
 def test_a_source_that_requires_consent_gets_nothing_in_without_it():
-    visit = event(1, session="s1")
+    visit = event(1, session="s1", profile="p")
     assert let_in(book(STRICT), visit)[0] == []
     assert let_in(book(STRICT, ads=no()), visit)[0] == []
     assert let_in(book(STRICT, ads=yes()), visit)[0] == [visit.id]
@@ -134,11 +134,11 @@ def test_a_source_that_requires_consent_gets_nothing_in_without_it():
 
 
 def test_what_an_event_says_itself_counts_for_it_and_what_comes_after():
-    grant = event(1, session="s1", context={"consents": {"ads": True}})
-    later = event(2, session="s1")
-    revoke = event(3, session="s1", type="consent-update", properties={"consents": {"ads": False}})
-    last = event(4, session="s1")
-    ids, governed = let_in(book(STRICT), event(0, session="s1"), grant, later, revoke, last)
+    grant = event(1, session="s1", profile="p", context={"consents": {"ads": True}})
+    later = event(2, session="s1", profile="p")
+    revoke = event(3, session="s1", profile="p", type="consent-update", properties={"consents": {"ads": False}})
+    last = event(4, session="s1", profile="p")
+    ids, governed = let_in(book(STRICT), event(0, session="s1", profile="p"), grant, later, revoke, last)
     assert ids == [grant.id, later.id]
     for one in (grant, later):
         governed.settle(one, "p")
@@ -149,7 +149,9 @@ def test_what_an_event_says_itself_counts_for_it_and_what_comes_after():
 
 
 def test_a_late_word_does_not_undo_a_later_one():
-    ids, governed = let_in(book(STRICT, ads=no(100)), event(50, session="s1", context={"consents": {"ads": True}}))
+    ids, governed = let_in(
+        book(STRICT, ads=no(100)), event(50, session="s1", profile="p", context={"consents": {"ads": True}})
+    )
     assert ids == []
     assert governed.news == {}
 
@@ -163,7 +165,7 @@ def test_strangers_of_whom_nothing_is_known_leave_nothing_behind():
 
 def test_whoever_an_event_turns_out_to_be_must_have_agreed_too():
     rules = book(SHOP, PROTECTED, mail=yes(), ads=yes())
-    sent = event(1, session="s1", type="order", properties=ORDER)
+    sent = event(1, session="s1", profile="p", type="order", properties=ORDER)
     ids, governed = let_in(rules, sent)
     assert ids == [sent.id]
     settled = governed.settle(sent, "somebody else")

@@ -594,3 +594,26 @@ async def test_a_survivor_enters_the_segments_that_it_takes_over():
     entered = [change.profile for change in driver.read(PROFILE_CHANGES) if "vip" in change.entered]
     assert entered[-1] == profile
     assert driver.read(destination_topic("crm"))[-1].profile == profile
+
+
+async def test_an_event_of_nobody_has_no_profile_makes_none_and_is_routed_all_the_same():
+    emit = {"action": "emit-event", "config": {"type": "heard", "properties": {"id": "event.id"}}}
+    driver = pipeline(*workflow("ping", emit=emit))
+    driver.send(sent({"type": "view", "id": "somebody"}, session="s1"))
+    driver.send(sent({"type": "ping", "id": "nobody"}, login("ada"), session="s1", profile_less=True))
+    await driver.run()
+    accepted = {event.id: event for event in driver.read(EVENTS_ACCEPTED)}
+    assert accepted["nobody"].profile is None
+    (heard,) = [event for event in accepted.values() if event.type == "heard"]
+    assert heard.profile is None
+    assert live(driver) == {owner(driver, "somebody")}
+    assert driver.memory.identifiers == {}
+    assert dict(driver.memory.counters) == {(owner(driver, "somebody"), "view"): 1}
+
+
+@pytest.mark.parametrize("value", [False, None, 1, "true", [], {}], ids=repr)
+async def test_only_true_makes_an_event_nobodys(value: Any):
+    driver = pipeline()
+    driver.send(sent({"type": "view", "id": "e"}, profile_less=value))
+    await driver.run()
+    assert live(driver) == {owner(driver, "e")}
