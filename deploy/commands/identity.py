@@ -4,6 +4,7 @@ import click
 
 from deploy.commands.asking import ask, json_option, limit_option, print_json, table, text
 from deploy.commands.errors import clear_errors
+from deploy.operations import exporting
 from deploy.operations import identity as people
 from deploy.operations.merging import Plan, plan_merge
 from deploy.settings import connected, load_settings
@@ -77,4 +78,13 @@ def _plan(plan: Plan) -> list[str]:
     return [*lines, *(f"  events {name}: {count:,}" for name, count in sorted(plan.counters.items()))]
 
 
-COMMANDS = (identity, merge)
+@click.command()
+@click.argument("name")
+@clear_errors
+def export(name: str) -> None:
+    """Print everything that is known of the person of that NAME, as JSON: their right to have it."""
+    settings = connected(load_settings())
+    print_json(ask(lambda connection, admin: exporting.export(connection, settings, name)))
+
+
+COMMANDS = (identity, merge, export)

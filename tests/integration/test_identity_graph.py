@@ -1,5 +1,6 @@
 """The identity graph on a real PostgreSQL: identify and merge as they run, and what `headwater identity` says of it."""
 
+import json
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -8,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from deploy.operations.exporting import export
 from deploy.operations.identity import conflicts, find, why
 from deploy.operations.merging import plan_merge
 from deploy.operations.status import accounting
@@ -277,3 +279,22 @@ async def test_a_dropped_event_is_counted_once_and_nothing_is_kept_of_it(graph: 
     assert await graph.row("select count(*) from dropped_events d where d::text like '%canary%'") == (0,)
     (claimed,) = await Replayed(graph.connection).claim({dropped[0].origin, Origin(0, 9, 0)})
     assert claimed == Origin(0, 9, 0)
+
+
+async def test_an_export_holds_everything_of_one_person_and_nothing_of_another(graph: Graph) -> None:
+    await graph.see("s1", customer="7", device="laptop")
+    younger = await graph.see("s2")
+    await graph.see("s2", customer="7")
+    await graph.see("s3", customer="8", device="strangers")
+    await graph.join()
+    await Traits(graph.connection).store(
+        {younger: ProfileState({"city": Trait("Oslo", 1, "e")}, {"sum": Decimal("0.1")})}
+    )
+    found = await export(graph.connection, graph.settings, "customer:7")
+    assert [one["value"] for one in found["identifiers"]] == ["7", "laptop"]
+    assert {one["id"] for one in found["sessions"]} == {"s1", "s2"}
+    assert found["traits"] == [{"name": "city", "value": "Oslo", "event_id": "e"}]
+    assert [(one["absorbed"], one["cause"]) for one in found["merges"]] == [(younger, "identifier")]
+    assert "strangers" not in json.dumps(found, default=str)
+    with pytest.raises(LookupError):
+        await export(graph.connection, graph.settings, "customer:9")
