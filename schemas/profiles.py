@@ -71,6 +71,8 @@ class ProfileChange(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     counters: dict[str, int] = {}
     #: Window to how many events it counts.
     windows: dict[str, int] = {}
+    #: Where conditions look at it: how many visits (sessions) there were, and when the first and the last began.
+    visits: dict[str, Any] = {}
     segments: list[str] = []
     entered: list[str] = []
     left: list[str] = []

@@ -26,7 +26,7 @@ from workflows.consent import Statement, Statements
 from workflows.definitions import Definitions
 from workflows.merging import Candidate, Decision
 from workflows.profile import ProfileState, Trait, merge_states
-from workflows.resolution import Birth, Known, Resolution, Sighting, Stored
+from workflows.resolution import Birth, Known, Resolution, Sighting, Stored, Visit
 from workflows.segments import Memberships
 from workflows.windows import since
 
@@ -59,6 +59,7 @@ class Memory:
         self.profiles: dict[str, Profile] = {}
         self.sessions: dict[tuple[str, str], str] = {}
         self.identifiers: dict[tuple[str, str], str] = {}
+        self.visits: dict[tuple[str, str], Visit] = {}
         self.windowed: set[str] = set()
         self.days: Counter[tuple[str, str, date]] = Counter()
         self.timers: dict[str, date | datetime] = {}
@@ -151,6 +152,7 @@ class Identities(Table):
             sessions={key: self._birth(memory.sessions[key]) for key in sessions if key in memory.sessions},
             identifiers={key: self._stored(key) for key in identifiers if key in memory.identifiers},
             profiles={id: self._birth(id) for id in profiles if id in memory.profiles},
+            visits={key: memory.visits[key] for key in sessions if key in memory.visits},
         )
 
     def _birth(self, profile: str) -> Birth:
@@ -167,10 +169,11 @@ class Identities(Table):
                 found.setdefault(self.memory.live(owner), {}).setdefault(namespace, set()).add(value)
         return found
 
-    async def store(self, resolution: Resolution, events: Iterable[ValidEvent]) -> dict[Any, str]:
+    async def store(self, resolution: Resolution, events: Iterable[ValidEvent], known: Known) -> dict[Any, str]:
         for birth in resolution.new_profiles.values():
             self.memory.profiles.setdefault(birth.id, Profile(birth.created_at))
         self.memory.sessions.update(resolution.sessions)
+        self.memory.visits.update(resolution.visits)
         taken = {}
         for key, link in resolution.links.items():
             owner = self.memory.identifiers.setdefault(key, link.profile)
@@ -378,7 +381,13 @@ class People(Table):
         said = await Consents(memory).load(profiles)
         types = {window.event_type for window in definitions.windows}
         days = await Windows(memory).load(profiles, types, since(definitions.windows, today))
-        return {p: Person(memory.state(p), counters[p], members[p], said[p], days[p]) for p in profiles}
+        visits = {p: self._visits(p) if definitions.asks_for_visits else {} for p in profiles}
+        return {p: Person(memory.state(p), counters[p], members[p], said[p], days[p], visits[p]) for p in profiles}
+
+    def _visits(self, profile: str) -> dict[str, Any]:
+        memory = self.memory
+        starts = [memory.visits[key].started for key, owner in memory.sessions.items() if memory.live(owner) == profile]
+        return {"count": len(starts), "first_at": min(starts), "last_at": max(starts)} if starts else {}
 
 
 class Versions(Table):

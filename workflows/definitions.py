@@ -174,6 +174,13 @@ class Definitions:
         return bool(self.consents or self.compliance or required)
 
     @cached_property
+    def asks_for_visits(self) -> bool:
+        """Whether any condition looks at visits: they are counted for those only."""
+        destinations = (one for to in self.compiled_destinations for one in (to.condition, *to.mapping.values()))
+        asking = [*(segment.condition for segment in self.segments), *destinations]
+        return any("visits" in condition.source for condition in asking if condition is not None)
+
+    @cached_property
     def change_by_themselves(self) -> bool:
         """Whether segments may change though nothing happens."""
         return bool(self.windows) or any(consent.expires_days for consent in self.consents.values())

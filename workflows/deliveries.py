@@ -54,6 +54,7 @@ class _Seen:
                     change.segments,
                     change.consents,
                     change.windows,
+                    change.visits,
                 ),
                 "change": lambda: (
                     {name: getattr(change, name) for name in _OF_CHANGE} | {"merged_into": change.merged_into or ""}

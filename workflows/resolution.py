@@ -13,6 +13,8 @@ from schemas.profiles import MergeJob
 from workflows.definitions import Definitions
 from workflows.identification import IdentifierKey, Shown
 
+#: The event type that says that a visit is over.
+VISIT_ENDED = "visit-ended"
 #: (source, session id): session ids are scoped by source.
 SessionKey = tuple[str, str]
 
@@ -40,6 +42,19 @@ class Sighting(msgspec.Struct, frozen=True):
         return Sighting(min(self.first, other.first), max(self.last, other.last), self.verified or other.verified)
 
 
+class Visit(msgspec.Struct, frozen=True):
+    """When a session began, when it was last heard of (to the minute), and when its visit was said to be over."""
+
+    started: datetime
+    last: datetime
+    ended: datetime | None = None
+
+    def also(self, other: "Visit") -> "Visit":
+        """Both. In whatever order events come, they add up to the same."""
+        ends = [end for end in (self.ended, other.ended) if end is not None]
+        return Visit(min(self.started, other.started), max(self.last, other.last), max(ends, default=None))
+
+
 class Stored(msgspec.Struct, frozen=True):
     """An identifier as it is stored: whose it is now, and when it was seen."""
 
@@ -55,6 +70,8 @@ class Known(msgspec.Struct):
     profiles: dict[str, Birth]
     #: Live profile to its identifiers' values by namespace, of those that `questioned` names.
     values: dict[str, dict[str, set[str]]] = {}
+    #: The visits of the sessions that are stored.
+    visits: dict[SessionKey, Visit] = {}
 
     def everybody(self) -> set[str]:
         """All live profiles that are known."""
@@ -85,6 +102,8 @@ class Resolution(msgspec.Struct):
     owners: list[str | None]
     new_profiles: dict[str, Birth]
     sessions: dict[SessionKey, str]
+    #: Sessions, stored or new, of whose visit something is new.
+    visits: dict[SessionKey, Visit]
     links: dict[IdentifierKey, Link]
     #: Stored identifiers that were seen earlier or later than was known, or verified now.
     seen: dict[IdentifierKey, Sighting]
@@ -142,7 +161,7 @@ class _Resolver:
     def __init__(self, known: Known, definitions: Definitions, mint: Callable[..., str]) -> None:
         self._known, self._definitions, self._mint = known, definitions, mint
         self._unique = frozenset(definitions.unique_namespaces())
-        self.resolution = Resolution([], {}, {}, {}, {}, [], [])
+        self.resolution = Resolution([], {}, {}, {}, {}, {}, [], [])
 
     def owner_of(self, event: ValidEvent, shown: list[Shown]) -> str | None:
         session = (event.source, event.session) if event.session else None
@@ -221,6 +240,8 @@ class _Resolver:
         if session and known.sessions.get(session) != owner:
             known.sessions[session] = owner
             self.resolution.sessions[session] = owner.id
+        if session:
+            self._visit(session, event)
         for key, verified in shown:
             at = event.received_at
             seen = Sighting(at, at.replace(minute=0, second=0, microsecond=0), verified)
@@ -232,6 +253,14 @@ class _Resolver:
                 self.resolution.links[key] = Link(owner.id, event, seen)
             else:
                 self.resolution.refused.append(Refused(key, owner.id, event))
+
+    def _visit(self, session: SessionKey, event: ValidEvent) -> None:
+        at = event.occurred_at
+        visit = Visit(at, at.replace(second=0, microsecond=0), at if event.type == VISIT_ENDED else None)
+        known = self._known.visits.get(session)
+        now = known.also(visit) if known else visit
+        if now != known:
+            self._known.visits[session] = self.resolution.visits[session] = now
 
     def _see_again(self, key: IdentifierKey, seen: Sighting) -> None:
         stored = self._known.identifiers[key]

@@ -41,8 +41,9 @@ def profile_variables(
     segments: Iterable[str] = (),
     consents: Mapping[str, bool] = NOTHING_SAID,
     windows: Mapping[str, int] = NOTHING_COUNTED,
+    visits: Mapping[str, Any] = NOTHING_COUNTED,
 ) -> dict[str, Any]:
-    """The variable `profile` of conditions: id, traits, totals, counters, segments, consents, windows."""
+    """The variable `profile` of conditions: id, traits, totals, counters, segments, consents, windows, visits."""
     return {
         "id": profile,
         "traits": dict(traits),
@@ -51,4 +52,5 @@ def profile_variables(
         "segments": sorted(segments),
         "consents": dict(consents),
         "windows": dict(windows),
+        "visits": dict(visits),
     }

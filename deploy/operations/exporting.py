@@ -23,8 +23,8 @@ _PARTS = {
     "order by consent",
     "segments": "select segment, origin, since from memberships where profile_id = any(%(ids)s::uuid[]) "
     "order by segment",
-    "sessions": "select source, id, started_at, context from sessions where profile_id = any(%(ids)s::uuid[]) "
-    "order by started_at, source, id",
+    "sessions": "select source, id, started_at, last_at, ended_at, context from sessions "
+    "where profile_id = any(%(ids)s::uuid[]) order by started_at, source, id",
     "events": "select source, id, type, session_id as session, occurred_at, received_at, recorded_at, properties, "
     "context from events where profile_id = any(%(ids)s::uuid[]) order by occurred_at, source, id",
     "merges": "select survivor::text, absorbed::text, cause, namespace, event_id, merged_at, before from merges "

@@ -39,7 +39,7 @@ async def identify(
     found = [(event, identifiers.shown_by(event)) for event in let_in if event.profile is not None]
     known.values = await identities.values(questioned(found, known))
     resolution = resolve(found, known, definitions, lambda *named: profile_ids.mint("identifier", *named))
-    taken = await identities.store(resolution, [event for event, _ in found])
+    taken = await identities.store(resolution, [event for event, _ in found], known)
     owners = {event.origin: owner for (event, _), owner in zip(found, resolution.owners, strict=True)}
     owned = [(event, owners.get(event.origin)) for event in let_in]
     identified = [_identified(governed.settle(event, owner), owner) for event, owner in owned]

@@ -96,11 +96,12 @@ def _evaluate(change: ProfileChange, last: Said, person: Person, definitions: De
     change.totals, change.counters = dict[str, Decimal](person.state.totals), person.counters
     change.consents = given(person.statements, change.at, definitions)
     change.windows = counts_in(definitions.windows, person.days, change.at.date())
+    change.visits = person.visits
     earlier, totals, consents, windows = set(last.segments), change.totals, change.consents, change.windows
     context = Context(
         {
             "profile": lambda: profile_variables(
-                change.profile, traits, totals, person.counters, earlier, consents, windows
+                change.profile, traits, totals, person.counters, earlier, consents, windows, person.visits
             )
         }
     )

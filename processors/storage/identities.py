@@ -6,7 +6,7 @@ from typing import Any
 from processors.storage.database import Connection, as_json, uuids
 from schemas.events import ValidEvent
 from workflows.identification import IdentifierKey
-from workflows.resolution import Birth, Known, Resolution, SessionKey, Sighting, Stored
+from workflows.resolution import Birth, Known, Resolution, SessionKey, Sighting, Stored, Visit
 
 _LIVE = (
     "join profiles born on born.id = found.profile_id "
@@ -24,15 +24,18 @@ class Identities:
         self, sessions: Collection[SessionKey], identifiers: Collection[IdentifierKey], profiles: Collection[str]
     ) -> Known:
         """Everything stored about these, pointers followed."""
+        found = await self._sessions(sessions)
         return Known(
-            sessions={(source, id): Birth(*birth) for source, id, *birth in await self._sessions(sessions)},
+            sessions={(source, id): Birth(*birth) for source, id, *birth, _, _, _ in found},
+            visits={(source, id): Visit(*visit) for source, id, _, _, *visit in found},
             identifiers=await self._identifiers(identifiers),
             profiles={id: Birth(*birth) for id, *birth in await self._profiles(profiles)},
         )
 
     async def _sessions(self, keys: Collection[SessionKey]) -> Sequence[tuple[Any, ...]]:
         return await self._pairs(
-            "select found.source, found.id, live.id::text, live.created_at "
+            "select found.source, found.id, live.id::text, live.created_at, found.started_at, "
+            "coalesce(found.last_at, found.started_at), found.ended_at "
             "from jsonb_to_recordset(%s::jsonb) as k(one text, two text) "
             f"join sessions found on found.source = k.one and found.id = k.two {_LIVE}",
             keys,
@@ -83,10 +86,12 @@ class Identities:
         )
         return await cursor.fetchall()
 
-    async def store(self, resolution: Resolution, events: Iterable[ValidEvent]) -> dict[IdentifierKey, str]:
+    async def store(
+        self, resolution: Resolution, events: Iterable[ValidEvent], known: Known
+    ) -> dict[IdentifierKey, str]:
         """Write what was resolved. Returns identifiers that another lane linked meanwhile, with their live profile."""
         await self._create_profiles(resolution)
-        await self._link_sessions(resolution, events)
+        await self._link_sessions(resolution, events, known)
         taken = await self._link_identifiers(resolution)
         await self._see_again(resolution)
         await self._refuse(resolution)
@@ -102,26 +107,31 @@ class Identities:
                 (as_json(rows),),
             )
 
-    async def _link_sessions(self, resolution: Resolution, events: Iterable[ValidEvent]) -> None:
-        if not resolution.sessions:
+    async def _link_sessions(self, resolution: Resolution, events: Iterable[ValidEvent], known: Known) -> None:
+        """Sessions that are new or another's now, and those whose visit is longer than was known."""
+        if not resolution.visits and not resolution.sessions:
             return
         first = {(event.source, event.session or ""): event for event in reversed(list(events))}
         rows = [
             {
                 "source": key[0],
                 "id": key[1],
-                "profile_id": profile,
+                "profile_id": known.sessions[key].id,
                 "context": first[key].context if first[key].save else None,
-                "started_at": first[key].occurred_at,
+                "started": known.visits[key].started,
+                "last": known.visits[key].last,
+                "ended": known.visits[key].ended,
             }
-            for key, profile in resolution.sessions.items()
+            for key in resolution.visits.keys() | resolution.sessions.keys()
         ]
         await self._connection.execute(
-            "insert into sessions (source, id, profile_id, context, started_at) "
-            "select source, id, profile_id, context, started_at from jsonb_to_recordset(%s::jsonb) "
-            "as r(source text, id text, profile_id uuid, context jsonb, started_at timestamptz) order by source, id "
+            "insert into sessions as s (source, id, profile_id, context, started_at, last_at, ended_at) "
+            'select source, id, profile_id, context, started, "last", ended from jsonb_to_recordset(%s::jsonb) '
+            "as r(source text, id text, profile_id uuid, context jsonb, started timestamptz, "
+            '"last" timestamptz, ended timestamptz) order by source, id '
             "on conflict (source, id) do update set profile_id = excluded.profile_id, "
-            "started_at = least(sessions.started_at, excluded.started_at)",
+            "started_at = least(s.started_at, excluded.started_at), last_at = greatest(s.last_at, excluded.last_at), "
+            "ended_at = greatest(s.ended_at, excluded.ended_at)",
             (as_json(rows),),
         )
 

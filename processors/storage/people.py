@@ -2,11 +2,12 @@
 
 from collections.abc import Collection
 from datetime import date
+from typing import Any
 
 import msgspec
 
 from processors.storage.consents import Consents
-from processors.storage.database import Connection
+from processors.storage.database import Connection, uuids
 from processors.storage.events import Counters
 from processors.storage.memberships import SegmentMemberships
 from processors.storage.runs import Traits
@@ -26,12 +27,14 @@ class Person(msgspec.Struct):
     memberships: Memberships
     statements: Statements
     days: Days
+    visits: dict[str, Any] = {}
 
 
 class People:
     """Reads; each table has a writer of its own."""
 
     def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._traits, self._counters = Traits(connection), Counters(connection)
         self._members, self._consents = SegmentMemberships(connection), Consents(connection)
         self._windows = Windows(connection)
@@ -44,9 +47,19 @@ class People:
         said = await self._consents.load(profiles) if definitions.consents else {}
         types = sorted({window.event_type for window in windows})
         days = await self._windows.load(profiles, types, since(windows, today)) if windows else {}
+        visits = await self._visits(profiles) if definitions.asks_for_visits else {}
         return {
-            profile: Person(
-                states[profile], counters[profile], members[profile], said.get(profile, {}), days.get(profile, {})
+            one: Person(
+                states[one], counters[one], members[one], said.get(one, {}), days.get(one, {}), visits.get(one, {})
             )
-            for profile in profiles
+            for one in profiles
         }
+
+    async def _visits(self, profiles: Collection[str]) -> dict[str, dict[str, Any]]:
+        cursor = await self._connection.execute(
+            "select coalesce(p.merged_into, p.id)::text, count(*), min(s.started_at), max(s.started_at) "
+            "from profiles p join sessions s on s.profile_id = p.id "
+            "where p.id = any(%(ids)s::uuid[]) or p.merged_into = any(%(ids)s::uuid[]) group by 1",
+            {"ids": uuids(profiles)},
+        )
+        return {id: {"count": n, "first_at": first, "last_at": last} for id, n, first, last in await cursor.fetchall()}

@@ -65,7 +65,9 @@ class Graph:
     events: int = 0
     jobs: list[MergeJob] = field(default_factory=list)
 
-    async def see(self, session: str, type: str = "page-view", at: float = 0, **properties: Any) -> str:
+    async def see(
+        self, session: str, type: str = "page-view", at: float = 0, occurred: float = 0, **properties: Any
+    ) -> str:
         """An event; whose it is."""
         self.events += 1
         ids = ProfileIds(KEY.encode())
@@ -75,6 +77,7 @@ class Graph:
             session=session,
             profile=ids.mint("session", "shop", session),
             received_at=EPOCH + timedelta(seconds=at or self.events),
+            occurred_at=EPOCH + timedelta(seconds=occurred or self.events),
             properties=properties,
         )
         valid = msgspec.convert(sent, ValidEvent, from_attributes=True)
@@ -298,3 +301,17 @@ async def test_an_export_holds_everything_of_one_person_and_nothing_of_another(g
     assert "strangers" not in json.dumps(found, default=str)
     with pytest.raises(LookupError):
         await export(graph.connection, graph.settings, "customer:9")
+
+
+async def test_a_session_knows_when_it_began_was_last_heard_of_and_ended_whatever_the_order(graph: Graph) -> None:
+    for at, type in (
+        (7200, "page-view"),
+        (100, "page-view"),
+        (9000, "visit-ended"),
+        (50, "page-view"),
+        (30, "page-view"),
+    ):
+        await graph.see("s1", type=type, occurred=at)
+    started, last, ended = await graph.row("select started_at, last_at, ended_at from sessions")
+    assert started == EPOCH + timedelta(seconds=30)
+    assert last == ended == EPOCH + timedelta(seconds=9000)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.making import definitions, event, moment
 from workflows import resolution
 from workflows.identification import IdentifierKey, Shown
-from workflows.resolution import Birth, Known, Resolution, Sighting, Stored
+from workflows.resolution import Birth, Known, Resolution, Sighting, Stored, Visit
 
 ONE, TWO = ("customer-id", "1"), ("e-mail", "a@b.example")
 SESSION = ("shop", "s1")
@@ -280,3 +280,24 @@ def test_the_profiles_that_the_guards_ask_about_are_those_that_an_event_may_tie_
     ):
         found = [(each, [Shown(key) for key in keys]) for each, keys in shown]
         assert resolution.questioned(found, known) == profiles
+
+
+@given(
+    st.permutations([(0, "view"), (61, "view"), (90, "view"), (4000, "visit-ended"), (5000, "view")]), st.integers(0, 5)
+)
+def test_a_visit_adds_up_to_the_same_in_whatever_order_and_batches_its_events_come(
+    events: list[tuple[int, str]], cut: int
+):
+    known = Known({}, {}, {})
+    for batch in (events[:cut], events[cut:]):
+        sent = [event(n, session="s1", profile="p", occurred_at=moment(n), type=type) for n, type in batch]
+        found = resolve([(one, []) for one in sent], known)
+        known = Known({SESSION: Birth("p", moment(0))}, {}, {}, {}, known.visits | found.visits)
+    assert known.visits[SESSION] == Visit(moment(0), moment(4980), moment(4000))
+
+
+def test_a_session_that_goes_on_within_the_minute_is_not_written():
+    mine = Birth("p", moment(0))
+    known = Known({SESSION: mine}, {}, {}, {}, {SESSION: Visit(moment(0), moment(60))})
+    assert resolve([(event(90, session="s1"), [])], known).visits == {}
+    assert list(resolve([(event(121, session="s1"), [])], known).visits) == [SESSION]

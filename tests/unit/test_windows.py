@@ -135,3 +135,13 @@ async def test_a_consent_that_ends_is_said_when_it_ends():
 def test_a_window_has_a_name_that_conditions_can_say(wrong: dict[str, Any]):
     with pytest.raises(ValueError):
         pipeline({**VIEWS, **wrong})
+
+
+async def test_visits_are_sessions_however_late_their_events_come():
+    driver = pipeline({"kind": "segment", "id": "returning", "condition": "profile.visits.count > 1"})
+    assert await at(driver, 3, sent(view(2, "b"), session="s1"), sent(login("u"), session="s1")) == set()
+    late = [sent(view(1, "a"), session="s2"), sent(login("u"), session="s2"), sent(view(0, "c"), session="s2")]
+    assert await at(driver, 3, *late) == {"returning"}
+    visits = driver.read(PROFILE_CHANGES)[-1].visits
+    assert visits["count"] == 2
+    assert visits["first_at"] == BASE.isoformat().replace("+00:00", "Z")
