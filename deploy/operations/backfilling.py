@@ -56,6 +56,13 @@ async def _count_days(connection: Connection, definitions: Definitions, progress
         wanted[window.event_type] = max(wanted.get(window.event_type, 0), window.days)
     cursor = await connection.execute("select type, days from windowed_types")
     known: dict[str, int] = dict(await cursor.fetchall())
+    # What no window counts any more goes; what is older than the longest window, too.
+    await connection.execute("delete from windowed_types where not type = any(%s)", (list(wanted),))
+    await connection.execute(
+        "delete from profile_days d where not exists (select from windowed_types w "
+        "where w.type = d.type and d.day > (now() at time zone 'UTC')::date - greatest(w.days, 1))"
+    )
+    await connection.commit()
     new = sorted(type for type, days in wanted.items() if known.get(type, 0) < days)
     if not new:
         return []
