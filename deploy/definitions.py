@@ -87,6 +87,13 @@ def difference(current: Mapping[str, dict[str, Any]], wanted: Mapping[str, AnyDe
     return changes
 
 
+def in_force_after(current: Mapping[str, dict[str, Any]], changes: Change) -> Definitions:
+    """What the changes lead to. Raises DefinitionError where it cannot be used together."""
+    after = {**current, **changes}
+    bodies = [body for body in after.values() if body is not None]
+    return Definitions(map(DEFINITION.validate_python, bodies), load_actions())
+
+
 def plain(definition: AnyDefinition) -> dict[str, Any]:
     """A definition as it is stored and published: defaults left out."""
     body: dict[str, Any] = definition.model_dump(mode="json", by_alias=True, exclude_defaults=True)

@@ -56,9 +56,9 @@ def run_worker(name: str, settings: Settings) -> None:
     async def work(stop: asyncio.Event) -> None:
         try:
             await _work(name, settings, stop)
-        except (LookupError, SettingsError):
-            raise
-        except Exception:
+        except Exception as error:
+            if type(error) in (LookupError, SettingsError):  # said in one line
+                raise
             log.exception("%s: this process cannot go on", name)
             _end(1)
         _end(0)

@@ -17,6 +17,9 @@ class MergeJob(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     namespace: str
     #: Merge by a trait: the first profile claims this value; whoever has it already is the same person.
     value: str | None = None
+    #: The unique namespace in which the event contradicts that they are one: nothing is merged, the conflict is kept
+    #: for people to see.
+    contradicted: str = ""
     #: Whoever showed the identifier had checked who it is, now and when it was linked.
     verified: bool = False
     #: The id of the event that showed it.
@@ -53,6 +56,14 @@ class SegmentationJob(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False
     quiet: bool = False
 
 
+class Visits(msgspec.Struct, gc=False):
+    """How many sessions somebody had, and when the first and the last of them began."""
+
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+
 class ProfileChange(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """A profile after a change. Versions of one profile only ever grow; keep the highest you have seen."""
 
@@ -72,7 +83,7 @@ class ProfileChange(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     #: Window to how many events it counts.
     windows: dict[str, int] = {}
     #: Where conditions look at it: how many visits (sessions) there were, and when the first and the last began.
-    visits: dict[str, Any] = {}
+    visits: Visits | None = None
     segments: list[str] = []
     entered: list[str] = []
     left: list[str] = []

@@ -21,7 +21,7 @@ from schemas.definitions.identity import Strategy
 from schemas.events import IdentifiedEvent, TrackedPayload, ValidEvent, WorkflowRun
 from schemas.failures import DeadLetter, RejectedEvent
 from schemas.origin import Origin, derived_id
-from schemas.profiles import MergeJob, ProfileChange
+from schemas.profiles import MergeJob, ProfileChange, Visits
 from workflows.consent import Statement, Statements
 from workflows.definitions import Definitions
 from workflows.merging import Candidate, Decision
@@ -381,13 +381,13 @@ class People(Table):
         said = await Consents(memory).load(profiles)
         types = {window.event_type for window in definitions.windows}
         days = await Windows(memory).load(profiles, types, since(definitions.windows, today))
-        visits = {p: self._visits(p) if definitions.asks_for_visits else {} for p in profiles}
+        visits = {p: self._visits(p) if definitions.asks_for_visits else None for p in profiles}
         return {p: Person(memory.state(p), counters[p], members[p], said[p], days[p], visits[p]) for p in profiles}
 
-    def _visits(self, profile: str) -> dict[str, Any]:
+    def _visits(self, profile: str) -> Visits | None:
         memory = self.memory
         starts = [memory.visits[key].started for key, owner in memory.sessions.items() if memory.live(owner) == profile]
-        return {"count": len(starts), "first_at": min(starts), "last_at": max(starts)} if starts else {}
+        return Visits(len(starts), min(starts), max(starts)) if starts else None
 
 
 class Versions(Table):

@@ -14,6 +14,7 @@ from schemas.events import ValidEvent
 from schemas.origin import Origin
 from schemas.profiles import SegmentationJob
 from workflows.definitions import Definitions
+from workflows.identifiers import HASHED, is_hashed
 from workflows.resolution import Known
 
 #: The event type that says what a person agrees to, in its property `consents`. Any other may in its context.
@@ -142,8 +143,11 @@ class ConsentBook:
             if isinstance(holder, dict) and last in holder:
                 taken = holder.pop(last)
                 if protected.otherwise == "hash":
-                    holder[last] = self._hide(f"property {path}", msgspec.json.encode(taken, order="sorted").decode())
+                    holder[last] = taken if is_hashed(taken) else self._hashed(path, taken)
         return msgspec.Raw(msgspec.json.encode(value))
+
+    def _hashed(self, path: str, value: Any) -> str:
+        return HASHED + self._hide(f"property {path}", msgspec.json.encode(value, order="sorted").decode())
 
 
 class Governed:

@@ -28,7 +28,11 @@ class CompiledDestination:
     def may_have(self, change: ProfileChange) -> bool:
         """Whether the person has agreed to it. The last change of a profile that became part of another says nothing
         but that, and whoever had the profile must hear it."""
-        return change.merged_into is not None or all(change.consents.get(consent) is True for consent in self.consents)
+        return change.merged_into is not None or self.has_consent(change)
+
+    def has_consent(self, change: ProfileChange) -> bool:
+        """Whether the person has given every consent that this destination needs."""
+        return all(change.consents.get(consent) is True for consent in self.consents)
 
 
 class _Seen:
@@ -56,9 +60,11 @@ class _Seen:
                     change.windows,
                     change.visits,
                 ),
-                "change": lambda: (
-                    {name: getattr(change, name) for name in _OF_CHANGE} | {"merged_into": change.merged_into or ""}
-                ),
+                "change": lambda: {
+                    **{name: getattr(change, name) for name in _OF_CHANGE},
+                    "changed": [name for name in change.changed if name not in hidden],
+                    "merged_into": change.merged_into or "",
+                },
             }
         )
 
@@ -89,7 +95,7 @@ def owed(change: ProfileChange, destinations: Iterable[CompiledDestination]) -> 
                 body={"event": send.event_type, "properties": send.properties, **seen.body(destination)},
             )
             for send in change.sends
-            if send.destination == destination.id
+            if send.destination == destination.id and destination.has_consent(change)
         )
     return found
 

@@ -20,6 +20,16 @@ JUNK = frozenset(
 _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)*")
 
 
+#: Before the keyed hash of a property that somebody has not agreed to: it tells equal values, and identifies nobody.
+HASHED = "hashed:"
+_HASHED = re.compile(r"hashed:[0-9a-f]{32}")
+
+
+def is_hashed(value: Any) -> bool:
+    """Whether this is what consent has left of a value."""
+    return isinstance(value, str) and _HASHED.fullmatch(value) is not None
+
+
 def value_at(properties: Any, path: str) -> Any:
     """What lies at a dotted path (`customer.id`), None where nothing does."""
     for name in path.split("."):
@@ -34,6 +44,8 @@ def identifier_value(value: Any, normalise: str = "trim", region: str | None = N
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     text = str(value).strip()
+    if is_hashed(text):
+        return None
     if text.lower() in JUNK or len(text) > MAX_IDENTIFIER_CHARS or not text.isprintable():
         return None
     found = _FORMS[normalise](text, region)

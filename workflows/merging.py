@@ -75,6 +75,8 @@ def _join(now: dict[str, Candidate], survivor: Candidate, absorbed: list[Candida
 def _guarded(decision: Decision, candidates: Collection[Candidate], definitions: Definitions) -> Decision:
     """The decision, or what stands against it."""
     job = decision.job
+    if job.contradicted:
+        return msgspec.structs.replace(decision, conflict="unique", namespace=job.contradicted)
     if (differs := _differ(candidate.unique for candidate in candidates)) is not None:
         return msgspec.structs.replace(decision, conflict="unique", namespace=differs)
     if (differs := _differ(candidate.refusing for candidate in candidates)) is not None:

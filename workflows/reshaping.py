@@ -57,7 +57,7 @@ class CompiledReshaping:
         changed = msgspec.structs.replace(
             event, type=definition.becomes or event.type, properties=_raw(properties), context=context
         )
-        return Reshaped(changed, properties, self.id, _reasons(changed))
+        return Reshaped(changed, msgspec.json.decode(changed.properties), self.id, _reasons(changed))
 
 
 def reshape(event: ValidEvent, properties: dict[str, Any], candidates: Iterable[CompiledReshaping]) -> Reshaped:

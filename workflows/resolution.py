@@ -88,7 +88,7 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """An identifier that was not linked: its person has as many as a person may have."""
+    """An identifier that was not linked: its person has as many as a person may have, or another where one is all."""
 
     key: IdentifierKey
     profile: str
@@ -166,6 +166,7 @@ class _Resolver:
     def owner_of(self, event: ValidEvent, shown: list[Shown]) -> str | None:
         session = (event.source, event.session) if event.session else None
         identifiers = self._known.identifiers
+        shown, second = self._one_each(shown)
         case = _Case(
             event,
             shown,
@@ -183,7 +184,17 @@ class _Resolver:
         self._ask_to_join(case, owner)
         self._ask_what_is_refused(case, owner)
         self._remember(event, session, shown, owner)
+        self.resolution.refused += [Refused(one.key, owner.id, event, "unique") for one in second]
         return owner.id
+
+    def _one_each(self, shown: list[Shown]) -> tuple[list[Shown], list[Shown]]:
+        """Of several values of one unique namespace the first; and the others."""
+        first: dict[str, Shown] = {}
+        for one in shown:
+            if one.key[0] in self._unique:
+                first.setdefault(one.key[0], one)
+        kept = [one for one in shown if first.get(one.key[0], one) is one]
+        return kept, [one for one in shown if one not in kept]
 
     def _own(self, event: ValidEvent, session: SessionKey | None) -> Birth | None:
         own = self._known.sessions.get(session) if session else None
@@ -221,15 +232,24 @@ class _Resolver:
         """merge is the one that says no, and keeps the conflict for people to see."""
         for id in sorted(case.everybody.keys() - case.candidates.keys() - {owner.id}):
             tie = next((key[0] for key, birth in case.owners.items() if birth.id == id), None)
-            self._ask(case.event, [owner.id, id], tie or self._contradiction(id, case.named) or "")
+            contradicted = self._contradiction(id, case.named) or ""
+            self._ask(case.event, [owner.id, id], tie or contradicted, contradicted=contradicted)
 
-    def _ask(self, event: ValidEvent, profiles: list[str], namespace: str, verified: bool = False) -> None:
+    def _ask(
+        self,
+        event: ValidEvent,
+        profiles: list[str],
+        namespace: str,
+        verified: bool = False,
+        contradicted: str = "",
+    ) -> None:
         self.resolution.merges.append(
             MergeJob(
                 profiles=profiles,
                 cause="identifier",
                 namespace=namespace,
                 verified=verified,
+                contradicted=contradicted,
                 event=event.id,
                 quiet=event.quiet,
             )

@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+import msgspec
+
+from schemas.profiles import Visits
 from workflows.conditions import Condition, Context
 
 MembershipOrigin = Literal["rule", "workflow"]
@@ -41,7 +44,7 @@ def profile_variables(
     segments: Iterable[str] = (),
     consents: Mapping[str, bool] = NOTHING_SAID,
     windows: Mapping[str, int] = NOTHING_COUNTED,
-    visits: Mapping[str, Any] = NOTHING_COUNTED,
+    visits: Visits | None = None,
 ) -> dict[str, Any]:
     """The variable `profile` of conditions: id, traits, totals, counters, segments, consents, windows, visits."""
     return {
@@ -52,5 +55,5 @@ def profile_variables(
         "segments": sorted(segments),
         "consents": dict(consents),
         "windows": dict(windows),
-        "visits": dict(visits),
+        "visits": msgspec.structs.asdict(visits) if visits else {},
     }

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import psycopg
 
-from deploy.definitions import Change, apply, difference, read_folder, show
+from deploy.definitions import Change, apply, difference, in_force_after, read_folder, show
 from deploy.installation import kafka_admin
-from deploy.operations.backfilling import Progress, backfill
+from deploy.operations.backfilling import Progress, backfill, count_days, is_unfinished
 from deploy.settings import Settings
 from processors.storage.definitions import DefinitionStore
 
@@ -24,16 +24,21 @@ async def apply_folder(
 ) -> bool:
     """Apply a folder of definitions if `agreed` says so to the difference; whether anything was applied.
 
-    Where segments may have changed, all profiles are sent through segment.
+    Where segments may have changed, all profiles are sent through segment; where that was interrupted, it goes on.
+    Raises DefinitionError where what would be in force does not go together.
     """
     wanted = read_folder(folder)
     async with await psycopg.AsyncConnection.connect(settings.database_url) as connection:
         current = await DefinitionStore(connection).current()
         await connection.commit()
         changes: Change = difference(current, wanted, prune)
-        if not agreed(show(current, changes)):
-            return False
-        await apply(connection, kafka_admin(settings), settings, changes)
-    if any(key.startswith(_OF_SEGMENTS) for key in changes):
+        after = in_force_after(current, changes)
+        agreed_to = agreed(show(current, changes))
+        if agreed_to:
+            # First, so that no segment ever sees a window that has not been counted.
+            await count_days(connection, after, progress)
+            await apply(connection, kafka_admin(settings), settings, changes)
+        unfinished = await is_unfinished(connection)
+    if unfinished or (agreed_to and any(key.startswith(_OF_SEGMENTS) for key in changes)):
         await backfill(settings, progress)
-    return True
+    return agreed_to

@@ -42,13 +42,24 @@ async def backfill(settings: Settings, progress: Progress) -> Backfilled:
     """
     async with await psycopg.AsyncConnection.connect(settings.database_url) as connection:
         definitions = await in_force(connection)
-        counted = await _count_days(connection, definitions, progress)
+        counted = await count_days(connection, definitions, progress)
         with closing(Publisher(client_config(settings), settings.topic_prefix)) as publisher:
             profiles = await _evaluate_all(connection, kafka_admin(settings), publisher, definitions, progress)
+        await _forget_days(connection, definitions)
     return Backfilled(definitions.revision, profiles, counted)
 
 
-async def _count_days(connection: Connection, definitions: Definitions, progress: Progress) -> list[str]:
+async def is_unfinished(connection: Connection) -> bool:
+    """Whether the last one was interrupted."""
+    cursor = await connection.execute(
+        "select finished_at is null from backfills order by revision desc limit 1",
+    )
+    row = await cursor.fetchone()
+    await connection.commit()
+    return bool(row and row[0])
+
+
+async def count_days(connection: Connection, definitions: Definitions, progress: Progress) -> list[str]:
     """From the moment when a type is named, persist counts it. Then each profile is locked, which waits for whoever
     records something of it, and gets what was recorded until then."""
     wanted: dict[str, int] = {}
@@ -56,13 +67,6 @@ async def _count_days(connection: Connection, definitions: Definitions, progress
         wanted[window.event_type] = max(wanted.get(window.event_type, 0), window.days)
     cursor = await connection.execute("select type, days from windowed_types")
     known: dict[str, int] = dict(await cursor.fetchall())
-    # What no window counts any more goes; what is older than the longest window, too.
-    await connection.execute("delete from windowed_types where not type = any(%s)", (list(wanted),))
-    await connection.execute(
-        "delete from profile_days d where not exists (select from windowed_types w "
-        "where w.type = d.type and d.day > (now() at time zone 'UTC')::date - greatest(w.days, 1))"
-    )
-    await connection.commit()
     new = sorted(type for type, days in wanted.items() if known.get(type, 0) < days)
     if not new:
         return []
@@ -71,19 +75,44 @@ async def _count_days(connection: Connection, definitions: Definitions, progress
             "insert into windowed_types (type, days) values (%s, 0) on conflict do nothing", (type,)
         )
     await connection.commit()
+    cursor = await connection.execute("select coalesce(max(id), 0) from merges")
+    (last_merge,) = await cursor.fetchone() or (0,)
     position, profiles = None, 0
     while portion := await _next_profiles(connection, position):
-        await connection.execute(
-            "select id from profiles where id = any(%s::uuid[]) order by id for update", (uuids(portion),)
-        )
-        await connection.execute(_COUNT, {"ids": uuids(portion), "types": new})
-        await connection.commit()
+        await _count(connection, portion, new)
         position, profiles = portion[-1], profiles + len(portion)
         progress(f"counted {', '.join(new)} of {profiles:,} profiles")
+    # Whoever was absorbed before being counted was passed over: their survivors are counted again.
+    cursor = await connection.execute(
+        "select distinct coalesce(p.merged_into, p.id)::text from merges m join profiles p on p.id = m.survivor "
+        "where m.id > %s",
+        (last_merge,),
+    )
+    if survivors := [id for (id,) in await cursor.fetchall()]:
+        await _count(connection, survivors, new)
     for type in new:
         await connection.execute("update windowed_types set days = %s where type = %s", (wanted[type], type))
     await connection.commit()
     return new
+
+
+async def _forget_days(connection: Connection, definitions: Definitions) -> None:
+    """What no window counts any more, and what is older than the longest window."""
+    wanted = sorted({window.event_type for window in definitions.windows})
+    await connection.execute("delete from windowed_types where not type = any(%s)", (wanted,))
+    await connection.execute(
+        "delete from profile_days d where not exists (select from windowed_types w "
+        "where w.type = d.type and d.day > (now() at time zone 'UTC')::date - w.days)"
+    )
+    await connection.commit()
+
+
+async def _count(connection: Connection, profiles: list[str], types: list[str]) -> None:
+    await connection.execute(
+        "select id from profiles where id = any(%s::uuid[]) order by id for update", (uuids(profiles),)
+    )
+    await connection.execute(_COUNT, {"ids": uuids(profiles), "types": types})
+    await connection.commit()
 
 
 #: Of live profiles: what was recorded for them and for those that they absorbed.

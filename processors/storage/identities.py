@@ -92,6 +92,7 @@ class Identities:
         """Write what was resolved. Returns identifiers that another lane linked meanwhile, with their live profile."""
         await self._create_profiles(resolution)
         await self._link_sessions(resolution, events, known)
+        await self._prolong_visits(resolution)
         taken = await self._link_identifiers(resolution)
         await self._see_again(resolution)
         await self._refuse(resolution)
@@ -108,32 +109,38 @@ class Identities:
             )
 
     async def _link_sessions(self, resolution: Resolution, events: Iterable[ValidEvent], known: Known) -> None:
-        """Sessions that are new or another's now, and those whose visit is longer than was known."""
-        if not resolution.visits and not resolution.sessions:
+        """Sessions that are new, or another's now."""
+        if not resolution.sessions:
             return
         first = {(event.source, event.session or ""): event for event in reversed(list(events))}
         rows = [
             {
-                "source": key[0],
-                "id": key[1],
-                "profile_id": known.sessions[key].id,
+                **_visit_row(key, known.visits[key]),
+                "profile_id": profile,
                 "context": first[key].context if first[key].save else None,
-                "started": known.visits[key].started,
-                "last": known.visits[key].last,
-                "ended": known.visits[key].ended,
             }
-            for key in resolution.visits.keys() | resolution.sessions.keys()
+            for key, profile in resolution.sessions.items()
         ]
         await self._connection.execute(
             "insert into sessions as s (source, id, profile_id, context, started_at, last_at, ended_at) "
-            'select source, id, profile_id, context, started, "last", ended from jsonb_to_recordset(%s::jsonb) '
-            "as r(source text, id text, profile_id uuid, context jsonb, started timestamptz, "
-            '"last" timestamptz, ended timestamptz) order by source, id '
+            'select source, id, profile_id, context, started, "last", ended '
+            f"from jsonb_to_recordset(%s::jsonb) as r({_VISIT}, profile_id uuid, context jsonb) order by source, id "
             "on conflict (source, id) do update set profile_id = excluded.profile_id, "
             "started_at = least(s.started_at, excluded.started_at), last_at = greatest(s.last_at, excluded.last_at), "
             "ended_at = greatest(s.ended_at, excluded.ended_at)",
             (as_json(rows),),
         )
+
+    async def _prolong_visits(self, resolution: Resolution) -> None:
+        """Sessions that go on. A session is one lane's: nobody else locks its row."""
+        longer = {key: visit for key, visit in resolution.visits.items() if key not in resolution.sessions}
+        if longer:
+            await self._connection.execute(
+                "update sessions s set started_at = least(s.started_at, r.started), "
+                'last_at = greatest(s.last_at, r."last"), ended_at = greatest(s.ended_at, r.ended) '
+                f"from jsonb_to_recordset(%s::jsonb) as r({_VISIT}) where s.source = r.source and s.id = r.id",
+                (as_json([_visit_row(key, visit) for key, visit in longer.items()]),),
+            )
 
     async def _link_identifiers(self, resolution: Resolution) -> dict[IdentifierKey, str]:
         if not resolution.links:
@@ -185,6 +192,13 @@ class Identities:
 
 
 _SEEN = 'namespace text, value text, "first" timestamptz, "last" timestamptz, verified boolean'
+
+
+_VISIT = 'source text, id text, started timestamptz, "last" timestamptz, ended timestamptz'
+
+
+def _visit_row(key: SessionKey, visit: Visit) -> dict[str, Any]:
+    return {"source": key[0], "id": key[1], "started": visit.started, "last": visit.last, "ended": visit.ended}
 
 
 def _identifier_row(key: IdentifierKey, seen: Sighting) -> dict[str, Any]:

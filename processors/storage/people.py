@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from datetime import date
-from typing import Any
 
 import msgspec
 
@@ -12,6 +11,7 @@ from processors.storage.events import Counters
 from processors.storage.memberships import SegmentMemberships
 from processors.storage.runs import Traits
 from processors.storage.windows import Windows
+from schemas.profiles import Visits
 from workflows.consent import Statements
 from workflows.definitions import Definitions
 from workflows.profile import ProfileState
@@ -27,7 +27,7 @@ class Person(msgspec.Struct):
     memberships: Memberships
     statements: Statements
     days: Days
-    visits: dict[str, Any] = {}
+    visits: Visits | None = None
 
 
 class People:
@@ -49,17 +49,15 @@ class People:
         days = await self._windows.load(profiles, types, since(windows, today)) if windows else {}
         visits = await self._visits(profiles) if definitions.asks_for_visits else {}
         return {
-            one: Person(
-                states[one], counters[one], members[one], said.get(one, {}), days.get(one, {}), visits.get(one, {})
-            )
+            one: Person(states[one], counters[one], members[one], said.get(one, {}), days.get(one, {}), visits.get(one))
             for one in profiles
         }
 
-    async def _visits(self, profiles: Collection[str]) -> dict[str, dict[str, Any]]:
+    async def _visits(self, profiles: Collection[str]) -> dict[str, Visits]:
         cursor = await self._connection.execute(
             "select coalesce(p.merged_into, p.id)::text, count(*), min(s.started_at), max(s.started_at) "
             "from profiles p join sessions s on s.profile_id = p.id "
             "where p.id = any(%(ids)s::uuid[]) or p.merged_into = any(%(ids)s::uuid[]) group by 1",
             {"ids": uuids(profiles)},
         )
-        return {id: {"count": n, "first_at": first, "last_at": last} for id, n, first, last in await cursor.fetchall()}
+        return {id: Visits(*visits) for id, *visits in await cursor.fetchall()}

@@ -14,7 +14,7 @@ class ConsentType(Definition):
     #: What holds for a person who has said nothing.
     default: Literal["deny", "grant"] = "deny"
     #: A grant holds for so many days after the event that gave it.
-    expires_days: int | None = Field(default=None, ge=1)
+    expires_days: int | None = Field(default=None, ge=1, le=36_500)
 
 
 class Protected(Part):

@@ -145,12 +145,7 @@ WEB: dict[str, Known] = {
     ),
     "consent-update": Known(
         "What somebody agrees to, and what not",
-        {
-            "consents": {
-                "type": "object",
-                "additionalProperties": {"enum": [True, False, "granted", "denied"]},
-            }
-        },
+        {"consents": {"type": "object"}},
         ("consents",),
     ),
 }

@@ -1,5 +1,6 @@
 """Consents: what counts as a yes, what holds, and what is done to events without; it never fails open."""
 
+import hashlib
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from schemas.events import ValidEvent
 from tests.unit.making import definitions, event, moment
 from workflows.consent import ConsentBook, Governed, Statement, given, holds, stated_by
 from workflows.definitions import dangling
+from workflows.identifiers import identifier_value
 from workflows.resolution import Birth, Known
 
 ADS: dict[str, Any] = {"kind": "consent", "id": "ads"}
@@ -83,8 +85,15 @@ PROTECTED: dict[str, Any] = {
 ORDER: dict[str, Any] = {"customer": {"mail": "a@b.example", "phone": "1"}, "sum": 7}
 
 
+def hide(name: str, value: str) -> str:
+    return hashlib.md5(f"{name}|{value}".encode()).hexdigest()
+
+
+HIDDEN = "hashed:" + hide("property customer.mail", '"a@b.example"')
+
+
 def book(*bodies: dict[str, Any], **statements: Statement) -> ConsentBook:
-    return ConsentBook({"p": statements}, definitions(ADS, MAIL, *bodies), lambda name, value: f"{name}|{value}")
+    return ConsentBook({"p": statements}, definitions(ADS, MAIL, *bodies), hide)
 
 
 def complied(rules: ConsentBook, **fields: Any) -> tuple[Any, Any]:
@@ -95,7 +104,7 @@ def complied(rules: ConsentBook, **fields: Any) -> tuple[Any, Any]:
 
 def test_without_consent_what_is_protected_is_erased_or_hashed_and_the_rest_stays():
     assert complied(book(PROTECTED)) == (
-        {"customer": {"mail": 'property customer.mail|"a@b.example"'}, "sum": 7},
+        {"customer": {"mail": HIDDEN}, "sum": 7},
         {"page": 1},
     )
     assert complied(book(PROTECTED, mail=yes())) == ({"customer": {"mail": "a@b.example"}, "sum": 7}, {"page": 1})
@@ -112,7 +121,7 @@ def test_a_rule_is_for_its_type_and_source_or_for_all():
     assert complied(book({**PROTECTED, "source": "app"}), source="shop")[0] == ORDER
     everything = {"kind": "compliance", "id": "all", "protected": PROTECTED["protected"]}
     made, _ = complied(book(everything), type="page-view", source="app")
-    assert made == {"customer": {"mail": 'property customer.mail|"a@b.example"'}, "sum": 7}
+    assert made == {"customer": {"mail": HIDDEN}, "sum": 7}
     assert complied(book({**PROTECTED, "enabled": False}))[0] == ORDER
 
 
@@ -192,3 +201,16 @@ def test_a_consent_that_is_not_defined_is_reported(body: dict[str, Any]):
 def test_what_is_protected_is_a_property_or_a_part_of_the_context(wrong: dict[str, Any]):
     with pytest.raises(ValueError):
         DEFINITION.validate_python({**PROTECTED, "protected": [{"consents": ["ads"], **wrong}]})
+
+
+def test_a_hashed_value_identifies_nobody_and_is_not_hashed_again():
+    rules = book(PROTECTED)
+    once = rules.comply("p", event(type="order", properties=ORDER))
+    assert rules.comply("p", once).properties == once.properties
+    assert identifier_value(msgspec.json.decode(once.properties)["customer"]["mail"], "email") is None
+
+
+def test_what_only_looks_like_a_hash_is_erased_and_hashed_like_anything_else():
+    sent = {"customer": {"mail": "hashed:a@b.example", "phone": "hashed:" + "0" * 32}}
+    made, _ = complied(book(PROTECTED), properties=sent)
+    assert made == {"customer": {"mail": "hashed:" + hide("property customer.mail", '"hashed:a@b.example"')}}

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from deploy.definitions import in_force_after
 from schemas.definitions import DEFINITION
 from schemas.limits import MAX_CONDITION_CHARS, MAX_ID_CHARS
 from tests.unit.making import definitions
@@ -181,3 +182,11 @@ def test_every_reference_to_nothing_is_reported():
     there = [{"kind": "source", "id": "gone"}, {**WORKFLOW, "id": "missing"}]
     there += [{"kind": "segment", "id": "nobody"}, {"kind": "destination", "id": "nowhere"}]
     assert dangling({each.key: each for each in map(DEFINITION.validate_python, bodies + there)}) == []
+
+
+def test_what_would_be_in_force_together_is_checked_before_it_is_applied():
+    current = {"identity-guards/a": {"kind": "identity-guards", "id": "a"}}
+    other = {"identity-guards/b": {"kind": "identity-guards", "id": "b"}}
+    with pytest.raises(DefinitionError, match="one is enough"):
+        in_force_after(current, dict(other))
+    in_force_after(current, {"identity-guards/a": None, **other})

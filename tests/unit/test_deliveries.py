@@ -110,3 +110,20 @@ def test_exact_sums_leave_as_numbers_with_every_digit():
     assert b'"revenue":12345678901234567890.123456789' in message.value
     assert msgspec.json.decode(message.value, type=dict)["body"]["traits"] == {"name": "Ada"}
     assert (message.topic, message.key) == ("destination-crm", b"p1")
+
+
+def test_what_a_workflow_sent_goes_to_nobody_whom_the_person_has_not_agreed_to_merged_or_not():
+    wants = destinations({"id": "crm", "consents": ["ads"]})
+    sends = [Send(id="s", destination="crm", event_type="login", properties={"mail": "a@b.example"})]
+    gone = change(merged_into="p2", sends=sends)
+    assert [delivery.body.get("properties") for delivery in owed(gone, wants)] == [None]
+    assert owed(change(sends=sends), wants) == []
+    assert len(owed(change(sends=sends, consents={"ads": True}), wants)) == 2
+
+
+def test_the_names_of_private_traits_are_in_no_mapping():
+    (delivery,) = owed(
+        change(changed=["traits.name", "traits.secret"], private={"secret": 1}),
+        destinations({"id": "crm", "mapping": {"changed": "change.changed"}}),
+    )
+    assert delivery.body == {"changed": ["traits.name"]}

@@ -204,3 +204,9 @@ def test_profiles_that_differ_in_a_trait_which_refuses_that_stay_two():
     roots["c"] = Candidate("c", moment(1))
     first, second = decide([job("a", "c"), job("c", "b")], roots)
     assert (first.conflict, second.conflict, second.namespace) == (None, "trait", "born")
+
+
+def test_what_an_event_contradicts_is_never_merged_though_nothing_stored_says_so():
+    asked = MergeJob(profiles=["a", "b"], cause="identifier", namespace="customer", event="e", contradicted="customer")
+    (decision,) = decide([asked], {"a": Candidate("a", moment(0)), "b": Candidate("b", moment(1))})
+    assert (decision.conflict, decision.namespace) == ("unique", "customer")

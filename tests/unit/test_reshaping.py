@@ -150,3 +150,8 @@ def test_a_reshaping_that_cannot_work_is_refused_when_it_is_applied(body: dict[s
 def test_a_new_type_is_a_type():
     with pytest.raises(ValueError, match="not an event type"):
         DEFINITION.validate_python({"kind": "reshaping", "id": "r", "event_type": "order", "becomes": "!"})
+
+
+def test_what_comes_out_is_checked_as_json_has_it():
+    made = shaped({"id": "r", "properties": {"at": "$event.time", "no": "$event.properties.no"}})
+    assert made.properties == plain(made.event) == {"at": "2026-01-01T00:00:00Z", "no": 7}

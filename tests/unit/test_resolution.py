@@ -301,3 +301,21 @@ def test_a_session_that_goes_on_within_the_minute_is_not_written():
     known = Known({SESSION: mine}, {}, {}, {}, {SESSION: Visit(moment(0), moment(60))})
     assert resolve([(event(90, session="s1"), [])], known).visits == {}
     assert list(resolve([(event(121, session="s1"), [])], known).visits) == [SESSION]
+
+
+def test_somebody_whom_an_event_rules_out_is_not_merged_into_an_owner_of_whom_nothing_is_known():
+    x, x_has = person("x", 0, TEN, ("passport", "x"))
+    y, y_has = person("y", 1, ("customer-id", "7"), ("passport", "y"))
+    known = Known({}, {TEN: stored(x), ("passport", "y"): stored(y)}, {}, x_has | y_has)
+    found = resolve([(event(9, session="s1", profile="fresh"), [TEN, ("passport", "y")])], known, RULES)
+    assert found.owners == ["fresh"]
+    assert [(job.profiles, job.contradicted) for job in found.merges] == [
+        (["fresh", "x"], "passport"),
+        (["fresh", "y"], "customer-id"),
+    ]
+
+
+def test_of_two_numbers_that_one_event_shows_the_first_counts_and_the_other_is_reported():
+    found = resolve([(event(1, profile="p"), [TEN, ELEVEN, MAIL])], Known({}, {}, {}), RULES)
+    assert list(found.links) == [TEN, MAIL]
+    assert [(one.key, one.profile, one.reason) for one in found.refused] == [(ELEVEN, "p", "unique")]
