@@ -24,9 +24,10 @@ from schemas.origin import Origin, derived_id
 from schemas.profiles import MergeJob, ProfileChange, Visits
 from workflows.consent import Statement, Statements
 from workflows.definitions import Definitions
+from workflows.known import Birth, Known, Sighting, Stored, Visit
 from workflows.merging import Candidate, Decision
 from workflows.profile import ProfileState, Trait, merge_states
-from workflows.resolution import Birth, Known, Resolution, Sighting, Stored, Visit
+from workflows.resolution import Resolution
 from workflows.segments import Memberships
 from workflows.windows import since
 

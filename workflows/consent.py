@@ -15,7 +15,7 @@ from schemas.origin import Origin
 from schemas.profiles import SegmentationJob
 from workflows.definitions import Definitions
 from workflows.identifiers import HASHED, is_hashed
-from workflows.resolution import Known
+from workflows.known import Known
 
 #: The event type that says what a person agrees to, in its property `consents`. Any other may in its context.
 CONSENT_UPDATE = "consent-update"

@@ -6,7 +6,8 @@ from typing import Any
 from processors.storage.database import Connection, as_json, uuids
 from schemas.events import ValidEvent
 from workflows.identification import IdentifierKey
-from workflows.resolution import Birth, Known, Resolution, SessionKey, Sighting, Stored, Visit
+from workflows.known import Birth, Known, SessionKey, Sighting, Stored, Visit
+from workflows.resolution import Resolution
 
 _LIVE = (
     "join profiles born on born.id = found.profile_id "

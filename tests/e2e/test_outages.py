@@ -158,7 +158,7 @@ def test_an_answer_of_kafkas_that_is_lost_holds_a_worker_up_for_seconds_and_its_
         proxy.manner = "swallow"
         proxy.cut()  # those who connect again now wait for an answer to their first request
         track(shop, "at the end")
-        time.sleep(1)
+        time.sleep(1)  # as above
         assert shop.children["deliver"].terminate(10) == 0
     finally:
         proxy.manner = "pass"

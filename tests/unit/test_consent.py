@@ -13,7 +13,7 @@ from tests.unit.making import definitions, event, moment
 from workflows.consent import ConsentBook, Governed, Statement, given, holds, stated_by
 from workflows.definitions import dangling
 from workflows.identifiers import identifier_value
-from workflows.resolution import Birth, Known
+from workflows.known import Birth, Known
 
 ADS: dict[str, Any] = {"kind": "consent", "id": "ads"}
 MAIL: dict[str, Any] = {"kind": "consent", "id": "mail", "expires_days": 30}

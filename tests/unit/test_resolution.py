@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.unit.making import definitions, event, moment
 from workflows import resolution
 from workflows.identification import IdentifierKey, Shown
-from workflows.resolution import Birth, Known, Resolution, Sighting, Stored, Visit
+from workflows.known import Birth, Known, Sighting, Stored, Visit
+from workflows.resolution import Resolution
 
 ONE, TWO = ("customer-id", "1"), ("e-mail", "a@b.example")
 SESSION = ("shop", "s1")
