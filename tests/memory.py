@@ -66,6 +66,7 @@ class Memory:
         self.timers: dict[str, date | datetime] = {}
         self.consents: dict[tuple[str, str], Statement] = {}
         self.dropped: set[Origin] = set()
+        self.asked_joins: set[tuple[str, str]] = set()
         self.sightings: dict[tuple[str, str], Sighting] = {}
         #: (identifier, profile, reason).
         self.refused: set[tuple[tuple[str, str], str, str]] = set()
@@ -165,12 +166,23 @@ class Identities(Table):
 
     async def values(self, profiles: Collection[str]) -> dict[str, dict[str, set[str]]]:
         found: dict[str, dict[str, set[str]]] = {}
-        for (namespace, value), owner in self.memory.identifiers.items():
-            if self.memory.live(owner) in profiles:
-                found.setdefault(self.memory.live(owner), {}).setdefault(namespace, set()).add(value)
+        for profile in profiles:
+            near = self._near(profile)
+            for (namespace, value), owner in self.memory.identifiers.items():
+                if self.memory.live(owner) in near:
+                    found.setdefault(profile, {}).setdefault(namespace, set()).add(value)
         return found
 
-    async def store(self, resolution: Resolution, events: Iterable[ValidEvent], known: Known) -> dict[Any, str]:
+    def _near(self, profile: str) -> set[str]:
+        near: set[str] = set()
+        more = {profile}
+        while more:
+            near |= more
+            more = {self.memory.live(two) for one, two in self.memory.asked_joins if one in more} - near
+        return near
+
+    async def store(self, resolution: Resolution, known: Known) -> dict[Any, str]:
+        self.memory.asked_joins |= {pair for one in resolution.joins for pair in (one, one[::-1])}
         for birth in resolution.new_profiles.values():
             self.memory.profiles.setdefault(birth.id, Profile(birth.created_at))
         self.memory.sessions.update(resolution.sessions)
@@ -199,6 +211,9 @@ class Consents(Table):
             known = self.memory.consents.get(key)
             if known is None or known.stamp < statement.stamp:
                 self.memory.consents[key] = statement
+
+    async def dropped(self, origins: Collection[Origin]) -> set[Origin]:
+        return self.memory.dropped & set(origins)
 
     async def drop(self, partition: int, events: Sequence[ValidEvent]) -> None:
         self.memory.dropped |= {event.origin for event in events}
@@ -304,6 +319,9 @@ class Merges(Table):
             id: Candidate(root, memory.profiles[root].created_at, frozenset(unique.get(root, ())), sizes[root])
             for id, root in roots.items()
         }
+
+    async def answer(self, jobs: Iterable[MergeJob]) -> None:
+        self.memory.asked_joins -= {(p, o) for job in jobs for p in job.profiles for o in job.profiles}
 
     async def carry_out(self, decisions: Sequence[Decision], strategies: Mapping[str, Strategy]) -> dict[str, str]:
         before = part_of = {id: row.merged_into for id, row in self.memory.profiles.items()}

@@ -63,6 +63,8 @@ class Known(msgspec.Struct):
     values: dict[str, dict[str, set[str]]] = {}
     #: The visits of the sessions that are stored.
     visits: dict[SessionKey, Visit] = {}
+    #: Profiles that are not stored, of events that have not come in yet.
+    new: dict[str, Birth] = {}
 
     def everybody(self) -> set[str]:
         """All live profiles that are known."""

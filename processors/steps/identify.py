@@ -9,11 +9,12 @@ from processors.storage.consents import Consents
 from processors.storage.identities import Identities
 from schemas.events import IdentifiedEvent, ValidEvent
 from schemas.profiles import MergeJob
-from workflows.consent import ConsentBook, Governed
+from workflows.consent import ConsentBook
 from workflows.definitions import Definitions
 from workflows.identification import IdentifierKey, Identifiers
 from workflows.identity import ProfileIds
-from workflows.resolution import Resolution, questioned, resolve
+from workflows.known import Known
+from workflows.resolution import Found, Resolution, questioned, resolve
 
 
 async def identify(
@@ -25,28 +26,42 @@ async def identify(
     consents: Consents,
 ) -> list[Any]:
     """The events with their profiles, MergeJobs, and a SegmentationJob for each profile that said something new about
-    its consents. What a person has not agreed to is taken out before anybody is identified by it."""
+    its consents. What a person has not agreed to is taken out before anybody is identified by it; what was dropped
+    once stays dropped."""
+    before = await consents.dropped([event.origin for event in events]) if definitions.governs else set()
+    events = [event for event in events if event.origin not in before]
     identifiers = Identifiers(definitions, profile_ids.hide)
-    somebodys = [event for event in events if event.profile is not None]
-    known = await identities.load(
-        sessions={(event.source, event.session) for event in somebodys if event.session},
-        identifiers={one.key for event in somebodys for one in identifiers.shown_by(event)},
-        profiles={event.profile for event in somebodys if event.profile},
+    found = [(event, identifiers.shown_by(event)) for event in events if event.profile is not None]
+    known = await _load(found, identities)
+    book = None
+    if definitions.governs:
+        book = ConsentBook(await consents.load(known.everybody()), definitions, profile_ids.hide)
+    resolution = resolve(
+        found, known, definitions, lambda *named: profile_ids.mint("identifier", *named), book, identifiers.shown_by
     )
-    said = await consents.load(known.everybody()) if definitions.governs else {}
-    governed = Governed(ConsentBook(said, definitions, profile_ids.hide), known, definitions.governs)
-    let_in = governed.let_in(events)
-    found = [(event, identifiers.shown_by(event)) for event in let_in if event.profile is not None]
+    taken = await identities.store(resolution, known)
+    outcomes = iter(zip(resolution.events, resolution.owners, strict=True))
+    judged = [
+        next(outcomes) if event.profile is not None else (book.judge(event, ()) if book else event, None)
+        for event in events
+    ]
+    if book is not None:
+        await consents.store(book.news)
+        dropped = [event for event, (allowed, _) in zip(events, judged, strict=True) if allowed is None]
+        await consents.drop(partition, dropped)
+    identified = [_identified(event, owner) for event, owner in judged if event is not None]
+    jobs = book.jobs() if book else []
+    return [*identified, *resolution.merges, *_lost_races(resolution, taken), *jobs]
+
+
+async def _load(found: Found, identities: Identities) -> Known:
+    known = await identities.load(
+        sessions={(event.source, event.session) for event, _ in found if event.session},
+        identifiers={one.key for _, shown in found for one in shown},
+        profiles={event.profile for event, _ in found if event.profile},
+    )
     known.values = await identities.values(questioned(found, known))
-    resolution = resolve(found, known, definitions, lambda *named: profile_ids.mint("identifier", *named))
-    taken = await identities.store(resolution, [event for event, _ in found], known)
-    owners = {event.origin: owner for (event, _), owner in zip(found, resolution.owners, strict=True)}
-    owned = [(event, owners.get(event.origin)) for event in let_in]
-    identified = [_identified(governed.settle(event, owner), owner) for event, owner in owned]
-    governed.settle_dropped()
-    await consents.store(governed.news)
-    await consents.drop(partition, governed.dropped)
-    return [*identified, *resolution.merges, *_lost_races(resolution, taken), *governed.jobs()]
+    return known
 
 
 def _identified(event: ValidEvent, owner: str | None) -> IdentifiedEvent:

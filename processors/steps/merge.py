@@ -17,6 +17,7 @@ async def merge(jobs: Sequence[MergeJob], definitions: Definitions, merges: Merg
     ids = {id for job in claimed for id in job.profiles}
     roots = await merges.lock(ids, definitions)
     moved = await merges.carry_out(decide(claimed, roots, definitions), definitions.strategies)
+    await merges.answer(jobs)
     survivors: dict[str, list[str]] = {}
     quiet = all(job.quiet for job in jobs)
     for absorbed, survivor in moved.items():

@@ -114,8 +114,10 @@ class _Batch:
             match command:
                 case SetTrait() | Increment():  # nearly all are, and the engine has applied them
                     pass
+                case SetMembership() | SendTo() | MergeBy() if event.profile is None:
+                    ran.errors.append((node, "no_profile"))
                 case SetMembership(segment, member):
-                    self._set_membership(event.profile, segment, member, job)
+                    self._set_membership(event.profile or "", segment, member, job)
                 case SendTo(destination, properties) if not event.quiet:
                     job.sends.append(
                         Send(
@@ -126,19 +128,18 @@ class _Batch:
                             properties=properties,
                         )
                     )
-                case MergeBy(namespace, value) if event.profile:
+                case MergeBy(namespace, value):
                     if key := self._identifiers.key(namespace, value):
-                        self.merges.append(_merge_job(event, event.profile, key))
+                        self.merges.append(_merge_job(event, event.profile or "", key))
                 case Emit(type, properties):
                     id = _effect_id(event, ran, node, number)
                     self._emit(event, ran, node, _payload(event, id, type, properties))
                 case Log(message):
                     log.info("workflow %s, node %s, event %s: %s", ran.workflow, node, event.id, message)
 
-    def _set_membership(self, profile: str | None, segment: str, member: bool, job: SegmentationJob) -> None:
-        if profile is not None:
-            self.memberships[profile, segment] = member
-            _add_changed(job, [f"segments.{segment}"])
+    def _set_membership(self, profile: str, segment: str, member: bool, job: SegmentationJob) -> None:
+        self.memberships[profile, segment] = member
+        _add_changed(job, [f"segments.{segment}"])
 
     def _emit(self, event: WorkflowRun, ran: Ran, node: str, payload: msgspec.Raw) -> None:
         """The event is recorded already: what it may not emit is noted, and must not make a dead letter of it."""

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from processors.storage.database import Connection, as_json, uuids
 from schemas.events import ValidEvent
+from schemas.origin import Origin
 from workflows.consent import Statement, Statements
 
 
@@ -43,6 +44,16 @@ class Consents:
                 "event_id = excluded.event_id where (excluded.at, excluded.event_id) > (c.at, c.event_id)",
                 (as_json(rows),),
             )
+
+    async def dropped(self, origins: Collection[Origin]) -> set[Origin]:
+        """Those of the origins whose events were dropped before: whatever has been said since, they stay dropped."""
+        cursor = await self._connection.execute(
+            "select origin_partition, origin_offset, origin_ordinal from dropped_events "
+            "join jsonb_to_recordset(%s::jsonb) as k(p int, o bigint, n int) "
+            "on origin_partition = p and origin_offset = o and origin_ordinal = n",
+            (as_json([{"p": o.partition, "o": o.offset, "n": o.ordinal} for o in origins]),),
+        )
+        return {Origin(*origin) for origin in await cursor.fetchall()}
 
     async def drop(self, partition: int, events: Sequence[ValidEvent]) -> None:
         """Note events that were dropped: that they were, and nothing of what they held."""

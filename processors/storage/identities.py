@@ -1,10 +1,10 @@
 """Sessions, identifiers and the birth of profiles: identify's tables."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
+from processors.runner.failures import Unavailable
 from processors.storage.database import Connection, as_json, uuids
-from schemas.events import ValidEvent
 from workflows.identification import IdentifierKey
 from workflows.known import Birth, Known, SessionKey, Sighting, Stored, Visit
 from workflows.resolution import Resolution
@@ -56,14 +56,18 @@ class Identities:
         }
 
     async def values(self, profiles: Collection[str]) -> dict[str, dict[str, set[str]]]:
-        """The identifiers of these live profiles and of all that were merged into them: values by namespace."""
+        """The identifiers of these live profiles, of all that were merged into them, and of those with whom merge is
+        still asked to make them one: values by namespace."""
         found: dict[str, dict[str, set[str]]] = {}
         if profiles:
             cursor = await self._connection.execute(
-                "select coalesce(p.merged_into, p.id)::text, i.namespace, i.value from profiles p "
-                "join identifiers i on i.profile_id = p.id "
-                "where p.id = any(%(ids)s::uuid[]) or p.merged_into = any(%(ids)s::uuid[])",
-                {"ids": uuids(profiles)},
+                "with recursive near (root, id) as (select id, id from unnest(%s::uuid[]) id "
+                "union select near.root, coalesce(p.merged_into, p.id) from near "
+                "join asked_joins j on j.profile_id = near.id join profiles p on p.id = j.other_id), "
+                "part (root, id) as (select root, id from near "
+                "union select near.root, p.id from near join profiles p on p.merged_into = near.id) "
+                "select part.root::text, i.namespace, i.value from part join identifiers i on i.profile_id = part.id",
+                (uuids(profiles),),
             )
             for live, namespace, value in await cursor.fetchall():
                 found.setdefault(live, {}).setdefault(namespace, set()).add(value)
@@ -87,15 +91,17 @@ class Identities:
         )
         return await cursor.fetchall()
 
-    async def store(
-        self, resolution: Resolution, events: Iterable[ValidEvent], known: Known
-    ) -> dict[IdentifierKey, str]:
-        """Write what was resolved. Returns identifiers that another lane linked meanwhile, with their live profile."""
+    async def store(self, resolution: Resolution, known: Known) -> dict[IdentifierKey, str]:
+        """Write what was resolved. Returns identifiers that another lane linked meanwhile, with their live profile.
+
+        Raises Unavailable where another lane gave a person another value of a namespace in which people have one.
+        """
         await self._create_profiles(resolution)
-        await self._link_sessions(resolution, events, known)
+        await self._link_sessions(resolution, known)
         await self._prolong_visits(resolution)
         taken = await self._link_identifiers(resolution)
         await self._see_again(resolution)
+        await self._ask_to_join(resolution)
         await self._refuse(resolution)
         return taken
 
@@ -109,16 +115,16 @@ class Identities:
                 (as_json(rows),),
             )
 
-    async def _link_sessions(self, resolution: Resolution, events: Iterable[ValidEvent], known: Known) -> None:
+    async def _link_sessions(self, resolution: Resolution, known: Known) -> None:
         """Sessions that are new, or another's now."""
         if not resolution.sessions:
             return
-        first = {(event.source, event.session or ""): event for event in reversed(list(events))}
+        first = {(e.source, e.session): e for e in reversed(resolution.events) if e is not None and e.save}
         rows = [
             {
                 **_visit_row(key, known.visits[key]),
                 "profile_id": profile,
-                "context": first[key].context if first[key].save else None,
+                "context": first[key].context if key in first else None,
             }
             for key, profile in resolution.sessions.items()
         ]
@@ -152,19 +158,25 @@ class Identities:
                 "profile_id": link.profile,
                 "source": link.event.source,
                 "event_id": link.event.id,
+                "sole": link.sole,
             }
             for key, link in resolution.links.items()
         ]
         cursor = await self._connection.execute(
-            "insert into identifiers (namespace, value, profile_id, source, event_id, linked_at, last_seen, verified) "
-            'select namespace, value, profile_id, source, event_id, "first", "last", verified '
-            f"from jsonb_to_recordset(%s::jsonb) as r({_SEEN}, profile_id uuid, source text, event_id text) "
+            "insert into identifiers "
+            "(namespace, value, profile_id, source, event_id, linked_at, last_seen, verified, sole) "
+            'select namespace, value, profile_id, source, event_id, "first", "last", verified, sole '
+            f"from jsonb_to_recordset(%s::jsonb) as r({_SEEN}, profile_id uuid, source text, event_id text, "
+            "sole boolean) "
             "order by namespace, value on conflict do nothing returning namespace, value",
             (as_json(rows),),
         )
         linked = {(namespace, value) for namespace, value in await cursor.fetchall()}
         lost = [key for key in resolution.links if key not in linked]
-        return {key: stored.owner.id for key, stored in (await self._identifiers(lost)).items()}
+        taken = {key: stored.owner.id for key, stored in (await self._identifiers(lost)).items()}
+        if len(taken) < len(lost):
+            raise Unavailable("another lane named this person")
+        return taken
 
     async def _see_again(self, resolution: Resolution) -> None:
         """Rows are locked in order first: lanes see the same identifiers again."""
@@ -178,6 +190,16 @@ class Identities:
                 "from mine join seen using (namespace, value) "
                 "where i.namespace = mine.namespace and i.value = mine.value",
                 (as_json([_identifier_row(key, seen) for key, seen in resolution.seen.items()]),),
+            )
+
+    async def _ask_to_join(self, resolution: Resolution) -> None:
+        if resolution.joins:
+            rows = [{"p": p, "o": o} for one, other in resolution.joins for p, o in ((one, other), (other, one))]
+            await self._connection.execute(
+                "insert into asked_joins (profile_id, other_id) "
+                "select p, o from jsonb_to_recordset(%s::jsonb) as r(p uuid, o uuid) "
+                "order by p, o on conflict do nothing",
+                (as_json(rows),),
             )
 
     async def _refuse(self, resolution: Resolution) -> None:

@@ -27,8 +27,9 @@ class Merges:
         """
         asked = {"ns": job.namespace, "value": job.value, "profile": job.profiles[0], "event": job.event, "at": at}
         cursor = await self._connection.execute(
-            "insert into identifiers (namespace, value, profile_id, source, event_id, linked_at, last_seen) "
-            "select %(ns)s, %(value)s, %(profile)s, 'workflow', %(event)s, %(at)s, date_trunc('hour', %(at)s) "
+            "insert into identifiers (namespace, value, profile_id, source, event_id, linked_at, last_seen, sole) "
+            "select %(ns)s, %(value)s, %(profile)s, 'workflow', %(event)s, %(at)s, date_trunc('hour', %(at)s), "
+            "%(unique)s "
             "where not (%(unique)s and exists (select from profiles me join profiles p "
             "on coalesce(p.merged_into, p.id) = coalesce(me.merged_into, me.id) "
             "join identifiers i on i.profile_id = p.id "
@@ -48,6 +49,15 @@ class Merges:
             asked,
         )
         return None
+
+    async def answer(self, jobs: Iterable[MergeJob]) -> None:
+        """Nobody waits for these any more."""
+        rows = [{"p": p, "o": o} for job in jobs for p in job.profiles for o in job.profiles if p != o]
+        await self._connection.execute(
+            "delete from asked_joins j using jsonb_to_recordset(%s::jsonb) as r(p uuid, o uuid) "
+            "where j.profile_id = r.p and j.other_id = r.o",
+            (as_json(rows),),
+        )
 
     async def lock(self, ids: Collection[str], definitions: Definitions) -> dict[str, Candidate]:
         """For each id the live profile that it stands for. All of their groups are locked, in one sorted round."""

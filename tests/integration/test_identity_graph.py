@@ -1,5 +1,6 @@
 """The identity graph on a real PostgreSQL: identify and merge as they run, and what `headwater identity` says of it."""
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,6 +15,7 @@ from deploy.operations.identity import conflicts, find, why
 from deploy.operations.merging import plan_merge
 from deploy.operations.status import accounting
 from deploy.settings import Settings
+from processors.runner.failures import Unavailable
 from processors.steps.identify import identify
 from processors.steps.merge import merge
 from processors.storage.consents import Consents
@@ -27,6 +29,7 @@ from schemas.definitions import DEFINITION
 from schemas.events import ValidEvent
 from schemas.origin import Origin
 from schemas.profiles import MergeJob
+from tests.integration.test_profile_locks import until_one_waits
 from tests.unit.making import EPOCH, definitions, event
 from workflows.consent import Statement
 from workflows.definitions import Definitions
@@ -315,3 +318,35 @@ async def test_a_session_knows_when_it_began_was_last_heard_of_and_ended_whateve
     started, last, ended = await graph.row("select started_at, last_at, ended_at from sessions")
     assert started == EPOCH + timedelta(seconds=30)
     assert last == ended == EPOCH + timedelta(seconds=9000)
+
+
+async def test_until_merge_has_answered_who_comes_as_one_of_two_has_the_numbers_of_both(graph: Graph) -> None:
+    browser = await graph.see("browser")
+    await graph.see("laptop", customer="10")
+    assert await graph.see("browser", customer="10") == browser  # the older one, which has no number of its own
+    eleven = await graph.see("browser", customer="11")
+    await graph.join()
+    assert await graph.row("select count(*) from asked_joins") == (0,)
+    assert await graph.see("phone", customer="11") == eleven
+    same, told = await graph.why("customer:10", "customer:11")
+    assert not same and "customer" in told
+    assert (await graph.why("customer:10", browser))[0]
+
+
+async def test_two_lanes_cannot_give_one_person_two_numbers_at_once(connect: Connect, graph: Graph) -> None:
+    person = await graph.see("s1", device="d")
+    await graph.see("s2", device="d")
+    await graph.join()
+    assert await graph.see("s2") == person
+    await graph.connection.commit()
+    async with await connect() as connection, await connect() as watch:
+        await watch.set_autocommit(True)
+        other = Graph(connection, graph.known, graph.settings, events=100)
+        assert await graph.see("s1", customer="7") == person
+        racing = asyncio.create_task(other.see("s2", customer="8"))
+        await until_one_waits(watch)
+        await graph.connection.commit()
+        with pytest.raises(Unavailable):
+            await racing
+        await connection.rollback()
+        assert await other.see("s2", customer="8") != person

@@ -10,10 +10,12 @@ import pytest
 from schemas.definitions import DEFINITION
 from schemas.events import ValidEvent
 from tests.unit.making import definitions, event, moment
-from workflows.consent import ConsentBook, Governed, Statement, given, holds, stated_by
+from workflows.consent import ConsentBook, Statement, given, holds, stated_by
 from workflows.definitions import dangling
+from workflows.identification import Shown
 from workflows.identifiers import identifier_value
-from workflows.known import Birth, Known
+from workflows.known import Birth, Known, Sighting, Stored
+from workflows.resolution import resolve
 
 ADS: dict[str, Any] = {"kind": "consent", "id": "ads"}
 MAIL: dict[str, Any] = {"kind": "consent", "id": "mail", "expires_days": 30}
@@ -98,7 +100,8 @@ def book(*bodies: dict[str, Any], **statements: Statement) -> ConsentBook:
 
 def complied(rules: ConsentBook, **fields: Any) -> tuple[Any, Any]:
     sent = event(**{"type": "order", "properties": ORDER, "context": {"ip": "10.0.0.1", "page": 1}, **fields})
-    made = rules.comply("p", sent)
+    made = rules.judge(sent, ["p"])
+    assert made is not None
     return msgspec.json.decode(made.properties), msgspec.json.decode(made.context)
 
 
@@ -128,18 +131,27 @@ def test_a_rule_is_for_its_type_and_source_or_for_all():
 STRICT: dict[str, Any] = {"kind": "source", "id": "shop", "requires_consent": ["ads"]}
 
 
-def let_in(rules: ConsentBook, *events: ValidEvent, known: Known | None = None) -> tuple[list[str], Governed]:
-    birth = Birth("p", moment(0))
-    governed = Governed(rules, known or Known({("shop", "s1"): birth}, {}, {"p": birth}), True)
-    return [event.id for event in governed.let_in(events)], governed
+P = Birth("p", moment(0))
+VISIT = Known({("shop", "s1"): P}, {}, {"p": P})
+
+
+def let_in(rules: ConsentBook, *events: ValidEvent, known: Known = VISIT) -> list[str]:
+    """The ids of those that come in."""
+    known = Known(dict(known.sessions), dict(known.identifiers), dict(known.profiles))
+    found = resolve([(event, []) for event in events], known, definitions(), lambda *what: "minted", rules)
+    return [event.id for event in found.events if event is not None]
+
+
+def granted(rules: ConsentBook) -> dict[tuple[str, str], bool]:
+    return {key: statement.granted for key, statement in rules.news.items()}
 
 
 def test_a_source_that_requires_consent_gets_nothing_in_without_it():
     visit = event(1, session="s1", profile="p")
-    assert let_in(book(STRICT), visit)[0] == []
-    assert let_in(book(STRICT, ads=no()), visit)[0] == []
-    assert let_in(book(STRICT, ads=yes()), visit)[0] == [visit.id]
-    assert let_in(book(STRICT, ads=yes()), event(2, session="other", profile="stranger"))[0] == []
+    assert let_in(book(STRICT), visit) == []
+    assert let_in(book(STRICT, ads=no()), visit) == []
+    assert let_in(book(STRICT, ads=yes()), visit) == [visit.id]
+    assert let_in(book(STRICT, ads=yes()), event(2, session="other", profile="stranger")) == []
 
 
 def test_what_an_event_says_itself_counts_for_it_and_what_comes_after():
@@ -147,39 +159,97 @@ def test_what_an_event_says_itself_counts_for_it_and_what_comes_after():
     later = event(2, session="s1", profile="p")
     revoke = event(3, session="s1", profile="p", type="consent-update", properties={"consents": {"ads": False}})
     last = event(4, session="s1", profile="p")
-    ids, governed = let_in(book(STRICT), event(0, session="s1", profile="p"), grant, later, revoke, last)
-    assert ids == [grant.id, later.id]
-    for one in (grant, later):
-        governed.settle(one, "p")
-    governed.settle_dropped()
+    rules = book(STRICT)
+    assert let_in(rules, event(0, session="s1", profile="p"), grant, later, revoke, last) == [grant.id, later.id]
     # The revocation was dropped, and counts.
-    assert {key: statement.granted for key, statement in governed.news.items()} == {("p", "ads"): False}
-    assert [(job.profile, job.changed) for job in governed.jobs()] == [("p", ["consents.ads"])]
+    assert granted(rules) == {("p", "ads"): False}
+    assert [(job.profile, job.changed) for job in rules.jobs()] == [("p", ["consents.ads"])]
 
 
 def test_a_late_word_does_not_undo_a_later_one():
-    ids, governed = let_in(
-        book(STRICT, ads=no(100)), event(50, session="s1", profile="p", context={"consents": {"ads": True}})
+    rules = book(STRICT, ads=no(100))
+    assert let_in(rules, event(50, session="s1", profile="p", context={"consents": {"ads": True}})) == []
+    assert rules.news == {}
+
+
+@pytest.mark.parametrize("word", [True, False])
+def test_strangers_of_whom_nothing_is_known_leave_nothing_behind(word: bool):
+    known = Known({}, {}, {})
+    rules = book({**STRICT, "requires_consent": ["ads", "mail"]})
+    stranger = event(1, session="new", profile="stranger", context={"consents": {"ads": word}})
+    found = resolve([(stranger, [])], known, definitions(), lambda *what: "minted", rules)
+    assert (found.events, found.new_profiles, found.sessions, rules.news) == ([None], {}, {}, {})
+
+
+def test_a_strangers_no_is_kept_where_saying_nothing_would_be_a_yes():
+    rules = ConsentBook({}, definitions({**ADS, "default": "grant"}, STRICT), hide)
+    no_ads = event(1, session="new", profile="stranger", context={"consents": {"ads": False}})
+    found = resolve(
+        [(event(0, session="old", profile="other"), []), (no_ads, []), (event(2, session="new", profile="s"), [])],
+        Known({}, {}, {}),
+        definitions(),
+        lambda *what: "minted",
+        rules,
     )
-    assert ids == []
-    assert governed.news == {}
+    assert [one is not None for one in found.events] == [True, False, False]
+    assert (list(found.new_profiles), granted(rules)) == (["other", "stranger"], {("stranger", "ads"): False})
+    assert found.sessions == {("shop", "old"): "other", ("shop", "new"): "stranger"}
 
 
-def test_strangers_of_whom_nothing_is_known_leave_nothing_behind():
-    stranger = event(1, session="new", profile="stranger", context={"consents": {"ads": False}})
-    ids, governed = let_in(book(STRICT), stranger)
-    governed.settle_dropped()
-    assert (ids, governed.news, governed.dropped) == ([], {}, [stranger])
+def shown_by(sent: ValidEvent) -> list[Shown]:
+    mail = (msgspec.json.decode(sent.properties).get("customer") or {}).get("mail", "")
+    return [] if not mail or mail.startswith("hashed:") else [Shown(("e-mail", mail))]
 
 
-def test_whoever_an_event_turns_out_to_be_must_have_agreed_too():
-    rules = book(SHOP, PROTECTED, mail=yes(), ads=yes())
-    sent = event(1, session="s1", profile="p", type="order", properties=ORDER)
-    ids, governed = let_in(rules, sent)
-    assert ids == [sent.id]
-    settled = governed.settle(sent, "somebody else")
-    assert "phone" not in msgspec.json.decode(settled.properties)["customer"]
-    assert governed.settle(sent, "p").properties == sent.properties
+@pytest.mark.parametrize(
+    ("session", "customer", "whose"),
+    [
+        ({}, {}, "browser"),
+        ({}, {"mail": yes()}, "customer"),
+        ({"mail": yes()}, {}, "customer"),
+        ({"mail": yes()}, {"mail": no()}, "browser"),
+        ({"mail": no()}, {"mail": yes()}, "browser"),
+    ],
+)
+def test_an_event_is_judged_by_what_all_whom_it_leads_to_have_said(
+    session: dict[str, Statement], customer: dict[str, Statement], whose: str
+):
+    """Nobody is identified by what one of the two has said no to, or neither has said yes to."""
+    old, new = Birth("customer", moment(0)), Birth("browser", moment(1))
+    known = Known({("shop", "s1"): new}, {("e-mail", "a@b.example"): Stored(old, Sighting(moment(0), moment(0)))}, {})
+    rules = ConsentBook({"browser": session, "customer": customer}, definitions(ADS, MAIL, PROTECTED), hide)
+    sent = event(5, session="s1", type="order", properties=ORDER)
+    found = resolve([(sent, shown_by(sent))], known, definitions(), lambda *what: "minted", rules, shown_by)
+    (judged,) = found.events
+    assert judged is not None
+    mail = msgspec.json.decode(judged.properties)["customer"]["mail"]
+    assert (found.owners, mail) == ([whose], "a@b.example" if whose == "customer" else HIDDEN)
+    assert [job.profiles for job in found.merges] == ([["customer", "browser"]] if whose == "customer" else [])
+
+
+def test_whoever_logs_in_is_judged_as_who_they_are_and_not_as_the_browser_was():
+    ten, eleven = Birth("ten", moment(0)), Birth("eleven", moment(1))
+    keys = {("user", id): Stored(birth, Sighting(moment(0), moment(0))) for id, birth in (("10", ten), ("11", eleven))}
+    known = Known({("shop", "s1"): ten}, keys, {}, {"ten": {"user": {"10"}}, "eleven": {"user": {"11"}}})
+    rules = definitions(ADS, STRICT, {"kind": "namespace", "id": "user", "unique": True})
+    sent = event(5, session="s1")
+
+    def come_in(**said: dict[str, Statement]) -> list[str | None]:
+        stored = Known(dict(known.sessions), dict(known.identifiers), {}, known.values)
+        shown = [Shown(("user", "11"))]
+        found = resolve([(sent, shown)], stored, rules, lambda *what: "minted", ConsentBook(said, rules, hide))
+        return [owner for owner, event in zip(found.owners, found.events, strict=True) if event is not None]
+
+    assert come_in(ten={}, eleven={"ads": yes()}) == ["eleven"]
+    assert come_in(ten={"ads": no()}, eleven={"ads": yes()}) == ["eleven"]
+    assert come_in(ten={"ads": yes()}, eleven={}) == []
+
+
+def test_what_is_protected_within_a_list_is_protected_in_each_of_its_items():
+    rule = {"kind": "compliance", "id": "all", "protected": [{"property": "guests.mail", "consents": ["mail"]}]}
+    guests = [{"mail": "a", "n": 1}, "b", [{"mail": "c"}], {"n": 2}]
+    made, _ = complied(book(rule), properties={"guests": guests})
+    assert made == {"guests": [{"n": 1}, "b", [{}], {"n": 2}]}
 
 
 @pytest.mark.parametrize(
@@ -205,8 +275,10 @@ def test_what_is_protected_is_a_property_or_a_part_of_the_context(wrong: dict[st
 
 def test_a_hashed_value_identifies_nobody_and_is_not_hashed_again():
     rules = book(PROTECTED)
-    once = rules.comply("p", event(type="order", properties=ORDER))
-    assert rules.comply("p", once).properties == once.properties
+    once = rules.judge(event(type="order", properties=ORDER), ["p"])
+    assert once is not None
+    again = rules.judge(once, ["p"])
+    assert again is not None and again.properties == once.properties
     assert identifier_value(msgspec.json.decode(once.properties)["customer"]["mail"], "email") is None
 
 

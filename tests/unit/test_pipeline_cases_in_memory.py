@@ -611,6 +611,18 @@ async def test_an_event_of_nobody_has_no_profile_makes_none_and_is_routed_all_th
     assert dict(driver.memory.counters) == {(owner(driver, "somebody"), "view"): 1}
 
 
+async def test_what_needs_a_profile_is_noted_where_an_event_has_none():
+    nodes = {
+        "tell": {"action": "send-to-destination", "config": {"destination": "crm"}},
+        "enter": {"action": "segment", "config": {"segment": "vip"}},
+    }
+    driver = pipeline({"kind": "destination", "id": "crm"}, *workflow("ping", **nodes))
+    driver.send(sent({"type": "ping", "id": "nobody"}, profile_less=True))
+    await driver.run()
+    (outcome,) = map(msgspec.json.decode, driver.memory.runs.values())
+    assert outcome["ping"]["errors"] == [{"node": node, "error": "no_profile"} for node in ("tell", "enter")]
+
+
 @pytest.mark.parametrize("value", [False, None, 1, "true", [], {}], ids=repr)
 async def test_only_true_makes_an_event_nobodys(value: Any):
     driver = pipeline()

@@ -3,7 +3,9 @@
 import json
 from typing import Any
 
-from schemas.topics import DEAD_LETTERS, EVENTS_REJECTED, PROFILE_CHANGES, destination_topic
+import msgspec
+
+from schemas.topics import DEAD_LETTERS, EVENTS_ACCEPTED, EVENTS_REJECTED, PROFILE_CHANGES, destination_topic
 from tests.driver import Driver
 from tests.unit.test_pipeline_cases_in_memory import live, login, owner, pipeline, sent
 
@@ -131,3 +133,15 @@ async def test_private_traits_go_where_they_are_asked_for_alone():
     assert "secret" not in json.dumps(plain.body)
     assert mapped.body == {"s": None, "c": "Oslo"}
     assert trusted.body == {"s": "x"}
+
+
+async def test_what_was_dropped_stays_dropped_though_it_is_read_again_after_a_yes():
+    view = {"type": "view", "id": "view"}
+    yes = {"type": "consent-update", "id": "yes", "properties": {"consents": {"ads": True}}}
+    driver = await ran(pipeline(ADS, STRICT), sent(view, source="app"), sent(yes, source="app"))
+    log = driver.logs["events-valid"]
+    log += [msgspec.structs.replace(record, offset=len(log) + n) for n, record in enumerate(list(log))]
+    await driver.run()
+    assert {event.id for event in driver.read(EVENTS_ACCEPTED)} == {"yes"}
+    assert [id for _, id in driver.memory.events] == ["yes"]
+    assert len(driver.memory.dropped) == 1

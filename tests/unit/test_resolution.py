@@ -69,14 +69,11 @@ def test_an_event_goes_to_the_oldest_of_its_candidates(session_known: bool, prof
         assert {key: (link.profile, link.event) for key, link in found.links.items()} == {
             key: (owner, sent) for key in (ONE, TWO) if key not in owners
         }
-        if len(candidates) == 1:
-            assert found.merges == []
-        else:
-            (job,) = found.merges
-            assert job.profiles[0] == owner
-            assert sorted(job.profiles) == sorted(birth.id for birth in candidates)
+        assert [job.profiles for job in found.merges] == [[owner, id] for id in sorted(b.id for b in candidates[1:])]
+        for job in found.merges:
             assert (job.cause, job.event) == ("identifier", sent.id)
-            assert job.namespace in {key[0] for key, birth in owners.items() if birth != own}
+            ties = {key[0] for key, birth in owners.items() if birth != own and birth.id in job.profiles}
+            assert job.namespace in ties
 
 
 def test_of_profiles_born_at_once_the_smallest_id_is_the_oldest():
@@ -320,3 +317,32 @@ def test_of_two_numbers_that_one_event_shows_the_first_counts_and_the_other_is_r
     found = resolve([(event(1, profile="p"), [TEN, ELEVEN, MAIL])], Known({}, {}, {}), RULES)
     assert list(found.links) == [TEN, MAIL]
     assert [(one.key, one.profile, one.reason) for one in found.refused] == [(ELEVEN, "p", "unique")]
+
+
+STRONG = definitions(
+    {"kind": "namespace", "id": "customer-id", "unique": True}, {"kind": "namespace", "id": "card", "unique": True}
+)
+
+
+def test_what_ties_one_to_the_owner_speaks_for_no_other():
+    """The strong card ties the session to `card`; the weak e-mail alone ties it to `mail`."""
+    own, card, mail = (Birth(id, moment(age)) for age, id in enumerate(("own", "card", "mail")))
+    known = Known({SESSION: own}, {("card", "7"): stored(card), MAIL: stored(mail)}, {}, {})
+    found = resolve([(event(9, session="s1"), [("card", "7"), MAIL])], known, STRONG)
+    assert {job.profiles[1]: job.namespace for job in found.merges} == {"card": "card", "mail": "e-mail"}
+    # Neither is the session's: the weaker of the two ties is what holds them together.
+    known = Known({}, {("card", "7"): stored(card), MAIL: stored(mail)}, {}, {})
+    found = resolve([(event(9), [("card", "7"), MAIL])], known, STRONG)
+    assert [(job.profiles, job.namespace) for job in found.merges] == [(["card", "mail"], "e-mail")]
+
+
+def test_until_merge_has_answered_who_comes_as_one_of_two_has_the_numbers_of_both():
+    """The browser is older than the customer 10 who logs in there: it stays the owner. Whoever logs in as 11 next is
+    another all the same, though the browser itself has no number yet."""
+    browser, ten = Birth("browser", moment(0)), Birth("ten", moment(1))
+    known = Known({SESSION: browser}, {TEN: stored(ten)}, {}, {"ten": {"customer-id": {"10"}}})
+    visit = [event(number, session="s1") for number in (2, 3)]
+    found = resolve([(visit[0], [TEN]), (visit[1], [ELEVEN])], known, RULES)
+    assert found.owners == ["browser", "minted:customer-id/11"]
+    assert found.joins == [("browser", "ten")]
+    assert [job.contradicted for job in found.merges] == ["", "customer-id"]
