@@ -17,8 +17,9 @@ import msgspec
 from processors.storage.events import Recorded
 from processors.storage.memberships import Said
 from processors.storage.people import Person
+from processors.storage.runs import Done
 from schemas.definitions.identity import Strategy
-from schemas.events import IdentifiedEvent, TrackedPayload, ValidEvent, WorkflowRun
+from schemas.events import IdentifiedEvent, TrackedPayload, ValidEvent
 from schemas.failures import DeadLetter, RejectedEvent
 from schemas.origin import Origin, derived_id
 from schemas.profiles import MergeJob, ProfileChange, Visits
@@ -76,6 +77,7 @@ class Memory:
         self.claimed: set[Origin] = set()
         self.counters: Counter[tuple[str, str]] = Counter()
         self.runs: dict[Origin, bytes] = {}
+        self.changes: dict[Origin, bytes] = {}
         self.traits: dict[str, tuple[bytes, bytes]] = {}
         self.memberships: dict[str, Memberships] = {}
         self.versions: dict[str, Said] = {}
@@ -271,10 +273,11 @@ class Runs(Table):
     async def due(self, origins: Collection[Origin]) -> set[Origin]:
         return {origin for origin in origins if origin in self.memory.origins and origin not in self.memory.runs}
 
-    async def store(self, runs: Collection[tuple[WorkflowRun, dict[str, Any]]]) -> None:
-        for run, outcome in runs:
-            assert run.origin not in self.memory.runs, "an event's workflows run once"
-            self.memory.runs[run.origin] = _encode(outcome)
+    async def store(self, runs: Collection[Done]) -> None:
+        for done in runs:
+            assert done.event.origin not in self.memory.runs, "an event's workflows run once"
+            self.memory.runs[done.event.origin] = _encode(done.outcome)
+            self.memory.changes[done.event.origin] = _encode(done.changes)
 
 
 class Traits(Table):

@@ -7,9 +7,10 @@ import msgspec
 
 from schemas.definitions.identity import Strategy
 from workflows.actions.action import Run
+from workflows.changes import Change, carry_out
 from workflows.commands import Command
 from workflows.graph import Graph, Step
-from workflows.profile import NO_STRATEGIES, apply
+from workflows.profile import NO_STRATEGIES
 
 
 class Ran(msgspec.Struct):
@@ -20,6 +21,8 @@ class Ran(msgspec.Struct):
     errors: list[tuple[str, str]]
     commands: list[tuple[str, Command]]
     changed: set[str]
+    #: What was decided about the profile, as the change log keeps it.
+    changes: list[Change]
 
 
 def run_workflow(graph: Graph, run: Run, strategies: Mapping[str, Strategy] = NO_STRATEGIES) -> Ran:
@@ -28,7 +31,7 @@ def run_workflow(graph: Graph, run: Run, strategies: Mapping[str, Strategy] = NO
     Branches are independent: where a node fails, the nodes behind its `error` port go on, and its own branch ends
     there; the others are not touched. Changes of the profile are seen by the nodes that come after.
     """
-    ran = Ran(graph.id, [], [], [], set())
+    ran = Ran(graph.id, [], [], [], set(), [])
     reached = set(graph.first)
     for step in graph.steps:
         if step.name in reached:
@@ -48,7 +51,10 @@ def _run_step(step: Step, run: Run, ran: Ran, strategies: Mapping[str, Strategy]
     ran.errors.extend((step.name, error) for _, error in run.context.errors[errors_before:])
     for command in outcome.commands:
         ran.commands.append((step.name, command))
-        if changed := apply(command, run.profile, run.at, run.event.id, strategies):
+        changed, kept = carry_out(command, run.profile, run.at, run.event.id, strategies)
+        if kept is not None:
+            ran.changes.append(kept)
+        if changed is not None:
             ran.changed.add(changed)
             run.profile_changed()
     return outcome.port

@@ -148,18 +148,28 @@ def events(
 
 @click.command()
 @click.argument("key", metavar="ID|NAMESPACE:VALUE")
+@click.option("--changes", is_flag=True, help="The change log: field, old, new, event and time, the latest first.")
+@limit_option
 @json_option
 @clear_errors
-def profile(key: str, as_json: bool) -> None:
+def profile(key: str, changes: bool, limit: int, as_json: bool) -> None:
     """One profile: by its id (a merged one leads to its survivor), or by an identifier, as customer-id:00004."""
     settings = connected(load_settings())
 
-    async def asked(connection: Connection) -> dict[str, Any]:
-        return await reports.profile(connection, (await find(connection, settings, key)).live)
+    async def asked(connection: Connection) -> Any:
+        id = (await find(connection, settings, key)).live
+        if changes:
+            return await reports.profile_changes(connection, id, limit)
+        return await reports.profile(connection, id)
 
     found = ask(lambda connection, admin: asked(connection))
     if as_json:
         print_json(found)
+        return
+    if changes:
+        columns = ("occurred_at", "field", "old", "new", "type", "source", "event")
+        lines = [[text(row[column]) for column in columns] for row in found]
+        click.echo("\n".join(table(lines, columns)) if lines else "no changes")
         return
     for name, value in found.items():
         if isinstance(value, list) and value:

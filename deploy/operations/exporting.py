@@ -27,6 +27,12 @@ _PARTS = {
     "where profile_id = any(%(ids)s::uuid[]) order by started_at, source, id",
     "events": "select source, id, type, session_id as session, occurred_at, received_at, recorded_at, properties, "
     "context from events where profile_id = any(%(ids)s::uuid[]) order by occurred_at, source, id",
+    "windows": "select type, day, count from profile_days where profile_id = any(%(ids)s::uuid[]) order by type, day",
+    "runs": "select r.source, r.event_id, r.ran_at, r.outcome, r.changes from events e join workflow_runs r "
+    "using (origin_partition, origin_offset, origin_ordinal) where e.profile_id = any(%(ids)s::uuid[]) "
+    "order by r.ran_at, r.source, r.event_id",
+    "refused_identifiers": "select namespace, value, reason, source, event_id, first_at from refused_identifiers "
+    "where profile_id = any(%(ids)s::uuid[]) order by namespace, value",
     "merges": "select survivor::text, absorbed::text, cause, namespace, event_id, merged_at, before from merges "
     "where survivor = any(%(ids)s::uuid[]) or absorbed = any(%(ids)s::uuid[]) order by id",
     "refused_merges": "select profiles::text[], reason, namespace, asked_namespace, event_id, first_at "

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from deploy.definitions import in_force
 from deploy.keys import profile_ids
@@ -42,8 +43,8 @@ async def find(connection: Connection, settings: Settings, name: str) -> Named:
     if not colon:
         found = await rows(
             connection,
-            "select id::text, coalesce(merged_into, id)::text as live from profiles where id::text = lower(%(id)s)",
-            {"id": name},
+            "select id::text, coalesce(merged_into, id)::text as live from profiles where id = %(id)s",
+            {"id": _uuid(name)},
         )
     else:
         key = Identifiers(await in_force(connection), profile_ids(settings).hide).key(namespace, value)
@@ -56,6 +57,13 @@ async def find(connection: Connection, settings: Settings, name: str) -> Named:
     if not found:
         raise LookupError(f"there is no profile {name}")
     return Named(name, found[0]["id"], found[0]["live"])
+
+
+def _uuid(name: str) -> UUID:
+    try:
+        return UUID(name)
+    except ValueError:
+        raise LookupError(f"there is no profile {name}") from None
 
 
 async def why(connection: Connection, settings: Settings, one: str, other: str) -> Why:

@@ -10,6 +10,7 @@ from deploy.kafka import KafkaAdmin
 from deploy.operations.lag import positions
 from processors.storage.database import Connection
 from processors.topology import PIPELINE
+from workflows.changes import field_of
 
 
 async def rows(connection: Connection, query: str, values: Mapping[str, Any]) -> list[DictRow]:
@@ -103,6 +104,24 @@ async def profile(connection: Connection, id: str) -> dict[str, Any]:
         {"id": id},
     )
     found["events"] = await browse_events(connection, 10, profile=id)
+    return found
+
+
+async def profile_changes(connection: Connection, id: str, limit: int) -> list[dict[str, Any]]:
+    """What workflows and mappings changed about one live profile, and those merged into it, latest first."""
+    found = await rows(
+        connection,
+        "select r.ran_at as changed_at, e.occurred_at, e.source, e.id as event, e.type, c as change "
+        "from events e join workflow_runs r using (origin_partition, origin_offset, origin_ordinal), "
+        "jsonb_array_elements(r.changes) with ordinality as t(c, place) "
+        "where e.profile_id in (select id from profiles where id = %(id)s or merged_into = %(id)s) "
+        "and (jsonb_array_length(c) > 3 or c->>0 = 'segment') order by r.ran_at desc, e.id, place limit %(limit)s",
+        {"id": id, "limit": limit},
+    )
+    for row in found:
+        change = row.pop("change")
+        row["field"] = field_of(change)
+        row["old"], row["new"] = change[3:] if len(change) > 3 else (None, change[2])
     return found
 
 

@@ -21,6 +21,11 @@ _STATE = {
                  from profile_traits t join profiles p on p.id = t.profile_id
                  where p.merged_into is null and (t.traits <> '{}' or t.totals <> '{}')""",
     "memberships": "select profile_id, segment, origin from memberships",
+    "consents": """select coalesce(p.merged_into, p.id), c.consent, c.granted, c.at
+                   from consents c join profiles p on p.id = c.profile_id""",
+    "dropped": "select source, reason, count(*) from dropped_events group by 1, 2",
+    "windows": """select coalesce(p.merged_into, p.id), d.type, d.day, sum(d.count)
+                  from profile_days d join profiles p on p.id = d.profile_id group by 1, 2, 3""",
     "runs": "select source, event_id, outcome from workflow_runs",
     "failures": """select kind, stage, source, event_id, type, reasons, content from failures where state = 'open'""",
 }

@@ -9,7 +9,7 @@ import msgspec
 from processors.runner.failures import Unavailable
 from processors.storage.memberships import SegmentMemberships
 from processors.storage.profiles import Profiles
-from processors.storage.runs import Runs, Traits
+from processors.storage.runs import Done, Runs, Traits
 from schemas.events import EmittedEvent, WorkflowRun
 from schemas.limits import MAX_HOPS, MAX_RECORD_BYTES
 from schemas.origin import derived_id
@@ -67,7 +67,7 @@ class _Batch:
 
     def __init__(self, definitions: Definitions, identifiers: Identifiers, states: dict[str, ProfileState]) -> None:
         self._definitions, self._identifiers, self._states = definitions, identifiers, states
-        self.outcomes: list[tuple[WorkflowRun, dict[str, Any]]] = []
+        self.outcomes: list[Done] = []
         self.jobs: dict[str, SegmentationJob] = {}
         self.merges: list[MergeJob] = []
         self.emitted: list[EmittedEvent] = []
@@ -85,26 +85,26 @@ class _Batch:
         job.quiet = job.quiet and event.quiet
         if first_time:
             state = self._states[event.profile] if event.profile else ProfileState({}, {})
-            self.outcomes.append((event, self._run_all(event, state, job)))
+            done = Done(event, {}, [])
+            self._run_all(done, state, job)
+            self.outcomes.append(done)
 
-    def _run_all(self, event: WorkflowRun, state: ProfileState, job: SegmentationJob) -> dict[str, Any]:
-        outcome: dict[str, Any] = {}
+    def _run_all(self, done: Done, state: ProfileState, job: SegmentationJob) -> None:
+        event = done.event
         for mapping in self._definitions.mappings_of(event) if event.profile else ():
-            self._run(mapping.graph, event, state, job, outcome)
+            self._run(mapping.graph, done, state, job)
         for workflow in event.workflows:
             graph = self._definitions.workflows.get(workflow)
             if graph is None:
-                outcome[workflow] = {"nodes": [], "errors": [{"node": "", "error": "unknown_workflow"}]}
+                done.outcome[workflow] = {"nodes": [], "errors": [{"node": "", "error": "unknown_workflow"}]}
                 continue
-            self._run(graph, event, state, job, outcome)
-        return outcome
+            self._run(graph, done, state, job)
 
-    def _run(
-        self, graph: Graph, event: WorkflowRun, state: ProfileState, job: SegmentationJob, outcome: dict[str, Any]
-    ) -> None:
-        ran = run_workflow(graph, Run(event, state), self._definitions.strategies)
-        self._carry_out(event, ran, job)
-        outcome[graph.id] = describe(ran)
+    def _run(self, graph: Graph, done: Done, state: ProfileState, job: SegmentationJob) -> None:
+        ran = run_workflow(graph, Run(done.event, state), self._definitions.strategies)
+        self._carry_out(done.event, ran, job)
+        done.outcome[graph.id] = describe(ran)
+        done.changes += ran.changes
 
     def _carry_out(self, event: WorkflowRun, ran: Ran, job: SegmentationJob) -> None:
         _add_changed(job, ran.changed)

@@ -9,6 +9,7 @@ import msgspec
 from processors.storage.database import Connection, as_json, copied, copy_rows, uuids
 from schemas.events import WorkflowRun
 from schemas.origin import Origin
+from workflows.changes import Change
 from workflows.profile import ProfileState, Trait
 
 _traits = msgspec.json.Decoder(dict[str, Trait]).decode
@@ -16,7 +17,15 @@ _totals = msgspec.json.Decoder(dict[str, Decimal]).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-_COLUMNS = ("origin_partition", "origin_offset", "origin_ordinal", "source", "event_id", "outcome")
+_COLUMNS = ("origin_partition", "origin_offset", "origin_ordinal", "source", "event_id", "outcome", "changes")
+
+
+class Done(msgspec.Struct):
+    """What came of running an event's workflows: by workflow, and what was decided about the profile."""
+
+    event: WorkflowRun
+    outcome: dict[str, Any]
+    changes: list[Change]
 
 
 class Runs:
@@ -39,14 +48,20 @@ class Runs:
         )
         return {Origin(*origin) for origin in await cursor.fetchall()}
 
-    async def store(self, runs: Collection[tuple[WorkflowRun, dict[str, Any]]]) -> None:
+    async def store(self, runs: Collection[Done]) -> None:
         """Write runs down. Raises Unavailable where another lane ran one meanwhile: starting again sees it done."""
-        rows = (
-            f"{run.origin.partition}\t{run.origin.offset}\t{run.origin.ordinal}\t{copied(run.source)}\t{copied(run.id)}\t"
-            f"{copied(msgspec.json.encode(outcome).decode())}\n"
-            for run, outcome in sorted(runs, key=lambda one: one[0].origin)
+        await copy_rows(
+            self._connection, "workflow_runs", _COLUMNS, map(_line, sorted(runs, key=lambda done: done.event.origin))
         )
-        await copy_rows(self._connection, "workflow_runs", _COLUMNS, rows)
+
+
+def _line(done: Done) -> str:
+    event, origin = done.event, done.event.origin
+    outcome, changes = msgspec.json.encode(done.outcome).decode(), msgspec.json.encode(done.changes).decode()
+    return (
+        f"{origin.partition}\t{origin.offset}\t{origin.ordinal}\t{copied(event.source)}\t{copied(event.id)}\t"
+        f"{copied(outcome)}\t{copied(changes)}\n"
+    )
 
 
 class Traits:

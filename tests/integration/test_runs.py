@@ -8,7 +8,7 @@ import psycopg
 from processors.storage.database import connector
 from processors.storage.events import Events
 from processors.storage.migrate import migrate
-from processors.storage.runs import Runs
+from processors.storage.runs import Done, Runs
 from schemas.events import IdentifiedEvent, WorkflowRun
 from schemas.origin import Origin
 from tests.kit.services import Services
@@ -31,6 +31,6 @@ async def test_workflows_are_due_once_and_only_for_what_is_recorded_under_this_o
     async with await connector(url, "test")() as connection:
         await Events(connection).record([event(541, "one"), event(540, "one"), event(7, "two")])
         runs, ran = Runs(connection), event(7, "two")
-        await runs.store([(WorkflowRun(**msgspec.structs.asdict(ran), workflows=["w"]), {})])
+        await runs.store([Done(WorkflowRun(**msgspec.structs.asdict(ran), workflows=["w"]), {}, [])])
         origins = [Origin(0, offset, 0) for offset in (540, 541, 7, 99)]
         assert await runs.due(origins) == {Origin(0, 541, 0)}

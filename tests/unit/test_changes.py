@@ -1,0 +1,79 @@
+"""The change log: what it says changed, and that a profile can be made anew from it, others' changes between or not."""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workflows.changes import carry_out, field_of, made_anew
+from workflows.commands import (
+    AppendToTrait,
+    Command,
+    Increment,
+    Log,
+    RemoveFromTrait,
+    SetMembership,
+    SetTrait,
+    SetTraitIfEmpty,
+)
+from workflows.profile import ProfileState, apply
+
+
+def kept(state: ProfileState, *commands: Command) -> list[Any]:
+    return [carry_out(command, state, at, f"e{at}")[1] for at, command in enumerate(commands)]
+
+
+def test_the_log_says_what_each_field_was_before_and_after():
+    state = ProfileState({}, {})
+    log = kept(
+        state,
+        SetTrait("city", "Oslo"),
+        SetTrait("city", "Rome"),
+        AppendToTrait("tags", "a"),
+        Increment("sum", Decimal("0.1")),
+        Increment("sum", Decimal("0.2")),
+        SetMembership("vip", True),
+        SetTraitIfEmpty("city", "Paris"),
+        Log("hello"),
+    )
+    assert log == [
+        ["set", "city", "Oslo", None, "Oslo"],
+        ["set", "city", "Rome", "Oslo", "Rome"],
+        ["append", "tags", "a", None, ["a"]],
+        ["add", "sum", "0.1", None, "0.1"],
+        ["add", "sum", "0.2", "0.1", "0.3"],
+        ["segment", "vip", True],
+        ["set_if_empty", "city", "Paris"],  # it changed nothing
+        None,
+    ]
+    fields = [field_of(change) for change in log if change]
+    assert fields[1:6] == ["traits.city", "traits.tags", "totals.sum", "totals.sum", "segments.vip"]
+
+
+values = st.sampled_from(["a", "b", 1, 2.5, True, None])
+names = st.sampled_from(["x", "y"])
+commands = st.one_of(
+    *(st.builds(kind, names, values) for kind in (SetTrait, SetTraitIfEmpty, AppendToTrait, RemoveFromTrait)),
+    st.builds(Increment, names, st.decimals("-9", "9", places=2)),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from("AB"), commands, st.integers(0, 5)), max_size=20))
+def test_a_profile_made_anew_is_as_if_nobody_elses_changes_had_been_made_to_it(did: list[tuple[str, Command, int]]):
+    """Two people are taken for one; their log, divided, makes each what they would have been alone."""
+    together, alone = ProfileState({}, {}), {"A": ProfileState({}, {}), "B": ProfileState({}, {})}
+    log: dict[str, list[tuple[int, str, list[Any]]]] = {"A": [], "B": []}
+    for number, (who, command, at) in enumerate(did):
+        by = f"e{number:02}"
+        _, change = carry_out(command, together, at, by)
+        log[who].append((at, by, [msgspec.json.decode(msgspec.json.encode(change))]))
+        apply(command, alone[who], at, by)
+    for who, state in alone.items():
+        assert made_anew(log[who])[0] == state
+
+
+def test_what_workflows_said_of_segments_is_made_anew_the_last_word_of_each():
+    runs = [(1, "e1", [["segment", "vip", True], ["segment", "new", True]]), (2, "e2", [["segment", "vip", False]])]
+    assert made_anew(runs)[1] == {"vip": False, "new": True}
