@@ -20,6 +20,7 @@ from processors.storage.failures import Failures
 from processors.storage.identities import Identities
 from processors.storage.memberships import SegmentMemberships, Versions
 from processors.storage.merges import Merges
+from processors.storage.partings import Partings
 from processors.storage.people import People
 from processors.storage.profiles import Profiles
 from processors.storage.replayed import Replayed
@@ -66,6 +67,7 @@ STORAGE: Mapping[str, Callable[[Connection], Any]] = {
     "finished": Runs,
     "traits": Traits,
     "merges": Merges,
+    "partings": Partings,
     "members": SegmentMemberships,
     "people": People,
     "versions": Versions,

@@ -11,8 +11,11 @@ class MergeJob(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """These profiles are one person, and why. `profiles` starts with the one believed to survive."""
 
     profiles: list[str]
-    #: "identifier" (an identification point found one value on two profiles) or "workflow" (merge by a trait).
+    #: "identifier" (an identification point found one value on two profiles), "workflow" (merge by a trait) or
+    #: "operator".
     cause: str
+    #: The other way: the first profile is no part of the one that it was merged into.
+    part: bool = False
     #: Which namespace tied them together.
     namespace: str
     #: Merge by a trait: the first profile claims this value; whoever has it already is the same person.

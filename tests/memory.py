@@ -175,6 +175,9 @@ class Identities(Table):
                     found.setdefault(profile, {}).setdefault(namespace, set()).add(value)
         return found
 
+    async def apart(self, profiles: Collection[str]) -> dict[str, set[str]]:
+        return {}
+
     def _near(self, profile: str) -> set[str]:
         near: set[str] = set()
         more = {profile}
@@ -361,6 +364,13 @@ class Merges(Table):
                 memory.profiles[id] = row._replace(merged_into=survivor)
 
 
+class Partings(Table):
+    """Undoing merges is for PostgreSQL to show."""
+
+    async def merge_of(self, profile: str) -> None:
+        raise NotImplementedError
+
+
 class SegmentMemberships(Table):
     async def load(self, profiles: Collection[str]) -> dict[str, Memberships]:
         return {profile: self.memory.memberships.get(profile, frozenset()) for profile in profiles}
@@ -455,6 +465,7 @@ TOOLS: Mapping[str, type[Table]] = {
     "finished": Runs,
     "traits": Traits,
     "merges": Merges,
+    "partings": Partings,
     "members": SegmentMemberships,
     "people": People,
     "windows": Windows,

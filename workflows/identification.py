@@ -37,6 +37,11 @@ class Identifiers:
         value = found[0] if len(found) == 1 else msgspec.json.encode(found).decode()
         return name, (self._hide(name, value or "") if namespace.hashed else value or "")
 
+    def is_login(self, shown: Shown) -> bool:
+        """Whether this says who somebody is: a customer number or a checked e-mail, not a device."""
+        namespace = self._definitions.namespace(shown.key[0])
+        return namespace.unique or namespace.joins_identified or shown.verified
+
     def shown_by(self, event: ValidEvent) -> list[Shown]:
         """The identifiers that identification points find in the event."""
         points = self._definitions.points.get(event.type)

@@ -63,6 +63,8 @@ class Known(msgspec.Struct):
     values: dict[str, dict[str, set[str]]] = {}
     #: The visits of the sessions that are stored.
     visits: dict[SessionKey, Visit] = {}
+    #: Live profile to those from which an operator has parted it, of those that `questioned` names.
+    apart: dict[str, set[str]] = {}
     #: Profiles that are not stored, of events that have not come in yet.
     new: dict[str, Birth] = {}
 

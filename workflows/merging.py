@@ -9,6 +9,9 @@ import msgspec
 from schemas.profiles import MergeJob
 from workflows.definitions import Definitions
 
+#: The cause of jobs that an operator asks for: what is only unlikely is no reason to refuse them.
+OPERATOR = "operator"
+
 
 class Candidate(msgspec.Struct, frozen=True):
     """What the decision needs to know of a profile: its birth, its values in unique namespaces and of traits that
@@ -19,6 +22,8 @@ class Candidate(msgspec.Struct, frozen=True):
     unique: frozenset[tuple[str, str]] = frozenset()
     size: int = 1
     refusing: frozenset[tuple[str, str]] = frozenset()
+    #: Live profiles from which an operator has parted it.
+    apart: frozenset[str] = frozenset()
 
     @property
     def seniority(self) -> tuple[datetime, str]:
@@ -34,8 +39,8 @@ class Decision(msgspec.Struct, frozen=True):
     absorbed: tuple[str, ...]
     #: What stands against it: profiles that have different values in a unique namespace (`unique`), that are identified
     #: already and tied together by something weak (`both_identified`), that are too many (`too_many_profiles`), that
-    #: differ in a trait which refuses that (`trait`).
-    conflict: Literal["unique", "both_identified", "too_many_profiles", "trait"] | None = None
+    #: differ in a trait which refuses that (`trait`), that an operator has parted (`kept_apart`).
+    conflict: Literal["unique", "both_identified", "too_many_profiles", "trait", "kept_apart"] | None = None
     #: The namespace, or the trait, that this is about.
     namespace: str = ""
 
@@ -66,7 +71,8 @@ def _join(now: dict[str, Candidate], survivor: Candidate, absorbed: list[Candida
     unique = survivor.unique.union(*(candidate.unique for candidate in absorbed))
     size = survivor.size + sum(candidate.size for candidate in absorbed)
     refusing = survivor.refusing.union(*(candidate.refusing for candidate in absorbed))
-    joined = msgspec.structs.replace(survivor, unique=unique, size=size, refusing=refusing)
+    apart = survivor.apart.union(*(candidate.apart for candidate in absorbed))
+    joined = msgspec.structs.replace(survivor, unique=unique, size=size, refusing=refusing, apart=apart)
     for id, candidate in now.items():
         if candidate.id in gone:
             now[id] = joined
@@ -81,6 +87,10 @@ def _guarded(decision: Decision, candidates: Collection[Candidate], definitions:
         return msgspec.structs.replace(decision, conflict="unique", namespace=differs)
     if (differs := _differ(candidate.refusing for candidate in candidates)) is not None:
         return msgspec.structs.replace(decision, conflict="trait", namespace=differs)
+    if job.cause == OPERATOR:
+        return decision
+    if any(candidate.apart & {other.id for other in candidates} for candidate in candidates):
+        return msgspec.structs.replace(decision, conflict="kept_apart", namespace=job.namespace)
     tie = definitions.namespace(job.namespace)
     identified = {candidate.unique for candidate in candidates if candidate.unique}
     if len(identified) > 1 and not (tie.unique or tie.joins_identified or job.verified):

@@ -159,7 +159,22 @@ class _Resolver:
         if everybody and not case.candidates:
             new = self._new_person(case)
             case.candidates = {new.id: new}
+        if self._known.apart:
+            case.candidates = self._not_parted(case)
         return case
+
+    def _not_parted(self, case: Case) -> dict[str, Birth]:
+        """Without those whom an operator has parted from another: a login names somebody, else it is the session's."""
+        kept: dict[str, Birth] = {}
+        named = {case.owners[one.key].id for one in case.shown if one.key in case.owners and self._ties.is_strong(one)}
+        first = [named, {case.own.id} if case.own else set()]
+        order = sorted(
+            case.candidates.values(), key=lambda birth: ([birth.id not in ids for ids in first], birth.seniority)
+        )
+        for birth in order:
+            if kept.keys().isdisjoint(self._known.apart.get(birth.id, ())):
+                kept[birth.id] = birth
+        return kept
 
     def _judged(self, case: Case) -> Case | None:
         """What is left of the event, and whom that leads to; None where it may not come in."""

@@ -47,28 +47,30 @@ class Ties:
 
     def _job(self, case: Case, owner: str, other: str) -> MergeJob:
         ends = [self._strongest(case, end) for end in (owner, other) if case.own is None or end != case.own.id]
-        tie = min(ends, key=self._strength)
+        tie = min(ends, key=self.is_strong)
         return _job(case.event, [owner, other], tie.key[0], verified=self._verified(tie))
 
     def _strongest(self, case: Case, profile: str) -> Shown:
         """Of what the event shows of a profile that is not its session's."""
         ties = [one for one in case.shown if one.key in case.owners and case.owners[one.key].id == profile]
-        return max(ties, key=self._strength)
+        return max(ties, key=self.is_strong)
 
-    def _strength(self, tie: Shown) -> int:
+    def is_strong(self, tie: Shown) -> bool:
+        """Whether this, stored and shown, says who somebody is: a login, not a device."""
         namespace = self._definitions.namespace(tie.key[0])
-        return 1 if namespace.unique or namespace.joins_identified or self._verified(tie) else 0
+        return namespace.unique or namespace.joins_identified or self._verified(tie)
 
     def _verified(self, tie: Shown) -> bool:
         return tie.verified and self._identifiers[tie.key].seen.verified
 
 
-def refusals(case: Case, owner: Birth, values: Mapping[str, Mapping[str, set[str]]]) -> Iterable[MergeJob]:
+def refusals(case: Case, owner: Birth, values: Mapping[str, dict[str, set[str]]]) -> Iterable[MergeJob]:
     """A job for each profile that the event leads to and rules out: merge says no, and keeps it for people to see."""
     for id in sorted(case.everybody.keys() - case.candidates.keys() - {owner.id}):
         tie = next((key[0] for key, birth in case.owners.items() if birth.id == id), None)
-        contradicted = contradiction(dict(values.get(id, {})), case.named) or ""
-        yield _job(case.event, [owner.id, id], tie or contradicted, contradicted=contradicted)
+        contradicted = contradiction(values.get(id), case.named) or ""
+        tie = tie or contradicted or next(iter(case.owners))[0]
+        yield _job(case.event, [owner.id, id], tie, contradicted=contradicted)
 
 
 def _job(

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaException
 from deploy.demo import DemoError
 from deploy.embedded.process import EmbeddedError
 from deploy.operations.draining import StuckError
+from deploy.operations.merging import MergingError
 from deploy.operations.recovery import RecoveryError
 from deploy.operations.rehearsing import RehearsalError
 from deploy.operations.repairing import RepairError
@@ -32,6 +33,7 @@ _PLAIN = (
     ReplayError,
     StuckError,
     LookupError,
+    MergingError,
 )
 
 

@@ -4,9 +4,9 @@ import click
 
 from deploy.commands.asking import ask, json_option, limit_option, print_json, table, text
 from deploy.commands.errors import clear_errors
-from deploy.operations import exporting
+from deploy.operations import exporting, merging
 from deploy.operations import identity as people
-from deploy.operations.merging import Plan, plan_merge
+from deploy.operations.merging import Plan
 from deploy.settings import connected, load_settings
 
 
@@ -53,25 +53,50 @@ def conflicts(limit: int, as_json: bool) -> None:
 @json_option
 @clear_errors
 def merge(names: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
-    """What merging the people of these NAMES would make of them: who survives, every trait, every number."""
-    if not dry_run:
-        raise click.ClickException(
-            "profiles are merged by what ties them together; --dry-run shows what would come of it"
-        )
+    """Merge the people of these NAMES, and say what came of it: who survives, every trait, every number.
+
+    Guards that doubt whether they are one person do not hold; values that contradict each other do.
+    """
     settings = connected(load_settings())
-    plan = ask(lambda connection, admin: plan_merge(connection, settings, names))
+    work = merging.plan_merge if dry_run else merging.merge
+    plan = ask(lambda connection, admin: work(connection, settings, names))
     if as_json:
         print_json(plan)
     else:
-        click.echo("\n".join(_plan(plan)))
+        click.echo("\n".join(_plan(plan, dry_run)))
 
 
-def _plan(plan: Plan) -> list[str]:
+@click.command()
+@click.argument("profile")
+@click.option("--dry-run", is_flag=True, help="Only say what would go with it.")
+@json_option
+@clear_errors
+def unmerge(profile: str, dry_run: bool, as_json: bool) -> None:
+    """Undo the merge by which PROFILE became part of another (see `identity why`): both are again what they would be.
+
+    Later events go by what they show of either, and by their session; the two are kept apart from now on.
+    """
+    settings = connected(load_settings())
+    work = merging.plan_unmerge if dry_run else merging.unmerge
+    parted = ask(lambda connection, admin: work(connection, settings, profile))
+    if as_json:
+        print_json(parted)
+    elif parted is None:
+        click.echo("it is part of no other")
+    else:
+        would = "would leave" if dry_run else "has left"
+        click.echo(f"{parted.left} {would} {parted.stayed}, and {parted.events} events that were taken for its with it")
+        click.echo("\n".join(f"  and {id}, which was part of it" for id in parted.members if id != parted.left))
+
+
+def _plan(plan: Plan, dry_run: bool) -> list[str]:
     if plan.survivor is None:
         return ["they are one profile already"]
     lines = [f"{plan.survivor} would survive; {', '.join(plan.absorbed)} would become part of it"]
     if plan.refused:
-        lines = [f"they would not be merged: {plan.refused}", f"if they were: {lines[0]}"]
+        lines = [f"they {'would not be' if dry_run else 'are not'} merged: {plan.refused}", f"if they were: {lines[0]}"]
+    elif not dry_run:
+        lines = [f"{plan.survivor} survives; {', '.join(plan.absorbed)} is part of it"]
     for name, (value, source) in sorted(plan.traits.items()):
         lines.append(f"  trait {name}: {text(value)}  ({'of ' + source if source else 'of several'})")
     lines += [f"  total {name}: {value}" for name, value in sorted(plan.totals.items())]
@@ -87,4 +112,4 @@ def export(name: str) -> None:
     print_json(ask(lambda connection, admin: exporting.export(connection, settings, name)))
 
 
-COMMANDS = (identity, merge, export)
+COMMANDS = (identity, merge, unmerge, export)

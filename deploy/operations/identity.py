@@ -11,6 +11,7 @@ from deploy.operations.reports import rows
 from deploy.settings import Settings
 from processors.storage.database import Connection
 from workflows.identification import Identifiers
+from workflows.merging import OPERATOR
 
 #: Why a guard said no.
 REASONS = {
@@ -18,6 +19,7 @@ REASONS = {
     "both_identified": "both were identified already, and {namespace} is too weak to join such two",
     "trait": "they have different values of the trait {namespace}, which refuses that",
     "too_many_profiles": "together they would have been more profiles than the guards allow",
+    "kept_apart": "an operator has parted them",
     "too_many_identifiers": "that person has as many identifiers as the guards allow",
 }
 
@@ -92,7 +94,8 @@ async def _merges(connection: Connection, ids: Sequence[str]) -> list[dict[str, 
     return await rows(
         connection,
         "with recursive way as (select m.* from merges m where m.absorbed = any(%(ids)s::uuid[]) "
-        "union select m.* from merges m join way on m.absorbed = way.survivor and m.id > way.id) "
+        "and m.undone_at is null union select m.* from merges m join way on m.absorbed = way.survivor "
+        "and m.id > way.id and m.undone_at is null) "
         "select way.id, survivor::text, absorbed::text, cause, namespace, event_id, merged_at, "
         "(select min(source) from events e where e.id = way.event_id) as source from way order by way.id",
         {"ids": list(ids)},
@@ -101,6 +104,8 @@ async def _merges(connection: Connection, ids: Sequence[str]) -> list[dict[str, 
 
 def _merge(row: dict[str, Any]) -> str:
     by = f"event {row['event_id']}" + (f" of {row['source']}" if row["source"] else "")
+    if row["cause"] == OPERATOR:
+        return f"{_time(row['merged_at'])}: {row['absorbed']} became part of {row['survivor']}, as an operator asked."
     because = (
         f"a workflow that ran for {by} merged by {row['namespace']}"
         if row["cause"] == "workflow"
@@ -122,7 +127,18 @@ async def _refusals(connection: Connection, first: Named, second: Named) -> list
         f"were not merged: {REASONS[row['reason']].format(namespace=row['namespace'])}."
         for row in conflicts
     ]
-    return told or ["Nothing that was seen ties them together."]
+    return [*told, *await _partings(connection, first, second)] or ["Nothing that was seen ties them together."]
+
+
+async def _partings(connection: Connection, first: Named, second: Named) -> list[str]:
+    parted = await rows(
+        connection,
+        "select parted_at from kept_apart k "
+        "join profiles p on p.id = k.profile_id join profiles o on o.id = k.other_id "
+        "where coalesce(p.merged_into, p.id) = %(one)s::uuid and coalesce(o.merged_into, o.id) = %(other)s::uuid",
+        {"one": first.live, "other": second.live},
+    )
+    return [f"{_time(row['parted_at'])}: an operator undid their merge, and they are kept apart." for row in parted]
 
 
 async def conflicts(connection: Connection, limit: int) -> list[dict[str, Any]]:

@@ -1,20 +1,37 @@
-"""`headwater merge --dry-run`: what a merge would make of several profiles, and what stands against it."""
+"""`headwater merge` and `unmerge`: what they would make of people, and asking the stage merge to do it."""
 
+import asyncio
+import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import msgspec
 
 from deploy.definitions import in_force
+from deploy.kafka import client_config
+from deploy.keys import profile_ids
 from deploy.operations.identity import REASONS, find
 from deploy.settings import Settings
+from processors.runner.failures import Poison
+from processors.runner.publisher import Publisher
+from processors.steps.merge import part
 from processors.storage.database import Connection
 from processors.storage.events import Counters
 from processors.storage.merges import Merges
+from processors.storage.partings import Parted, Partings
 from processors.storage.runs import Traits
 from schemas.profiles import MergeJob
-from workflows.merging import decide
+from schemas.topics import MERGE_JOBS
+from workflows.merging import OPERATOR, decide
 from workflows.profile import merge_states
+
+#: How long to wait for merge.
+WAIT_S = 30.0
+
+
+class MergingError(Exception):
+    """What was asked for was not done; the message says why."""
 
 
 class Plan(msgspec.Struct):
@@ -36,7 +53,7 @@ async def plan_merge(connection: Connection, settings: Settings, names: Sequence
     definitions = await in_force(connection)
     live = [(await find(connection, settings, name)).live for name in names]
     merges = Merges(connection)
-    job = MergeJob(profiles=live, cause="operator", namespace="operator", event="", verified=True)
+    job = MergeJob(profiles=live, cause=OPERATOR, namespace="operator", event="", verified=True)
     decisions = decide([job], await merges.lock(live, definitions), definitions)
     if not decisions:
         return Plan(None)
@@ -55,3 +72,57 @@ async def plan_merge(connection: Connection, settings: Settings, names: Sequence
         for type, count in counters[id].items():
             plan.counters[type] = plan.counters.get(type, 0) + count
     return plan
+
+
+async def merge(connection: Connection, settings: Settings, names: Sequence[str]) -> Plan:
+    """Have the people of these names merged. What was done, or why it was refused. Raises LookupError, MergingError."""
+    plan = await plan_merge(connection, settings, names)
+    await connection.rollback()
+    if plan.survivor is None or plan.refused:
+        return plan
+    job = MergeJob(profiles=[plan.survivor, *plan.absorbed], cause=OPERATOR, namespace="operator", event="")
+    pointed = "select count(*) = %s from profiles where id = any(%s::uuid[]) and merged_into = %s"
+    await _have_done(connection, settings, job, pointed, (len(plan.absorbed), plan.absorbed, plan.survivor))
+    return plan
+
+
+async def plan_unmerge(connection: Connection, settings: Settings, id: str) -> Parted | None:
+    """What would become of an unmerge; None where the profile is part of no other. Nothing is changed.
+
+    Raises LookupError for who is not known, MergingError where what was whose cannot be told any more.
+    """
+    named = await find(connection, settings, id)
+    definitions = await in_force(connection)
+    try:
+        parted = await part(named.id, definitions, profile_ids(settings), Merges(connection), Partings(connection))
+    except Poison as error:
+        raise MergingError("their events are of before the change log: what was whose cannot be told") from error
+    await connection.rollback()
+    return parted
+
+
+async def unmerge(connection: Connection, settings: Settings, id: str) -> Parted | None:
+    """Undo the merge by which the profile became part of another. Raises as `plan_unmerge`."""
+    plan = await plan_unmerge(connection, settings, id)
+    if plan is not None:
+        job = MergeJob(profiles=[plan.left], cause=OPERATOR, namespace="operator", event="", part=True)
+        free = "select merged_into is null from profiles where id = %s"
+        await _have_done(connection, settings, job, free, (plan.left,))
+    return plan
+
+
+async def _have_done(
+    connection: Connection, settings: Settings, job: MergeJob, done: str, values: tuple[Any, ...]
+) -> None:
+    """Give merge the job, and wait until the query `done` says yes."""
+    with closing(Publisher(client_config(settings), settings.topic_prefix)) as publisher:
+        await publisher.publish([MERGE_JOBS.encode(job)])
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        row = await (await connection.execute(done.encode(), values)).fetchone()
+        await connection.rollback()
+        if row is not None and row[0]:
+            return
+        if time.monotonic() > deadline:
+            raise MergingError(f"merge has not done it within {WAIT_S:.0f} s; it will when it comes to it")
+        await asyncio.sleep(0.2)

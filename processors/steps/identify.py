@@ -60,7 +60,8 @@ async def _load(found: Found, identities: Identities) -> Known:
         identifiers={one.key for _, shown in found for one in shown},
         profiles={event.profile for event, _ in found if event.profile},
     )
-    known.values = await identities.values(questioned(found, known))
+    if asked := questioned(found, known):
+        known.values, known.apart = await identities.values(asked), await identities.apart(asked)
     return known
 
 

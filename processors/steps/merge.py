@@ -1,4 +1,4 @@
-"""merge: profiles that are one person become one, with an audit row; the only place that links profiles."""
+"""merge: profiles that are one person become one, with an audit row; the only place that links or parts profiles."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -6,29 +6,60 @@ from datetime import UTC, datetime
 import msgspec
 
 from processors.storage.merges import Merges
+from processors.storage.partings import Parted, Partings
 from schemas.profiles import MergeJob, SegmentationJob
 from workflows.definitions import Definitions
+from workflows.identification import Identifiers
+from workflows.identity import ProfileIds
 from workflows.merging import decide
 
 
-async def merge(jobs: Sequence[MergeJob], definitions: Definitions, merges: Merges) -> list[SegmentationJob]:
-    """A segmentation job for each survivor, and one for each profile that is now part of it: its last change."""
-    claimed = [await _claimed(job, merges, definitions) for job in jobs]
-    ids = {id for job in claimed for id in job.profiles}
-    roots = await merges.lock(ids, definitions)
-    moved = await merges.carry_out(decide(claimed, roots, definitions), definitions.strategies)
-    await merges.answer(jobs)
-    survivors: dict[str, list[str]] = {}
+async def merge(
+    jobs: Sequence[MergeJob], definitions: Definitions, profile_ids: ProfileIds, merges: Merges, partings: Partings
+) -> list[SegmentationJob]:
+    """A segmentation job for each survivor, and one for each profile that is now part of it: its last change. Where
+    profiles were parted, one for each of them."""
     quiet = all(job.quiet for job in jobs)
+    moved = await _join([job for job in jobs if not job.part], definitions, merges)
+    survivors: dict[str, list[str]] = {}
     for absorbed, survivor in moved.items():
         survivors.setdefault(survivor, []).append(absorbed)
-    return [
+    found = [
         *(
             SegmentationJob(profile=id, changed=["merged"], absorbed=sorted(gone), quiet=quiet)
             for id, gone in survivors.items()
         ),
         *(SegmentationJob(profile=absorbed, changed=["merged"], quiet=quiet) for absorbed in moved),
     ]
+    for job in jobs:
+        if job.part:
+            parted = await part(job.profiles[0], definitions, profile_ids, merges, partings)
+            concerned = [parted.stayed, *parted.members] if parted else []
+            found += [SegmentationJob(profile=id, changed=["unmerged"], quiet=job.quiet) for id in concerned]
+    return found
+
+
+async def part(
+    profile: str, definitions: Definitions, profile_ids: ProfileIds, merges: Merges, partings: Partings
+) -> Parted | None:
+    """Take the profile out of the one that it is part of; None where it is part of none (any more)."""
+    roots = await merges.lock([profile], definitions)
+    merged = await partings.merge_of(profile)
+    if merged is None:
+        return None
+    identifiers = Identifiers(definitions, profile_ids.hide)
+    return await partings.part(profile, roots[profile].id, merged, identifiers, definitions.strategies)
+
+
+async def _join(jobs: Sequence[MergeJob], definitions: Definitions, merges: Merges) -> dict[str, str]:
+    """Every profile that became part of another, and that one."""
+    if not jobs:
+        return {}
+    claimed = [await _claimed(job, merges, definitions) for job in jobs]
+    roots = await merges.lock({id for job in claimed for id in job.profiles}, definitions)
+    moved = await merges.carry_out(decide(claimed, roots, definitions), definitions.strategies)
+    await merges.answer(jobs)
+    return moved
 
 
 async def _claimed(job: MergeJob, merges: Merges, definitions: Definitions) -> MergeJob:

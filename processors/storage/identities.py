@@ -59,18 +59,30 @@ class Identities:
         """The identifiers of these live profiles, of all that were merged into them, and of those with whom merge is
         still asked to make them one: values by namespace."""
         found: dict[str, dict[str, set[str]]] = {}
-        if profiles:
-            cursor = await self._connection.execute(
-                "with recursive near (root, id) as (select id, id from unnest(%s::uuid[]) id "
-                "union select near.root, coalesce(p.merged_into, p.id) from near "
-                "join asked_joins j on j.profile_id = near.id join profiles p on p.id = j.other_id), "
-                "part (root, id) as (select root, id from near "
-                "union select near.root, p.id from near join profiles p on p.merged_into = near.id) "
-                "select part.root::text, i.namespace, i.value from part join identifiers i on i.profile_id = part.id",
-                (uuids(profiles),),
-            )
-            for live, namespace, value in await cursor.fetchall():
-                found.setdefault(live, {}).setdefault(namespace, set()).add(value)
+        cursor = await self._connection.execute(
+            "with recursive near (root, id) as (select id, id from unnest(%s::uuid[]) id "
+            "union select near.root, coalesce(p.merged_into, p.id) from near "
+            "join asked_joins j on j.profile_id = near.id join profiles p on p.id = j.other_id), "
+            "part (root, id) as (select root, id from near "
+            "union select near.root, p.id from near join profiles p on p.merged_into = near.id) "
+            "select part.root::text, i.namespace, i.value from part join identifiers i on i.profile_id = part.id",
+            (uuids(profiles),),
+        )
+        for live, namespace, value in await cursor.fetchall():
+            found.setdefault(live, {}).setdefault(namespace, set()).add(value)
+        return found
+
+    async def apart(self, profiles: Collection[str]) -> dict[str, set[str]]:
+        """From whom, live now, an operator has parted each of these live profiles."""
+        cursor = await self._connection.execute(
+            "select coalesce(p.merged_into, p.id)::text, coalesce(o.merged_into, o.id)::text from profiles p "
+            "join kept_apart k on k.profile_id = p.id join profiles o on o.id = k.other_id "
+            "where p.id = any(%(ids)s::uuid[]) or p.merged_into = any(%(ids)s::uuid[])",
+            {"ids": uuids(profiles)},
+        )
+        found: dict[str, set[str]] = {}
+        for profile, other in await cursor.fetchall():
+            found.setdefault(profile, set()).add(other)
         return found
 
     async def _pairs(self, query: str, keys: Collection[tuple[str, str]]) -> Sequence[tuple[Any, ...]]:

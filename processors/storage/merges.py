@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from processors.storage.database import Connection, as_json, uuids
+from processors.storage.identities import Identities
 from processors.storage.moving import Moving
 from processors.storage.runs import Traits
 from schemas.definitions.identity import Strategy
@@ -71,10 +72,16 @@ class Merges:
             wanted |= set(roots.values())
         unique = await self._unique_values(set(roots.values()), definitions.unique_namespaces())
         refusing = await self._traits(set(roots.values()), definitions.refusing_traits())
+        apart = await Identities(self._connection).apart(set(roots.values()))
         sizes = Counter(merged_into or id for id, (_, merged_into) in rows.items())
         return {
             id: Candidate(
-                root, rows[root][0], frozenset(unique.get(root, ())), sizes[root], frozenset(refusing.get(root, ()))
+                root,
+                rows[root][0],
+                frozenset(unique.get(root, ())),
+                sizes[root],
+                frozenset(refusing.get(root, ())),
+                frozenset(apart.get(root, ())),
             )
             for id, root in roots.items()
             if id in ids
@@ -139,8 +146,16 @@ class Merges:
             await moving.days(rows)
             await moving.memberships(rows)
             await moving.consents(rows)
+            await self._together_again(final)
             return await self._point(rows)
         return {}
+
+    async def _together_again(self, final: Mapping[str, str]) -> None:
+        """Whom an operator had parted, and has merged again."""
+        await self._connection.execute(
+            "delete from kept_apart where profile_id = any(%(ids)s::uuid[]) and other_id = any(%(ids)s::uuid[])",
+            {"ids": uuids(final.keys() | set(final.values()))},
+        )
 
     async def _audit(self, merged: Iterable[Decision]) -> None:
         rows = [
@@ -158,7 +173,9 @@ class Merges:
             "insert into merges (survivor, absorbed, cause, namespace, event_id, before) "
             "select r.survivor, r.absorbed, r.cause, r.namespace, r.event_id, jsonb_build_object("
             "'created_at', p.created_at, 'traits', t.traits, 'totals', t.totals, 'counters', "
-            "(select jsonb_object_agg(type, count) from profile_counters where profile_id = r.absorbed)) "
+            "(select jsonb_object_agg(type, count) from profile_counters where profile_id = r.absorbed), "
+            "'consents', (select coalesce(jsonb_agg(jsonb_build_object('consent', consent, 'granted', granted, "
+            "'at', at, 'event_id', event_id)), '[]') from consents where profile_id = r.absorbed)) "
             "from jsonb_to_recordset(%s::jsonb) "
             "as r(survivor uuid, absorbed uuid, cause text, namespace text, event_id text) "
             "join profiles p on p.id = r.absorbed left join profile_traits t on t.profile_id = r.absorbed",

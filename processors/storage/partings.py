@@ -1,0 +1,241 @@
+"""Merges undone: the way back of everything that a merge moved, in one transaction, with all profiles locked."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from processors.runner.failures import Poison
+from processors.storage.database import Connection, as_json, uuids
+from processors.storage.runs import Traits
+from schemas.definitions.identity import Strategy
+from schemas.events import ValidEvent
+from schemas.origin import Origin
+from workflows.changes import Change, made_anew
+from workflows.identification import IdentifierKey, Identifiers, Shown
+from workflows.known import SessionKey
+from workflows.parting import Division, Happened, IdentifierRow, divide
+
+_ORIGIN = "(origin_partition, origin_offset, origin_ordinal)"
+
+
+class Parted(msgspec.Struct):
+    """A merge that was undone: who left whom, all profiles that left, and how many events went with them."""
+
+    left: str
+    stayed: str
+    members: list[str]
+    events: int
+
+
+class Partings:
+    """Takes a profile out of the one that it is part of."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def merge_of(self, profile: str) -> tuple[int, datetime] | None:
+        """The merge by which the profile became part of another, None where it is on its own."""
+        cursor = await self._connection.execute(
+            "select m.id, m.merged_at from merges m join profiles p on p.id = m.absorbed "
+            "where m.absorbed = %s and p.merged_into is not null and m.undone_at is null order by m.id desc limit 1",
+            (profile,),
+        )
+        row = await cursor.fetchone()
+        return None if row is None else (row[0], row[1])
+
+    async def part(
+        self,
+        profile: str,
+        stayed: str,
+        merge: tuple[int, datetime],
+        identifiers: Identifiers,
+        strategies: Mapping[str, Strategy],
+    ) -> Parted:
+        """Undo the merge. `stayed` is the live profile that this one is part of; whoever calls has locked them all.
+
+        Raises Poison where runs of before the change log make it impossible to tell what was whose.
+        """
+        leaving = await self._members(profile)
+        everybody = await self._everybody(stayed)
+        if await self._has_unlogged_runs(everybody):
+            raise Poison("no_change_log")
+        division = divide(
+            leaving,
+            stayed,
+            await self._events(everybody, merge[1], identifiers),
+            await self._sessions(everybody),
+            await self._identifiers(everybody),
+        )
+        await self._move(division, profile)
+        await self._follow(division.profiles, profile)
+        leaving |= division.profiles
+        await self._point(profile, leaving, merge[0])
+        for live, members in ((profile, leaving), (stayed, everybody - leaving)):
+            await self._make_anew(live, members, strategies)
+        await self._take_consents(profile, stayed, merge[0])
+        await self._keep_apart(profile, stayed)
+        return Parted(profile, stayed, sorted(leaving), len(division.events))
+
+    async def _members(self, profile: str) -> set[str]:
+        """The profile, and all that had become part of it before it became part of another."""
+        cursor = await self._connection.execute(
+            "with recursive part (id) as (select %s::uuid union select m.absorbed from merges m "
+            "join part on m.survivor = part.id where m.undone_at is null) select id::text from part",
+            (profile,),
+        )
+        return {id for (id,) in await cursor.fetchall()}
+
+    async def _everybody(self, live: str) -> set[str]:
+        cursor = await self._connection.execute(
+            "select id::text from profiles where id = %(id)s or merged_into = %(id)s", {"id": live}
+        )
+        return {id for (id,) in await cursor.fetchall()}
+
+    async def _has_unlogged_runs(self, everybody: Collection[str]) -> bool:
+        cursor = await self._connection.execute(
+            f"select exists (select from events e join workflow_runs r using {_ORIGIN} "
+            "where e.profile_id = any(%s::uuid[]) and r.changes is null)",
+            (uuids(everybody),),
+        )
+        return bool((await cursor.fetchone() or (False,))[0])
+
+    async def _events(
+        self, everybody: Collection[str], merged_at: datetime, identifiers: Identifiers
+    ) -> list[Happened]:
+        """Those whose workflows have run; what is still under way stays where it is going."""
+        cursor = await self._connection.execute(
+            "select e.source, e.id, e.profile_id::text, e.session_id, e.recorded_at <= %s, e.type, e.properties::text, "
+            "e.received_at "
+            f"from events e join workflow_runs using {_ORIGIN} where e.profile_id = any(%s::uuid[]) "
+            "order by e.received_at, origin_partition, origin_offset, origin_ordinal",
+            (merged_at, uuids(everybody)),
+        )
+        found = []
+        for source, id, profile, session, early, type, properties, at in await cursor.fetchall():
+            shown = _shown(source, id, type, properties, at, identifiers)
+            keys, logins = [one.key for one in shown], [one.key for one in shown if identifiers.is_login(one)]
+            found.append(Happened(source, id, profile, session, early, tuple(keys), tuple(logins)))
+        return found
+
+    async def _sessions(self, everybody: Collection[str]) -> dict[SessionKey, str]:
+        cursor = await self._connection.execute(
+            "select source, id, profile_id::text from sessions where profile_id = any(%s::uuid[])",
+            (uuids(everybody),),
+        )
+        return {(source, id): profile for source, id, profile in await cursor.fetchall()}
+
+    async def _identifiers(self, everybody: Collection[str]) -> dict[IdentifierKey, IdentifierRow]:
+        cursor = await self._connection.execute(
+            "select namespace, value, profile_id::text, source, event_id from identifiers "
+            "where profile_id = any(%s::uuid[])",
+            (uuids(everybody),),
+        )
+        return {
+            (namespace, value): IdentifierRow(profile, (source, event))
+            for namespace, value, profile, source, event in await cursor.fetchall()
+        }
+
+    async def _move(self, division: Division, profile: str) -> None:
+        pairs: dict[str, Iterable[Sequence[str]]] = {
+            "update events set profile_id = %s from r where source = r.one and id = r.two": (
+                (event.source, event.id) for event in division.events
+            ),
+            "update sessions set profile_id = %s from r where source = r.one and id = r.two": division.sessions,
+            "update identifiers set profile_id = %s from r where namespace = r.one and value = r.two": (
+                division.identifiers
+            ),
+        }
+        for update, keys in pairs.items():
+            await self._connection.execute(
+                f"with r as (select * from jsonb_to_recordset(%s::jsonb) as k(one text, two text)) {update}".encode(),
+                (as_json([{"one": one, "two": two} for one, two in keys]), profile),
+            )
+
+    async def _follow(self, profiles: Collection[str], profile: str) -> None:
+        """Those that became part of the person later were the leaver's: then that is whom they became part of."""
+        await self._connection.execute(
+            "update merges set survivor = %s where absorbed = any(%s::uuid[]) and undone_at is null",
+            (profile, uuids(profiles)),
+        )
+
+    async def _point(self, profile: str, leaving: Collection[str], merge: int) -> None:
+        await self._connection.execute(
+            "update profiles set merged_into = nullif(%s::uuid, id) where id = any(%s::uuid[])",
+            (profile, uuids(leaving)),
+        )
+        await self._connection.execute("update merges set undone_at = now() where id = %s", (merge,))
+
+    async def _make_anew(self, live: str, members: Collection[str], strategies: Mapping[str, Strategy]) -> None:
+        """Everything that follows from a profile's events: counters, days, traits, totals, what workflows said."""
+        values = {"live": live, "ids": uuids(members)}
+        for statement in _COUNTED_ANEW:
+            await self._connection.execute(statement.encode(), values)
+        state, segments = made_anew(await self._runs(members), strategies)
+        await self._connection.execute("delete from profile_traits where profile_id = any(%(ids)s::uuid[])", values)
+        await Traits(self._connection).store({live: state})
+        await self._connection.execute(
+            "delete from memberships where profile_id = any(%(ids)s::uuid[]) and origin = 'workflow'", values
+        )
+        await self._connection.execute(
+            "insert into memberships (profile_id, segment, origin) select %s, s, 'workflow' from unnest(%s::text[]) s",
+            (live, sorted(segment for segment, member in segments.items() if member)),
+        )
+
+    async def _runs(self, members: Collection[str]) -> list[tuple[int, str, list[Change]]]:
+        cursor = await self._connection.execute(
+            "select (extract(epoch from e.occurred_at) * 1000000)::bigint, e.id, r.changes from events e "
+            f"join workflow_runs r using {_ORIGIN} where e.profile_id = any(%s::uuid[]) "
+            "order by r.ran_at, origin_partition, origin_offset, origin_ordinal",
+            (uuids(members),),
+        )
+        return [(at, id, changes) for at, id, changes in await cursor.fetchall()]
+
+    async def _take_consents(self, profile: str, stayed: str, merge: int) -> None:
+        """Whoever leaves has what it had said; and what was refused since, for one of the two refused it."""
+        await self._connection.execute(
+            "insert into consents (profile_id, consent, granted, at, event_id) "
+            "select %(profile)s::uuid, k.consent, k.granted, k.at, k.event_id from merges m, jsonb_to_recordset("
+            "m.before->'consents') as k(consent text, granted boolean, at timestamptz, event_id text) "
+            "where m.id = %(merge)s "
+            "union all select %(profile)s, consent, granted, at, event_id from consents "
+            "where profile_id = %(stayed)s and not granted order by granted on conflict do nothing",
+            {"profile": profile, "stayed": stayed, "merge": merge},
+        )
+
+    async def _keep_apart(self, one: str, other: str) -> None:
+        await self._connection.execute(
+            "insert into kept_apart (profile_id, other_id) values (%(one)s, %(other)s), (%(other)s, %(one)s) "
+            "on conflict do nothing",
+            {"one": one, "other": other},
+        )
+
+
+_COUNTED_ANEW = (
+    "delete from profile_counters where profile_id = any(%(ids)s::uuid[])",
+    "insert into profile_counters (profile_id, type, count, first_at, last_at) "
+    "select %(live)s, type, count(*), min(occurred_at), max(occurred_at) from events "
+    "where profile_id = any(%(ids)s::uuid[]) group by type",
+    "delete from profile_days where profile_id = any(%(ids)s::uuid[])",
+    "insert into profile_days (profile_id, type, day, count) "
+    "select %(live)s, e.type, (e.occurred_at at time zone 'UTC')::date, count(*) from events e "
+    "join windowed_types w on w.type = e.type where e.profile_id = any(%(ids)s::uuid[]) group by 2, 3",
+)
+
+
+def _shown(
+    source: str, id: str, type: str, properties: str | None, at: datetime, identifiers: Identifiers
+) -> list[Shown]:
+    if properties is None:
+        return []
+    event = ValidEvent(
+        origin=Origin(0, 0, 0),
+        id=id,
+        fingerprint="",
+        source=source,
+        type=type,
+        occurred_at=at,
+        received_at=at,
+        properties=msgspec.Raw(properties.encode()),
+    )
+    return identifiers.shown_by(event)

@@ -1,0 +1,286 @@
+"""Undoing a merge, on a real PostgreSQL, with every stage from identify to merge: both are as if it had not been."""
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from deploy.operations.identity import conflicts, find, why
+from deploy.operations.merging import MergingError, plan_unmerge
+from deploy.operations.merging import merge as merge_people
+from deploy.operations.reports import profile_changes
+from deploy.settings import Settings
+from processors.steps.identify import identify
+from processors.steps.merge import merge
+from processors.steps.persist import persist
+from processors.steps.route import route
+from processors.steps.run_workflows import run_workflows
+from processors.storage.consents import Consents
+from processors.storage.database import Connect, Connection
+from processors.storage.definitions import DefinitionStore
+from processors.storage.events import Counters, Events
+from processors.storage.identities import Identities
+from processors.storage.memberships import SegmentMemberships
+from processors.storage.merges import Merges
+from processors.storage.partings import Partings
+from processors.storage.profiles import Profiles
+from processors.storage.runs import Runs, Traits
+from processors.storage.windows import Windows
+from schemas.events import IdentifiedEvent, ValidEvent
+from schemas.profiles import MergeJob, SegmentationJob
+from tests.unit.making import definitions, event, moment
+from workflows.consent import Statement
+from workflows.identity import ProfileIds
+
+KEY = "the key of an installation"
+BODIES: tuple[dict[str, Any], ...] = (
+    {"kind": "consent", "id": "ads"},
+    {"kind": "namespace", "id": "user", "joins_identified": True},
+    {
+        "kind": "identification-point",
+        "id": "p",
+        "event_type": "view",
+        "identifiers": [{"namespace": name, "property": name} for name in ("user", "device")],
+    },
+    {
+        "kind": "mapping",
+        "id": "m",
+        "event_type": "view",
+        "set": {"city": "event.properties.city"},
+        "append": {"seen": "event.properties.city"},
+        "increment": {"spent": "event.properties.spent"},
+    },
+    {
+        "kind": "workflow",
+        "id": "vip",
+        "nodes": {"in": {"action": "segment", "config": {"segment": "vip"}}},
+    },
+    {"kind": "rule", "id": "r", "event_type": "view", "condition": "event.properties.spent > 7", "workflows": ["vip"]},
+)
+
+
+@dataclass
+class Stages:
+    """identify to merge over one connection, an event a batch."""
+
+    connection: Connection
+    settings: Settings = field(default_factory=lambda: Settings(identity_key=KEY))
+    number: int = 0
+    ids: ProfileIds = field(default_factory=lambda: ProfileIds(KEY.encode()))
+    #: Each event's id and what it holds.
+    sent: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    async def see(self, session: str, **properties: Any) -> str:
+        """One event through all of them; its id."""
+        self.number += 1
+        properties = {"city": "Oslo", "spent": 1, **properties}
+        made = event(
+            self.number,
+            type="view",
+            session=session,
+            profile=self.ids.mint("session", "shop", session),
+            occurred_at=moment(self.number),
+            properties=properties,
+        )
+        self.sent[made.id] = properties
+        valid = msgspec.convert(made, ValidEvent, from_attributes=True)
+        c, known = self.connection, definitions(*BODIES)
+        found = await identify([valid], 0, known, self.ids, Identities(c), Consents(c))
+        identified = [one for one in found if isinstance(one, IdentifiedEvent)]
+        accepted = await persist(identified, 0, Profiles(c), Events(c), Counters(c), Windows(c))
+        runs = await route(accepted, known)
+        found += await run_workflows(runs, known, self.ids, Profiles(c), Runs(c), Traits(c), SegmentMemberships(c))
+        await self.join([one for one in found if isinstance(one, MergeJob)])
+        await c.commit()
+        return made.id
+
+    async def join(self, jobs: list[MergeJob]) -> list[SegmentationJob]:
+        c = self.connection
+        return await merge(jobs, definitions(*BODIES), self.ids, Merges(c), Partings(c))
+
+    async def unmerge(self, profile: str) -> list[SegmentationJob]:
+        job = MergeJob(profiles=[profile], cause="operator", namespace="operator", event="", part=True)
+        jobs = await self.join([job])
+        await self.connection.commit()
+        return jobs
+
+    async def live(self, name: str) -> str:
+        return (await find(self.connection, self.settings, name)).live
+
+    async def all(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        return await (await self.connection.execute(query.encode(), values)).fetchall()
+
+    async def state(self, profile: str) -> dict[str, Any]:
+        """What is stored of a live profile."""
+        traits = (await Traits(self.connection).load([profile]))[profile]
+        return {
+            "traits": traits.values(),
+            "totals": traits.totals,
+            "counters": (await Counters(self.connection).load([profile]))[profile],
+            "segments": await SegmentMemberships(self.connection).load([profile]),
+            "events": {id for (id,) in await self.all(_EVENTS, profile)},
+        }
+
+    def expected(self, profile: str, events: list[str]) -> dict[str, Any]:
+        """The same, of these events alone, the plain way."""
+        held = [self.sent[id] for id in events]
+        return {
+            "traits": {"city": held[-1]["city"], "seen": sorted({one["city"] for one in held})},
+            "totals": {"spent": sum((Decimal(one["spent"]) for one in held), Decimal(0))},
+            "counters": {"view": len(held)},
+            "segments": {profile: frozenset({("vip", "workflow")} if any(o["spent"] > 7 for o in held) else ())},
+            "events": set(events),
+        }
+
+
+_EVENTS = "select e.id from events e join profiles p on p.id = e.profile_id where coalesce(p.merged_into, p.id) = %s"
+
+
+@pytest.fixture
+async def stages(connect: Connect) -> Any:
+    async with await connect() as connection:
+        await DefinitionStore(connection).change({f"{body['kind']}/{body['id']}": body for body in BODIES}, "test")
+        await connection.commit()
+        yield Stages(connection)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_two_who_were_taken_for_one_are_again_what_they_would_have_been(stages: Stages, seed: int) -> None:
+    """Both have sessions, log in, and come back in new browsers after a shared device has made one of them."""
+    some = random.Random(seed)
+    events: dict[str, list[str]] = {"ann": [], "bob": []}
+
+    async def come(who: str, session: str, **shown: str) -> None:
+        properties = {"city": some.choice(["Oslo", "Rome", "Bonn"]), "spent": some.randint(0, 9), **shown}
+        events[who].append(await stages.see(f"{who}-{session}", **properties))
+
+    async def visits(some_sessions: list[str]) -> None:
+        todo = [(who, session) for who in events for session in some_sessions] * 2
+        some.shuffle(todo)
+        for who, session in todo:
+            await come(who, session, **({"user": who} if some.random() < 0.5 else {}))
+        for who in events:  # sooner or later everybody logs in everywhere
+            for session in some_sessions:
+                await come(who, session, user=who)
+
+    await visits(["old", "older"])
+    before = {await stages.live(f"user:{who}") for who in events}
+    await come("ann", "old", device="kiosk", user="ann")
+    await come("bob", "old", device="kiosk", user="bob")
+    both = await stages.live("user:ann")
+    assert await stages.live("user:bob") == both
+    await visits(["new", "old", "newest"])
+    assert (await stages.state(both))["counters"] == {"view": sum(map(len, events.values()))}
+
+    (left,) = before - {both}
+    plan = await plan_unmerge(stages.connection, stages.settings, left)
+    assert plan is not None and plan.stayed == both
+    assert await stages.live("user:bob") == await stages.live("user:ann"), "a plan changes nothing"
+    jobs = await stages.unmerge(left)
+
+    people = {who: await stages.live(f"user:{who}") for who in events}
+    assert len(set(people.values())) == 2
+    for who, profile in people.items():
+        assert await stages.state(profile) == stages.expected(profile, events[who]), who
+    assert set(people.values()) <= {job.profile for job in jobs}
+    for who, profile in people.items():
+        events[who].append(await stages.see(f"{who}-newest", spent=2))
+        assert await stages.state(profile) == stages.expected(profile, events[who]), who
+
+
+async def parted(stages: Stages) -> tuple[str, str]:
+    """Ann and Bob, merged by a kiosk and parted again."""
+    ann, bob = await stages.see("a", user="ann"), await stages.see("b", user="bob")
+    assert ann != bob
+    one, other = await stages.live("user:ann"), await stages.live("user:bob")
+    await stages.see("a", device="kiosk")
+    await stages.see("b", device="kiosk")
+    assert await stages.live("user:bob") == one
+    await stages.unmerge(other)
+    return one, other
+
+
+async def test_who_was_parted_stays_parted_until_an_operator_says_otherwise(stages: Stages) -> None:
+    one, other = await parted(stages)
+    await stages.see("b", device="kiosk")  # what had made them one
+    assert (await stages.live("user:ann"), await stages.live("user:bob")) == (one, other)
+    same, told = await why(stages.connection, stages.settings, "user:ann", "user:bob")
+    assert not same
+    assert any("an operator has parted them" in line for line in told)
+    assert [row["reason"] for row in await conflicts(stages.connection, 5)] == ["kept_apart"]
+    job = MergeJob(profiles=[one, other], cause="operator", namespace="operator", event="")
+    await stages.join([job])
+    assert await stages.live("user:bob") == one
+    assert await stages.all("select * from kept_apart") == []
+    assert (await why(stages.connection, stages.settings, "user:ann", "user:bob"))[0]
+
+
+async def test_what_two_who_were_parted_share_leaves_each_who_they_are_and_a_login_is_whom_it_names(
+    stages: Stages,
+) -> None:
+    one, other = await parted(stages)
+    await stages.see("b", device="kiosk")  # the kiosk's is Ann's, the session Bob's
+    assert [len((await stages.state(id))["events"]) for id in (one, other)] == [2, 3]
+    await stages.see("a", user="bob")
+    assert [len((await stages.state(id))["events"]) for id in (one, other)] == [2, 4]
+    assert (await stages.live("user:ann"), await stages.live("user:bob")) == (one, other)
+
+
+async def test_the_one_who_leaves_has_what_it_had_agreed_to_and_every_no_that_was_said_since(stages: Stages) -> None:
+    await stages.see("a", user="ann")
+    await stages.see("b", user="bob")
+    one, other = await stages.live("user:ann"), await stages.live("user:bob")
+    consents = Consents(stages.connection)
+    await consents.store({(other, consent): Statement(True, moment(1), "e") for consent in ("ads", "mail")})
+    await stages.see("a", device="kiosk")
+    await stages.see("b", device="kiosk")
+    await consents.store({(one, "mail"): Statement(False, moment(5), "later")})
+    await stages.unmerge(other)
+    said = await consents.load([one, other])
+    assert {name: s.granted for name, s in said[other].items()} == {"ads": True, "mail": False}
+    assert said[one]["mail"].granted is False
+
+
+async def test_the_one_who_is_nobodys_part_cannot_be_parted(stages: Stages) -> None:
+    await stages.see("a", user="ann")
+    one = await stages.live("user:ann")
+    assert await plan_unmerge(stages.connection, stages.settings, one) is None
+    assert await stages.unmerge(one) == []
+
+
+async def test_what_ran_before_the_change_log_was_kept_cannot_be_told_apart(stages: Stages) -> None:
+    await stages.see("a", user="ann")
+    await stages.see("b", user="bob", device="kiosk")
+    other = await stages.live("user:bob")
+    await stages.see("a", device="kiosk")
+    await stages.connection.execute("update workflow_runs set changes = null")
+    with pytest.raises(MergingError, match="before the change log"):
+        await plan_unmerge(stages.connection, stages.settings, other)
+
+
+async def test_the_change_log_tells_what_a_person_was_and_became(stages: Stages) -> None:
+    await stages.see("a", user="ann", city="Oslo", spent=3)
+    await stages.see("a", user="ann", city="Rome", spent=8)
+    log = await profile_changes(stages.connection, await stages.live("user:ann"), 20)
+    seen = Counter((row["field"], str(row["old"]), str(row["new"])) for row in log)
+    assert seen == Counter(
+        [
+            ("traits.city", "None", "Oslo"),
+            ("traits.city", "Oslo", "Rome"),
+            ("traits.seen", "None", "['Oslo']"),
+            ("traits.seen", "['Oslo']", "['Oslo', 'Rome']"),
+            ("totals.spent", "None", "3"),
+            ("totals.spent", "3", "11"),
+            ("segments.vip", "None", "True"),
+        ]
+    )
+    assert {row["event"] for row in log} == set(stages.sent)
+
+
+async def test_who_is_not_known_cannot_be_merged(stages: Stages) -> None:
+    with pytest.raises(LookupError):
+        await merge_people(stages.connection, stages.settings, ["user:nobody", "user:ann"])
