@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import (
@@ -78,14 +77,19 @@ class KafkaAdmin:
         """The id that Kafka gave this topic when it was made; `name` with prefix. Raises Unavailable.
 
         librdkafka asks the broker that it knows as controller, and while that one is dead it waits for it at a core's
-        full load: so it may not wait long, and is then made to look who it is now.
+        full load, now and then for good though all are back (measured): so it may not wait long, and a client that had
+        no answer is thrown away.
         """
-        future: Future[Any] = self._admin.describe_topics(TopicCollection([name]), request_timeout=TOPIC_ID_S)[name]
+        asked = self._admin
+        future: Future[Any] = asked.describe_topics(TopicCollection([name]), request_timeout=TOPIC_ID_S)[name]
         try:
             return str((await asyncio.wrap_future(future)).topic_id)
         except KafkaException as error:
-            with suppress(KafkaException):
-                await asyncio.to_thread(self._admin.list_topics, name, timeout=TOPIC_ID_S)
+            if self._admin is asked:
+                self._admin = AdminClient(dict(self._kafka))
+            gone = [asked]
+            del asked, future
+            await asyncio.to_thread(gone.clear)  # its end waits for its threads
             raise Unavailable("kafka") from error
 
     def end_offsets(self, topics: Collection[str]) -> dict[tuple[str, int], int]:

@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 
 #: aiokafka itself asks again at once, as fast as it can, while no broker answers.
 PAUSE_S = 0.3
+_BOOTSTRAP = ("bootstrap", ConnectionGroup.DEFAULT)
 
 
 def ask_bootstrap_servers(client: AIOKafkaClient) -> None:
@@ -27,7 +28,10 @@ def ask_bootstrap_servers(client: AIOKafkaClient) -> None:
         if connection is None:
             return False
         # The client asks this one too, and closes it when it has an answer.
-        client._conns["bootstrap", ConnectionGroup.DEFAULT] = connection
+        before = client._conns.pop(_BOOTSTRAP, None)
+        if before is not None:
+            before.close()
+        client._conns[_BOOTSTRAP] = connection
         return bool(await known(cluster, topics))
 
     client._metadata_update = update

@@ -18,11 +18,31 @@ from processors.runner.transport import Batch, BatchConsumer
 ENOUGH_BYTES = 2 * 2**20
 #: What a record takes beside its content.
 RECORD_BYTES = 300
-#: After a batch of fewer records a lane rests, so that more come together: what a batch costs beside its records is
-#: what some 250 of them cost. The rest is up to so many times what the batch took: short while there is time, longer
-#: when the machine is busy, instead of ever more small batches that keep it busy.
+#: After a batch of fewer records a lane may rest, so that more come together: what a batch costs beside its records is
+#: what some 250 of them cost. It may work on such batches one part in so many of its time, and save up so much of it
+#: while nothing comes: single events go through at once, and a stream of them comes in batches that grow with how busy
+#: the machine is, instead of ever more small ones that keep it busy.
 LARGE_RECORDS = 500
-REST_FACTOR, MAX_REST_S = 6.0, 0.2
+WORKS_ONE_IN, SAVED_S, MAX_REST_S = 6.0, 0.1, 0.2
+
+
+class Pace:
+    """How long a lane rests after a batch."""
+
+    def __init__(self, now: float) -> None:
+        self._at, self._saved = now, SAVED_S
+
+    def rest_after(self, records: int, started: float, now: float) -> float:
+        """Seconds, for a batch of so many records that was worked on from `started` until `now`."""
+        self._saved = min(SAVED_S, self._saved + (now - self._at) / WORKS_ONE_IN)
+        self._at = now
+        if records >= LARGE_RECORDS:
+            return 0.0
+        self._saved -= (1 - records / LARGE_RECORDS) * (now - started)
+        rest = min(MAX_REST_S, max(0.0, -self._saved * WORKS_ONE_IN))
+        # What is not rested is forgotten: a long batch must not be paid for for ever.
+        self._saved = max(self._saved, -MAX_REST_S / WORKS_ONE_IN)
+        return rest
 
 
 class _Offered:
@@ -98,6 +118,7 @@ class RunningLane:
 
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
+        pace = Pace(clock())
         try:
             await self._lane.recover()
             while True:
@@ -108,9 +129,9 @@ class RunningLane:
                 for event in offered.events:
                     event.ack()
                 self._reach("after-acknowledge")
-                if offered.records < LARGE_RECORDS and self._waiting.records < LARGE_RECORDS:
-                    share = 1 - offered.records / LARGE_RECORDS
-                    await asyncio.sleep(min(MAX_REST_S, REST_FACTOR * share * (clock() - started)))
+                rest_s = pace.rest_after(offered.records, started, clock())
+                if self._waiting.records < LARGE_RECORDS:
+                    await asyncio.sleep(rest_s)
         except Exception as error:
             self._dead = True
             self._waiting = _Offered()
