@@ -144,6 +144,14 @@ class KafkaAdmin:
                 return False
         return True
 
+    def delete_records(self, before: Mapping[tuple[str, int], int]) -> None:
+        """Delete what lies below these offsets; (topic without prefix, partition) to the first that stays."""
+        asked = [
+            TopicPartition(self.prefix + topic, partition, offset) for (topic, partition), offset in before.items()
+        ]
+        for future in self._admin.delete_records(asked, request_timeout=TIMEOUT_S).values():
+            future.result(TIMEOUT_S)
+
     def read(
         self, topic: str, starts: Mapping[int, int] | None = None, only: int | None = None
     ) -> Iterator[KafkaMessage]:

@@ -15,6 +15,7 @@ from processors.runner.stage import Stage
 from processors.storage.consents import Consents
 from processors.storage.counts import SourceCounts
 from processors.storage.database import Connection
+from processors.storage.erasures import Erasures
 from processors.storage.events import Counters, Events
 from processors.storage.failures import Failures
 from processors.storage.identities import Identities
@@ -68,6 +69,7 @@ STORAGE: Mapping[str, Callable[[Connection], Any]] = {
     "traits": Traits,
     "merges": Merges,
     "partings": Partings,
+    "erasures": Erasures,
     "members": SegmentMemberships,
     "people": People,
     "versions": Versions,

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -14,8 +14,9 @@ class MergeJob(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     #: "identifier" (an identification point found one value on two profiles), "workflow" (merge by a trait) or
     #: "operator".
     cause: str
-    #: The other way: the first profile is no part of the one that it was merged into.
-    part: bool = False
+    #: `part`: the other way, the first profile is no part of the one that it was merged into. `erase`: nothing is to be
+    #: kept of the person whose the first profile is.
+    act: Literal["join", "part", "erase"] = "join"
     #: Which namespace tied them together.
     namespace: str
     #: Merge by a trait: the first profile claims this value; whoever has it already is the same person.
@@ -46,7 +47,7 @@ class SegmentationJob(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False
     """A profile whose state changed: what, and by what."""
 
     profile: str
-    #: What changed: "counters", "traits.<name>", "totals.<name>", "segments.<key>", "merged".
+    #: What changed: "counters", "traits.<name>", "totals.<name>", "segments.<key>", "merged", "erased".
     changed: list[str] = []
     sends: list[Send] = []
     #: Profiles that were merged into this one.
@@ -93,6 +94,8 @@ class ProfileChange(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     absorbed: list[str] = []
     #: Set on the last change of a profile that became part of another: drop it, follow this one.
     merged_into: str | None = None
+    #: The person was erased: forget everything that was said of this profile before.
+    erased: bool = False
     sends: list[Send] = []
     #: Brought about by a replay alone: destinations are not told.
     quiet: bool = False

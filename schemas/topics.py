@@ -114,7 +114,12 @@ PROFILE_CHANGES = Topic(
     codec=JsonCodec(ProfileChange),
     fenced=True,
     retention_ms=-1,
-    config={"cleanup.policy": "compact", "min.compaction.lag.ms": str(7 * DAY_MS)},
+    # What was said of somebody who is erased since is gone after eight days.
+    config={
+        "cleanup.policy": "compact",
+        "min.compaction.lag.ms": str(7 * DAY_MS),
+        "max.compaction.lag.ms": str(8 * DAY_MS),
+    },
     why="every profile's latest state, for whoever wants it; public",
 )
 DEAD_LETTERS = Topic(

@@ -220,7 +220,7 @@ class Consents(Table):
     async def dropped(self, origins: Collection[Origin]) -> set[Origin]:
         return self.memory.dropped & set(origins)
 
-    async def drop(self, partition: int, events: Sequence[ValidEvent]) -> None:
+    async def drop(self, partition: int, events: Sequence[ValidEvent], reason: str = "no_consent") -> None:
         self.memory.dropped |= {event.origin for event in events}
 
 
@@ -364,6 +364,13 @@ class Merges(Table):
                 memory.profiles[id] = row._replace(merged_into=survivor)
 
 
+class Erasures(Table):
+    """Erasing people is for PostgreSQL to show."""
+
+    async def known(self, profiles: Collection[str], hashes: Collection[str] = ()) -> Mapping[str, datetime]:
+        return {}
+
+
 class Partings(Table):
     """Undoing merges is for PostgreSQL to show."""
 
@@ -466,6 +473,7 @@ TOOLS: Mapping[str, type[Table]] = {
     "traits": Traits,
     "merges": Merges,
     "partings": Partings,
+    "erasures": Erasures,
     "members": SegmentMemberships,
     "people": People,
     "windows": Windows,

@@ -75,13 +75,20 @@ class _Seen:
 
 
 def owed(change: ProfileChange, destinations: Iterable[CompiledDestination]) -> list[Delivery]:
-    """The deliveries for one change: where the condition holds, and wherever workflows sent something; nothing to where
-    the person has not agreed to. Conditions see private traits; what is sent has them only where that is asked for."""
+    """The deliveries for one change. That a person was erased, everybody hears; else it goes where the condition holds,
+    and wherever workflows sent something; nothing to where the person has not agreed to. Conditions see private traits;
+    what is sent has them only where that is asked for."""
     whole = _Seen(change, True)
     public = _Seen(change, False) if change.private else whole
     found = []
     for destination in destinations:
-        if not destination.enabled or not destination.may_have(change):
+        if not destination.enabled:
+            continue
+        if change.erased:
+            body = {"profile": change.profile, "version": change.version, "at": change.at, "erased": True}
+            found.append(_delivery(change, destination, msgspec.to_builtins(body)))
+            continue
+        if not destination.may_have(change):
             continue
         seen = whole if destination.private else public
         if destination.condition is None or destination.condition.holds(whole.context):

@@ -4,7 +4,7 @@ import click
 
 from deploy.commands.asking import ask, json_option, limit_option, print_json, table, text
 from deploy.commands.errors import clear_errors
-from deploy.operations import exporting, merging
+from deploy.operations import erasing, exporting, merging
 from deploy.operations import identity as people
 from deploy.operations.merging import Plan
 from deploy.settings import connected, load_settings
@@ -112,4 +112,34 @@ def export(name: str) -> None:
     print_json(ask(lambda connection, admin: exporting.export(connection, settings, name)))
 
 
-COMMANDS = (identity, merge, unmerge, export)
+@click.command()
+@click.argument("name", required=False)
+@click.option("--yes", is_flag=True, help="Do not ask first.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be erased.")
+@click.option("--purge-topics", is_flag=True, help="Delete from Kafka too what all stages are done with, of everybody.")
+@clear_errors
+def erase(name: str | None, yes: bool, dry_run: bool, purge_topics: bool) -> None:
+    """Erase the person of that NAME for good: their right to it. Without a NAME: finish what a crash left.
+
+    Tables and the archive's files are without them when this returns; what passed through Kafka goes after three to
+    eight days, or at once with --purge-topics. Nothing of before brings them back.
+    """
+    settings = connected(load_settings())
+    if name is not None:
+        found = ask(lambda connection, admin: erasing.plan(connection, settings, name))
+        click.echo(
+            f"{found.profile}: {found.profiles} profiles, {found.identifiers} identifiers, {found.sessions} sessions, "
+            f"{found.events} events"
+        )
+        if dry_run:
+            return
+        if not yes:
+            click.confirm("Erase them? It cannot be undone", abort=True)
+        ask(lambda connection, admin: erasing.erase(connection, settings, found, click.echo))
+    else:
+        ask(lambda connection, admin: erasing.clean_archive(connection, settings, click.echo))
+    if purge_topics:
+        ask(lambda connection, admin: erasing.purge_topics(connection, settings, click.echo))
+
+
+COMMANDS = (identity, merge, unmerge, export, erase)

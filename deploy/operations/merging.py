@@ -82,7 +82,7 @@ async def merge(connection: Connection, settings: Settings, names: Sequence[str]
         return plan
     job = MergeJob(profiles=[plan.survivor, *plan.absorbed], cause=OPERATOR, namespace="operator", event="")
     pointed = "select count(*) = %s from profiles where id = any(%s::uuid[]) and merged_into = %s"
-    await _have_done(connection, settings, job, pointed, (len(plan.absorbed), plan.absorbed, plan.survivor))
+    await have_done(connection, settings, job, pointed, (len(plan.absorbed), plan.absorbed, plan.survivor))
     return plan
 
 
@@ -105,13 +105,13 @@ async def unmerge(connection: Connection, settings: Settings, id: str) -> Parted
     """Undo the merge by which the profile became part of another. Raises as `plan_unmerge`."""
     plan = await plan_unmerge(connection, settings, id)
     if plan is not None:
-        job = MergeJob(profiles=[plan.left], cause=OPERATOR, namespace="operator", event="", part=True)
+        job = MergeJob(profiles=[plan.left], cause=OPERATOR, namespace="operator", event="", act="part")
         free = "select merged_into is null from profiles where id = %s"
-        await _have_done(connection, settings, job, free, (plan.left,))
+        await have_done(connection, settings, job, free, (plan.left,))
     return plan
 
 
-async def _have_done(
+async def have_done(
     connection: Connection, settings: Settings, job: MergeJob, done: str, values: tuple[Any, ...]
 ) -> None:
     """Give merge the job, and wait until the query `done` says yes."""

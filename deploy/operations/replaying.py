@@ -29,6 +29,7 @@ from schemas.events import TrackedPayload
 from schemas.origin import Origin
 from schemas.replays import REPLAY_HEADER, Replay
 from schemas.topics import TRACKS
+from workflows.erasing import is_rest_of
 from workflows.replays import Replays
 
 #: Payloads between two notes of how far it has come.
@@ -89,7 +90,8 @@ def _require_same_life(archive: Archive, admin: KafkaAdmin, settings: Settings) 
 
 def _lies_there(admin: KafkaAdmin, partition: int, payload: TrackedPayload) -> bool:
     for message in admin.read(TRACKS.name, {partition: payload.offset}, only=partition):
-        return message.offset() != payload.offset or message.value() == payload.body  # else: it has expired
+        # Another offset: it has expired. Less of it: somebody was erased.
+        return message.offset() != payload.offset or is_rest_of(payload.body, message.value())
     return True
 
 

@@ -7,13 +7,14 @@ moves on. A crash between can leave two files that overlap: readers take each co
 import asyncio
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import fastavro
 import fsspec
+import msgspec
 
 from processors.runner.failures import Unavailable
 from schemas.events import TrackedPayload
@@ -88,15 +89,51 @@ class Archive:
                         after = row["offset"]
                         yield TrackedPayload(**row)
 
+    def rewrite(self, changed: Mapping[tuple[int, int], Callable[[bytes], bytes | None]]) -> int:
+        """Change the bodies of the payloads at these places (partition, offset), or leave them out where that makes
+        None; how many files were written anew. Blocking; each file is whole at any moment."""
+        system, root = fsspec.core.url_to_fs(self._url)
+        system.invalidate_cache()
+        written = 0
+        for partition in sorted({partition for partition, _ in changed}):
+            offsets = sorted(offset for number, offset in changed if number == partition)
+            for path in sorted(system.glob(f"{root}/tracks/{partition}/*.avro")):
+                first, last = map(int, path.removesuffix(".avro").rsplit("/", 1)[1].split("-"))
+                if any(first <= offset <= last for offset in offsets):
+                    self._rewrite_file(system, path, changed)
+                    written += 1
+        return written
+
+    def _rewrite_file(
+        self, system: Any, path: str, changed: Mapping[tuple[int, int], Callable[[bytes], bytes | None]]
+    ) -> None:
+        kept: list[TrackedPayload] = []
+        with system.open(path, "rb") as file:
+            row: Any
+            for row in fastavro.reader(file):
+                payload = TrackedPayload(**row)
+                change = changed.get((payload.partition, payload.offset))
+                body = change(payload.body) if change and payload.body is not None else payload.body
+                if change is None or body is not None:
+                    kept.append(msgspec.structs.replace(payload, body=body))
+        if self._folder is not None:
+            _write_durably(Path(path), _encode(kept))
+        else:
+            with system.open(path, "wb") as file:
+                file.write(_encode(kept))
+
     def last(self, partition: int) -> TrackedPayload:
         """The last payload of a partition that it holds. Raises LookupError."""
         system, root = fsspec.core.url_to_fs(self._url)
         paths = sorted(system.glob(f"{root}/tracks/{partition}/*.avro"), key=lambda path: path.rsplit("-", 1)[1])
         if not paths:
             raise LookupError(f"the archive has no partition {partition}")
-        with system.open(paths[-1], "rb") as file:
-            row: Any = [*fastavro.reader(file)][-1]
-        return TrackedPayload(**row)
+        for path in reversed(paths):  # whoever was erased may have been all of a file
+            with system.open(path, "rb") as file:
+                found: list[Any] = [*fastavro.reader(file)]
+            if found:
+                return TrackedPayload(**found[-1])
+        raise LookupError(f"the archive has nothing of partition {partition}")
 
 
 def _encode(payloads: Sequence[TrackedPayload]) -> bytes:

@@ -119,6 +119,15 @@ class Lane:
                 log.warning("%s: %s unavailable, try %d follows in %.1f s", self.key, cause, tries + 1, delay)
                 await asyncio.sleep(delay)
 
+    async def idle(self) -> None:
+        """Nothing has come for a while: what is delivered need not be kept, it may be of somebody who is erased."""
+        await self._persistently(self._forget_outbox)
+
+    async def _forget_outbox(self) -> None:
+        if self._connection is not None and self._delivered is not None:
+            await Progress(self._connection, self.key).forget_outbox(self._delivered)
+            await self._connection.commit()
+
     async def close(self) -> None:
         """Let go of the connection; whatever was not committed never happened."""
         await self._forget_connection()

@@ -26,6 +26,10 @@ LARGE_RECORDS = 500
 WORKS_ONE_IN, SAVED_S, MAX_REST_S = 6.0, 0.1, 0.2
 
 
+#: A lane to which nothing comes for so long forgets what it delivered last.
+IDLE_S = 10.0
+
+
 class Pace:
     """How long a lane rests after a batch."""
 
@@ -163,6 +167,8 @@ class RunningLane:
         return True
 
     async def _take(self) -> Any:
+        if not self._waiting.events and not await self._offered_before(asyncio.get_running_loop().time() + IDLE_S):
+            await self._lane.idle()
         while not self._waiting.events:
             await self._offer_comes()
         return self._waiting.take()

@@ -6,14 +6,16 @@ from typing import Any
 import msgspec
 
 from processors.storage.consents import Consents
+from processors.storage.erasures import Erasures, Hide, key_hash, session_hash
 from processors.storage.identities import Identities
 from schemas.events import IdentifiedEvent, ValidEvent
+from schemas.origin import Origin
 from schemas.profiles import MergeJob
 from workflows.consent import ConsentBook
 from workflows.definitions import Definitions
 from workflows.identification import IdentifierKey, Identifiers
 from workflows.identity import ProfileIds
-from workflows.known import Known
+from workflows.known import Known, SessionKey
 from workflows.resolution import Found, Resolution, questioned, resolve
 
 
@@ -24,15 +26,22 @@ async def identify(
     profile_ids: ProfileIds,
     identities: Identities,
     consents: Consents,
+    erasures: Erasures,
 ) -> list[Any]:
     """The events with their profiles, MergeJobs, and a SegmentationJob for each profile that said something new about
     its consents. What a person has not agreed to is taken out before anybody is identified by it; what was dropped
-    once stays dropped."""
+    once stays dropped, and what happened before its person was erased is."""
     before = await consents.dropped([event.origin for event in events]) if definitions.governs else set()
     events = [event for event in events if event.origin not in before]
     identifiers = Identifiers(definitions, profile_ids.hide)
     found = [(event, identifiers.shown_by(event)) for event in events if event.profile is not None]
     known = await _load(found, identities)
+    if erased := await _of_the_erased(found, known, profile_ids.hide, erasures):
+        await consents.drop(partition, [event for event in events if event.origin in erased], "erased")
+        events = [event for event in events if event.origin not in erased]
+        found = [(event, shown) for event, shown in found if event.origin not in erased]
+    if asked := questioned(found, known):
+        known.values, known.apart = await identities.values(asked), await identities.apart(asked)
     book = None
     if definitions.governs:
         book = ConsentBook(await consents.load(known.everybody()), definitions, profile_ids.hide)
@@ -55,14 +64,35 @@ async def identify(
 
 
 async def _load(found: Found, identities: Identities) -> Known:
-    known = await identities.load(
+    return await identities.load(
         sessions={(event.source, event.session) for event, _ in found if event.session},
         identifiers={one.key for _, shown in found for one in shown},
         profiles={event.profile for event, _ in found if event.profile},
     )
-    if asked := questioned(found, known):
-        known.values, known.apart = await identities.values(asked), await identities.apart(asked)
-    return known
+
+
+async def _of_the_erased(found: Found, known: Known, hide: Hide, erasures: Erasures) -> set[Origin]:
+    """The events that happened before somebody whom they lead to was erased."""
+    keys = {
+        event.origin: [
+            *([session_hash(hide, *session)] if (session := _session(event)) and session not in known.sessions else []),
+            *(key_hash(hide, one.key) for one in shown),
+        ]
+        for event, shown in found
+    }
+    gone = await erasures.known(
+        {event.profile or "" for event, _ in found}, {key for some in keys.values() for key in some}
+    )
+    return {
+        event.origin
+        for event, _ in found
+        for key in (event.profile or "", *keys[event.origin])
+        if gone and key in gone and event.occurred_at <= gone[key]
+    }
+
+
+def _session(event: ValidEvent) -> SessionKey | None:
+    return (event.source, event.session) if event.session else None
 
 
 def _identified(event: ValidEvent, owner: str | None) -> IdentifiedEvent:

@@ -1,10 +1,11 @@
-"""merge: profiles that are one person become one, with an audit row; the only place that links or parts profiles."""
+"""merge: profiles that are one person become one, with an audit row; the one place that links, parts or erases them."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
+from processors.storage.erasures import Erased, Erasures
 from processors.storage.merges import Merges
 from processors.storage.partings import Parted, Partings
 from schemas.profiles import MergeJob, SegmentationJob
@@ -15,12 +16,17 @@ from workflows.merging import decide
 
 
 async def merge(
-    jobs: Sequence[MergeJob], definitions: Definitions, profile_ids: ProfileIds, merges: Merges, partings: Partings
+    jobs: Sequence[MergeJob],
+    definitions: Definitions,
+    profile_ids: ProfileIds,
+    merges: Merges,
+    partings: Partings,
+    erasures: Erasures,
 ) -> list[SegmentationJob]:
     """A segmentation job for each survivor, and one for each profile that is now part of it: its last change. Where
-    profiles were parted, one for each of them."""
+    profiles were parted, or erased, one for each of them."""
     quiet = all(job.quiet for job in jobs)
-    moved = await _join([job for job in jobs if not job.part], definitions, merges)
+    moved = await _join([job for job in jobs if job.act == "join"], definitions, merges)
     survivors: dict[str, list[str]] = {}
     for absorbed, survivor in moved.items():
         survivors.setdefault(survivor, []).append(absorbed)
@@ -32,10 +38,14 @@ async def merge(
         *(SegmentationJob(profile=absorbed, changed=["merged"], quiet=quiet) for absorbed in moved),
     ]
     for job in jobs:
-        if job.part:
+        if job.act == "part":
             parted = await part(job.profiles[0], definitions, profile_ids, merges, partings)
             concerned = [parted.stayed, *parted.members] if parted else []
             found += [SegmentationJob(profile=id, changed=["unmerged"], quiet=job.quiet) for id in concerned]
+        elif job.act == "erase":
+            erased = await erase(job.profiles[0], definitions, profile_ids, merges, erasures)
+            concerned = erased.profiles if erased else []
+            found += [SegmentationJob(profile=id, changed=["erased"]) for id in concerned]
     return found
 
 
@@ -49,6 +59,14 @@ async def part(
         return None
     identifiers = Identifiers(definitions, profile_ids.hide)
     return await partings.part(profile, roots[profile].id, merged, identifiers, definitions.strategies)
+
+
+async def erase(
+    profile: str, definitions: Definitions, profile_ids: ProfileIds, merges: Merges, erasures: Erasures
+) -> Erased | None:
+    """Erase the person whose this profile is; None where it is nobody's (any more)."""
+    roots = await merges.lock([profile], definitions)
+    return await erasures.erase(roots[profile].id, profile_ids.hide) if profile in roots else None
 
 
 async def _join(jobs: Sequence[MergeJob], definitions: Definitions, merges: Merges) -> dict[str, str]:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import msgspec
 
+from processors.storage.erasures import Erasures
 from processors.storage.events import Counters, Events
 from processors.storage.profiles import Profiles
 from processors.storage.windows import Windows
-from schemas.events import AcceptedEvent, IdentifiedEvent
+from schemas.events import EMPTY_OBJECT, AcceptedEvent, IdentifiedEvent
 
 
 async def persist(
@@ -17,17 +18,31 @@ async def persist(
     recorded: Events,
     counters: Counters,
     windows: Windows,
+    erasures: Erasures,
 ) -> list[AcceptedEvent]:
-    """The events that are new, with their profile's counters as of each."""
+    """The events that are new, with their profile's counters as of each. What happened before its person was erased is
+    recorded as a place that is taken, empty."""
     live = await profiles.lock_live({event.profile for event in events if event.profile})
+    erased = await erasures.known(live)
     # Copies: a try that is rolled back must leave nothing in what the next one sees.
-    mine = [msgspec.structs.replace(event, profile=event.profile and live[event.profile]) for event in events]
+    mine = [
+        _emptied(event)
+        if erased and (event.profile or "") in erased and event.occurred_at <= erased[event.profile or ""]
+        else msgspec.structs.replace(event, profile=event.profile and live[event.profile])
+        for event in events
+    ]
     outcome = await recorded.record(mine)
     await recorded.count(partition, outcome)
     await counters.add(outcome.new)
     await windows.add(outcome.new)
     totals = await counters.load({event.profile for event in outcome.new if event.profile})
     return list(reversed([_accepted(event, totals) for event in reversed(outcome.new)]))
+
+
+def _emptied(event: IdentifiedEvent) -> IdentifiedEvent:
+    return msgspec.structs.replace(
+        event, profile=None, session=None, properties=EMPTY_OBJECT, context=EMPTY_OBJECT, save=False
+    )
 
 
 def _accepted(event: IdentifiedEvent, totals: dict[str, dict[str, int]]) -> AcceptedEvent:

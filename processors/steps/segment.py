@@ -1,10 +1,11 @@
 """segment: evaluates segments for profiles that changed, and says, once a batch, what each profile is now."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 
 from processors.runner.failures import Unavailable
+from processors.storage.erasures import Erasures
 from processors.storage.memberships import Said, SegmentMemberships, Versions
 from processors.storage.people import People, Person
 from processors.storage.profiles import Profiles
@@ -28,8 +29,10 @@ async def segment(
     versions: Versions,
     windows: Windows,
     sends: SaidSends,
+    erasures: Erasures,
 ) -> list[ProfileChange]:
-    """The profiles' changes, versions counting up. A merged profile gets one last change that names its survivor.
+    """The profiles' changes, versions counting up. A merged profile gets one last change that names its survivor; one
+    that was erased a change that says so, and whatever was under way about it nothing.
 
     What a workflow sent is said once, with the profile as it was then, however often its job is repeated: under one
     idempotency key there is one body. Raises Unavailable where a job is about definitions that are not here yet.
@@ -41,7 +44,8 @@ async def segment(
     live = await profiles.lock_live(folded)
     known = await versions.load(list(folded))
     at = now()
-    standing = [profile for profile in folded if live[profile] == profile]
+    gone = await _gone(folded, profiles, erasures)
+    standing = [profile for profile in folded if live[profile] == profile and profile not in gone]
     found = await people.load(standing, definitions, at.date())
     changes: list[ProfileChange] = []
     after: dict[str, Memberships] = {}
@@ -49,6 +53,12 @@ async def segment(
         last = known.get(profile) or Said()
         change = ProfileChange(profile=profile, version=last.version + 1, at=at, changed=job.changed)
         change.sends, change.absorbed, change.quiet = job.sends, job.absorbed, job.quiet
+        change.erased = "erased" in job.changed
+        if profile in gone:
+            if change.erased:
+                change.sends = []
+                changes.append(change)
+            continue
         if live[profile] != profile:
             change.merged_into = live[profile]
             if last.merged_into != live[profile] or job.sends:
@@ -62,6 +72,12 @@ async def segment(
     if definitions.change_by_themselves:
         await windows.set_timers({profile: _due(person, at, definitions) for profile, person in found.items()})
     return changes
+
+
+async def _gone(folded: Collection[str], profiles: Profiles, erasures: Erasures) -> set[str]:
+    """Those who were erased and have not come back."""
+    erased = set(await erasures.known(folded))
+    return erased - await profiles.there(erased) if erased else set()
 
 
 def _due(person: Person, now: datetime, definitions: Definitions) -> date | datetime | None:

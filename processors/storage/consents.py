@@ -55,16 +55,18 @@ class Consents:
         )
         return {Origin(*origin) for origin in await cursor.fetchall()}
 
-    async def drop(self, partition: int, events: Sequence[ValidEvent]) -> None:
+    async def drop(self, partition: int, events: Sequence[ValidEvent], reason: str = "no_consent") -> None:
         """Note events that were dropped: that they were, and nothing of what they held."""
         rows = [{"p": e.origin.partition, "o": e.origin.offset, "n": e.origin.ordinal, "s": e.source} for e in events]
         if not rows:
             return
         cursor = await self._connection.execute(
             "insert into dropped_events (origin_partition, origin_offset, origin_ordinal, source, reason) "
-            "select p, o, n, s, 'no_consent' from jsonb_to_recordset(%s::jsonb) as r(p int, o bigint, n int, s text) "
+            "select p, o, n, s, %s from jsonb_to_recordset(%s::jsonb) as r(p int, o bigint, n int, s text) "
+            "where not exists (select from events "
+            "where origin_partition = p and origin_offset = o and origin_ordinal = n) "
             "order by p, o, n on conflict do nothing returning source",
-            (as_json(rows),),
+            (reason, as_json(rows)),
         )
         for source, count in sorted(Counter(source for (source,) in await cursor.fetchall()).items()):
             await self._connection.execute(

@@ -26,6 +26,8 @@ class Merges:
 
         Where its namespace is `unique` and the person has another value there, it is not linked, and that is noted.
         """
+        if not await self._is_there(job.profiles[0]):  # erased since it was asked
+            return None
         asked = {"ns": job.namespace, "value": job.value, "profile": job.profiles[0], "event": job.event, "at": at}
         cursor = await self._connection.execute(
             "insert into identifiers (namespace, value, profile_id, source, event_id, linked_at, last_seen, sole) "
@@ -50,6 +52,10 @@ class Merges:
             asked,
         )
         return None
+
+    async def _is_there(self, profile: str) -> bool:
+        cursor = await self._connection.execute("select from profiles where id = %s", (profile,))
+        return cursor.rowcount > 0
 
     async def answer(self, jobs: Iterable[MergeJob]) -> None:
         """Nobody waits for these any more."""

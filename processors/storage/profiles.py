@@ -37,3 +37,10 @@ class Profiles:
             {"ids": uuids(ids)},
         )
         return dict(await cursor.fetchall())
+
+    async def there(self, ids: Collection[str]) -> set[str]:
+        """Those of the ids that have a row: who was erased has none, unless they came back."""
+        cursor = await self._connection.execute(
+            "select id::text from profiles where id = any(%s::uuid[])", (uuids(ids),)
+        )
+        return {id for (id,) in await cursor.fetchall()}

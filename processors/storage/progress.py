@@ -83,6 +83,13 @@ class Progress:
             (next_offset, _stored(outbox), *self._lane),
         )
 
+    async def forget_outbox(self, next_offset: int) -> None:
+        """The outputs up to here are delivered: nobody will ask for them."""
+        await self._connection.execute(
+            f"update stage_progress set outbox = null {_THIS_LANE} and next_offset = %s and outbox is not null",
+            (*self._lane, next_offset),
+        )
+
 
 def _stored(outbox: Sequence[Message]) -> bytes | None:
     if not outbox:

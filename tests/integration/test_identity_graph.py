@@ -21,8 +21,10 @@ from processors.steps.merge import merge
 from processors.storage.consents import Consents
 from processors.storage.database import Connect, Connection
 from processors.storage.definitions import DefinitionStore
+from processors.storage.erasures import Erasures
 from processors.storage.identities import Identities
 from processors.storage.merges import Merges
+from processors.storage.partings import Partings
 from processors.storage.replayed import Replayed
 from processors.storage.runs import Traits
 from schemas.definitions import DEFINITION
@@ -85,14 +87,21 @@ class Graph:
         )
         valid = msgspec.convert(sent, ValidEvent, from_attributes=True)
         identified, *jobs = await identify(
-            [valid], 0, self.known, ids, Identities(self.connection), Consents(self.connection)
+            [valid],
+            0,
+            self.known,
+            ids,
+            Identities(self.connection),
+            Consents(self.connection),
+            Erasures(self.connection),
         )
         self.jobs += jobs
         return str(identified.profile)
 
     async def join(self) -> None:
         """Carry out the merges that were asked for."""
-        await merge(self.jobs, self.known, Merges(self.connection))
+        ids, c = ProfileIds(KEY.encode()), self.connection
+        await merge(self.jobs, self.known, ids, Merges(c), Partings(c), Erasures(c))
         self.jobs = []
 
     async def why(self, one: str, other: str) -> tuple[bool, str]:

@@ -22,6 +22,7 @@ from processors.steps.run_workflows import run_workflows
 from processors.storage.consents import Consents
 from processors.storage.database import Connect, Connection
 from processors.storage.definitions import DefinitionStore
+from processors.storage.erasures import Erasures
 from processors.storage.events import Counters, Events
 from processors.storage.identities import Identities
 from processors.storage.memberships import SegmentMemberships
@@ -89,9 +90,9 @@ class Stages:
         self.sent[made.id] = properties
         valid = msgspec.convert(made, ValidEvent, from_attributes=True)
         c, known = self.connection, definitions(*BODIES)
-        found = await identify([valid], 0, known, self.ids, Identities(c), Consents(c))
+        found = await identify([valid], 0, known, self.ids, Identities(c), Consents(c), Erasures(c))
         identified = [one for one in found if isinstance(one, IdentifiedEvent)]
-        accepted = await persist(identified, 0, Profiles(c), Events(c), Counters(c), Windows(c))
+        accepted = await persist(identified, 0, Profiles(c), Events(c), Counters(c), Windows(c), Erasures(c))
         runs = await route(accepted, known)
         found += await run_workflows(runs, known, self.ids, Profiles(c), Runs(c), Traits(c), SegmentMemberships(c))
         await self.join([one for one in found if isinstance(one, MergeJob)])
@@ -100,10 +101,10 @@ class Stages:
 
     async def join(self, jobs: list[MergeJob]) -> list[SegmentationJob]:
         c = self.connection
-        return await merge(jobs, definitions(*BODIES), self.ids, Merges(c), Partings(c))
+        return await merge(jobs, definitions(*BODIES), self.ids, Merges(c), Partings(c), Erasures(c))
 
     async def unmerge(self, profile: str) -> list[SegmentationJob]:
-        job = MergeJob(profiles=[profile], cause="operator", namespace="operator", event="", part=True)
+        job = MergeJob(profiles=[profile], cause="operator", namespace="operator", event="", act="part")
         jobs = await self.join([job])
         await self.connection.commit()
         return jobs

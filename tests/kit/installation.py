@@ -345,20 +345,22 @@ class Installation:
         return f"lag {lag}; ended {ended}; last words {words}"
 
     def accounting(self) -> dict[str, dict[str, int]]:
-        """Each source's events by what became of them, counted from the tables."""
+        """Each source's events by what became of them, counted from the tables; `dropped` where some were."""
         found: dict[str, dict[str, int]] = {}
 
         def add(source: str, **numbers: int) -> None:
             empty = dict.fromkeys(("accepted", "recorded", "duplicates", "rejected", "dead_letters"), 0)
             entry = found.setdefault(source, empty)
             for name, number in numbers.items():
-                entry[name] += int(number)
+                entry[name] = entry.get(name, 0) + int(number)
 
         for source, accepted in self.sql("select source, sum(accepted) from source_counts group by 1"):
             add(source, accepted=accepted)
         query = "select source, sum(recorded), sum(duplicates) from recorded_counts group by 1"
         for source, recorded, duplicates in self.sql(query):
             add(source, recorded=recorded, duplicates=duplicates)
+        for source, dropped in self.sql("select source, sum(dropped) from dropped_counts group by 1"):
+            add(source, dropped=dropped)
         for source, kind, count in self.sql(
             "select source, kind, count(*) from failures where state <> 'replayed' group by 1, 2"
         ):

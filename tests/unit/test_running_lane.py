@@ -24,10 +24,14 @@ class FakeLane:
 
     def __init__(self) -> None:
         self.batches: list[tuple[int, int]] = []
+        self.idled = 0
         self.go_on = asyncio.Event()
         self.go_on.set()
 
     async def recover(self) -> None: ...
+
+    async def idle(self) -> None:
+        self.idled += 1
 
     async def process(self, batch: Batch) -> None:
         self.batches.append((batch.start, batch.end))
