@@ -181,6 +181,23 @@ async def test_outputs_that_a_crash_kept_back_are_sent_by_the_next_lane_before_a
     assert bench.seen == [b"a", b"b", b"c", b"d"]
 
 
+async def test_a_lane_that_is_idle_forgets_what_it_delivered_and_nothing_that_it_did_not(bench: Bench) -> None:
+    outbox = "select outbox from stage_progress"
+    lane = bench.lane()
+    await lane.process(bench.batch(0, b"a"))
+    assert bench.installation.one(outbox) is not None
+    await lane.idle()
+    assert bench.installation.one(outbox) is None
+    bench.publisher.failures = 1
+    with pytest.raises(Crash):
+        await lane.process(bench.batch(1, b"b"))
+    await lane.idle()
+    assert bench.installation.one(outbox) is not None
+    await lane.close()
+    await bench.lane().process(bench.batch(2, b"c"))
+    assert bench.outputs() == ["a", "b", "c"]
+
+
 async def test_outputs_that_an_outage_kept_back_are_sent_by_the_same_lane_and_the_step_runs_once(bench: Bench) -> None:
     lane = bench.lane()
     bench.publisher.failures, bench.publisher.error = 2, Unavailable

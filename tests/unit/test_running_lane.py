@@ -208,3 +208,16 @@ def test_no_rest_is_longer_than_it_may_be_and_none_follows_a_large_batch():
     assert pace.rest_after(1, 0, 5) == pytest.approx(0.2)
     assert pace.rest_after(1, 5.2, 5.2) < 0.01, "a long batch was paid for"
     assert pace.rest_after(500, 6, 9) == 0
+
+
+async def test_a_lane_to_which_nothing_comes_is_told_so_once_and_works_on_when_something_does(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(module, "IDLE_S", 0.02)
+    async with bench(stage()) as it:
+        await it.until(lambda: it.lane.idled)
+        await asyncio.sleep(0.1)
+        assert it.lane.idled == 1
+        it.offer(0, 3)
+        await it.until(lambda: it.acknowledged)
+        assert it.lane.batches == [(0, 3)]
