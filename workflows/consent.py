@@ -13,7 +13,7 @@ from schemas.definitions.consent import Protected
 from schemas.events import ValidEvent
 from schemas.profiles import SegmentationJob
 from workflows.definitions import Definitions
-from workflows.identifiers import HASHED, is_hashed
+from workflows.identifiers import HASHED, is_hashed, may_hold
 
 #: The event type that says what a person agrees to, in its property `consents`. Any other may in its context.
 CONSENT_UPDATE = "consent-update"
@@ -40,7 +40,7 @@ def stated_by(event: ValidEvent, definitions: Definitions) -> Statements:
     """What the event says about consents that are defined."""
     found: dict[str, Any] = {}
     for part, applies in ((event.context, True), (event.properties, event.type == CONSENT_UPDATE)):
-        if applies and b'"consents"' in bytes(part):
+        if applies and may_hold(part, "consents"):
             said = msgspec.json.decode(part).get("consents")
             found |= said if isinstance(said, dict) else {}
     return {

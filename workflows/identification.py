@@ -8,7 +8,7 @@ import msgspec
 from schemas.definitions.identity import Namespace
 from schemas.events import ValidEvent
 from workflows.definitions import Definitions
-from workflows.identifiers import identifier_value, value_at
+from workflows.identifiers import identifier_value, may_hold, value_at
 
 #: (namespace, value), normalised.
 IdentifierKey = tuple[str, str]
@@ -45,7 +45,7 @@ class Identifiers:
     def shown_by(self, event: ValidEvent) -> list[Shown]:
         """The identifiers that identification points find in the event."""
         points = self._definitions.points.get(event.type)
-        if not points:
+        if not points or not any(may_hold(event.properties, name) for point in points for name in point.names):
             return []
         properties = msgspec.json.decode(event.properties)
         found: dict[IdentifierKey, bool] = {}

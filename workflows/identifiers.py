@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 import phonenumbers
 
 from schemas.limits import MAX_IDENTIFIER_CHARS
@@ -28,6 +29,12 @@ _HASHED = re.compile(r"hashed:[0-9a-f]{32}")
 def is_hashed(value: Any) -> bool:
     """Whether this is what consent has left of a value."""
     return isinstance(value, str) and _HASHED.fullmatch(value) is not None
+
+
+def may_hold(part: msgspec.Raw, name: str) -> bool:
+    """Whether JSON may have a field of this name somewhere: far cheaper than to read it."""
+    written = bytes(part)
+    return msgspec.json.encode(name) in written or b"\\" in written  # an escape may spell anything
 
 
 def value_at(properties: Any, path: str) -> Any:

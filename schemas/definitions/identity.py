@@ -1,5 +1,6 @@
 """Who is who: namespaces, identification points, what guards merging, and what becomes of traits."""
 
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import Field
@@ -55,6 +56,11 @@ class IdentificationPoint(Definition):
     #: Whoever sends this has checked who it is (a login): what it ties together may both be identified already.
     verified: bool = False
     enabled: bool = True
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """What the paths of its identifiers begin with: an event that has none of these shows none of them."""
+        return frozenset(path.split(".")[0] for identifier in self.identifiers for path in identifier.all_paths)
 
 
 class IdentityGuards(Definition):

@@ -1,9 +1,13 @@
 """The values of identifiers: their one form, what never identifies anybody, and where they lie."""
 
+import json
+from typing import Any
+
+import msgspec
 import pytest
 
 from schemas.limits import MAX_IDENTIFIER_CHARS
-from workflows.identifiers import identifier_value, value_at
+from workflows.identifiers import identifier_value, may_hold, value_at
 
 
 @pytest.mark.parametrize(
@@ -87,3 +91,22 @@ def test_an_email_is_lower_cased_and_what_is_none_identifies_nobody(sent: str, v
 def test_a_phone_number_has_one_form_however_it_is_written(sent: object, region: str | None, value: str | None):
     assert identifier_value(sent, "phone", region) == value
     assert value is None or identifier_value(value, "phone", "US") == value
+
+
+@pytest.mark.parametrize("name", ["user", "a/b", 'a"b', "caf\u00e9", "a\\b"])
+@pytest.mark.parametrize(
+    "written", [json.dumps, lambda name: json.dumps(name, ensure_ascii=False), lambda name: "".join(map(spelt, name))]
+)
+def test_a_field_is_not_overlooked_however_its_name_is_written(name: str, written: Any):
+    text = written(name)
+    text = text if text.startswith('"') else f'"{text}"'
+    assert json.loads(text) == name
+    assert may_hold(msgspec.Raw(f"{{{text}: 1}}".encode()), name)
+
+
+def spelt(letter: str) -> str:
+    return f"\\u{ord(letter):04x}"
+
+
+def test_what_has_no_such_field_need_not_be_read():
+    assert not may_hold(msgspec.Raw(b'{"users": ["use"]}'), "user")
