@@ -1,7 +1,7 @@
 """A profile's traits and totals: how commands change them, and how two profiles' become one.
 
-Traits go by (occurred at, event id), or as their definitions say; totals only add. So the outcome does not depend on
-the order of arrival.
+Traits go by (occurred at, event id), or as their definitions say; totals only add, lists that are appended to unite. So
+the outcome does not depend on the order of arrival; but what is removed from a list is removed when that arrives.
 """
 
 from collections.abc import Iterable, Mapping
@@ -73,7 +73,9 @@ def apply(
             return _put(state, name, Trait(value, at if strategy in _BOTH_WAYS else _if_empty(at), by), strategy)
         case AppendToTrait(name, value):
             items = _items(state, name)
-            return None if value in items else _put_list(state, name, [*items, value], at, by)
+            if value in items and state.traits[name].stamp >= (at, by):
+                return None
+            return _put_list(state, name, [*items, value], at, by)
         case RemoveFromTrait(name, value):
             items = _items(state, name)
             return _put_list(state, name, [item for item in items if item != value], at, by) if value in items else None
@@ -139,9 +141,9 @@ def _combined(one: Trait, other: Trait, strategy: Strategy) -> Trait:
             return one
         case "earliest":
             return min(one, other, key=lambda trait: trait.stamp)
-        case "min" | "max" if _comparable(one.value, other.value):
+        case "min" | "max":
             pick = min if strategy == "min" else max
-            return pick(one, other, key=lambda trait: (trait.value, trait.stamp))
+            return pick(one, other, key=lambda trait: (_rank(trait.value), trait.stamp))
         case "sum" if _are_numbers(one.value, other.value):
             return Trait(_sum(one.value, other.value), *max(one.stamp, other.stamp))
         case "union":
@@ -161,8 +163,11 @@ def _are_numbers(*values: Any) -> bool:
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
-def _comparable(one: Any, other: Any) -> bool:
-    return _are_numbers(one, other) or (isinstance(one, str) and isinstance(other, str))
+def _rank(value: Any) -> tuple[int, Any]:
+    """All values in one order: numbers, then texts, then the rest."""
+    if _are_numbers(value):
+        return 0, value
+    return (1, value) if isinstance(value, str) else (2, _encode(value))
 
 
 def _sum(one: float, other: float) -> float:

@@ -4,28 +4,31 @@ import hashlib
 
 from processors.storage.database import Connection
 
+#: Every profile with the name of its person, which is the same whoever of them survived.
+_WHO = """with who as (
+    select id, min(id::text) over (partition by coalesce(merged_into, id)) as person, merged_into is null as live
+    from profiles) """
+
 #: Table by table, what the state is: without clocks of ours, places in `tracks` and what depends on arrival order.
 _STATE = {
-    "events": """select e.source, coalesce(e.reused_id, e.id), e.fingerprint, e.type,
-                        coalesce(p.merged_into, e.profile_id), e.session_id, e.occurred_at, e.saved, e.properties,
-                        e.context
-                 from events e left join profiles p on p.id = e.profile_id""",
-    "profiles": "select id, coalesce(merged_into, id) from profiles",
-    "sessions": """select s.source, s.id, coalesce(p.merged_into, p.id)
-                   from sessions s join profiles p on p.id = s.profile_id""",
-    "identifiers": """select i.namespace, i.value, coalesce(p.merged_into, p.id)
-                      from identifiers i join profiles p on p.id = i.profile_id""",
-    "counters": """select c.profile_id, c.type, c.count, c.first_at, c.last_at
-                   from profile_counters c join profiles p on p.id = c.profile_id where p.merged_into is null""",
-    "traits": """select t.profile_id, t.traits, t.totals
-                 from profile_traits t join profiles p on p.id = t.profile_id
-                 where p.merged_into is null and (t.traits <> '{}' or t.totals <> '{}')""",
-    "memberships": "select profile_id, segment, origin from memberships",
-    "consents": """select coalesce(p.merged_into, p.id), c.consent, c.granted, c.at
-                   from consents c join profiles p on p.id = c.profile_id""",
+    "events": """select e.source, coalesce(e.reused_id, e.id), e.fingerprint, e.type, who.person, e.session_id,
+                        e.occurred_at, e.saved, e.properties, e.context
+                 from events e left join who on who.id = e.profile_id""",
+    "profiles": "select id, person from who",
+    "sessions": "select s.source, s.id, who.person from sessions s join who on who.id = s.profile_id",
+    "identifiers": """select i.namespace, i.value, who.person
+                      from identifiers i join who on who.id = i.profile_id""",
+    "counters": """select who.person, c.type, c.count, c.first_at, c.last_at
+                   from profile_counters c join who on who.id = c.profile_id where who.live""",
+    "traits": """select who.person, t.traits, t.totals
+                 from profile_traits t join who on who.id = t.profile_id
+                 where who.live and (t.traits <> '{}' or t.totals <> '{}')""",
+    "memberships": """select who.person, m.segment, m.origin
+                      from memberships m join who on who.id = m.profile_id""",
+    "consents": "select who.person, c.consent, c.granted, c.at from consents c join who on who.id = c.profile_id",
     "dropped": "select source, reason, count(*) from dropped_events group by 1, 2",
-    "windows": """select coalesce(p.merged_into, p.id), d.type, d.day, sum(d.count)
-                  from profile_days d join profiles p on p.id = d.profile_id group by 1, 2, 3""",
+    "windows": """select who.person, d.type, d.day, sum(d.count)
+                  from profile_days d join who on who.id = d.profile_id group by 1, 2, 3""",
     "runs": "select source, event_id, outcome from workflow_runs",
     "failures": """select kind, stage, source, event_id, type, reasons, content from failures where state = 'open'""",
 }
@@ -36,7 +39,7 @@ async def state_hashes(connection: Connection) -> dict[str, str]:
     found = {}
     for name, query in _STATE.items():
         cursor = await connection.execute(
-            "select count(*), coalesce(sum(('x' || left(md5(r::text), 16))::bit(64)::bigint::numeric), 0), "
+            f"{_WHO} select count(*), coalesce(sum(('x' || left(md5(r::text), 16))::bit(64)::bigint::numeric), 0), "
             f"coalesce(sum(('x' || right(md5(r::text), 16))::bit(64)::bigint::numeric), 0) from ({query}) r".encode()
         )
         found[name] = hashlib.sha256(repr(await cursor.fetchone()).encode()).hexdigest()[:16]

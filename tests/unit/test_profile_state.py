@@ -142,10 +142,19 @@ def test_appending_to_a_trait_that_is_no_list_makes_it_one():
     assert state.values() == {"tag": ["blue", "red"]}
 
 
-def test_appending_what_is_there_changes_nothing():
+def test_appending_what_is_there_changes_nothing_but_when_it_was_said_last():
     state = ProfileState({"tags": Trait(["a"], 5, "e5")}, {})
-    assert apply(AppendToTrait("tags", "a"), state, 9, "e9") is None
-    assert state.traits == {"tags": Trait(["a"], 5, "e5")}
+    assert apply(AppendToTrait("tags", "a"), state, 4, "e4") is None
+    assert apply(AppendToTrait("tags", "a"), state, 9, "e9") == "traits.tags"
+    assert state.traits == {"tags": Trait(["a"], 9, "e9")}
+
+
+@given(st.permutations([("a", 1), ("b", 2), ("a", 3), ("c", 0)]))
+def test_a_list_is_the_same_in_whatever_order_it_is_appended_to(appended: list[tuple[str, int]]):
+    state = ProfileState({}, {})
+    for value, at in appended:
+        apply(AppendToTrait("tags", value), state, at, f"e{at}")
+    assert state.traits == {"tags": Trait(["a", "b", "c"], 3, "e3")}
 
 
 def test_where_a_list_and_a_single_value_meet_the_later_wins():
@@ -226,6 +235,10 @@ def test_numbers_are_added_only_where_that_is_asked_for_and_to_the_cent():
     assert merge_states([trait(40, at=2), trait(2)]).values() == {"t": 40}  # nobody is as old as two people together
 
 
-def test_what_cannot_be_compared_goes_by_the_time():
-    assert merge_states([trait("b", at=1), trait(1, at=2)], {"t": "min"}).values() == {"t": 1}
-    assert merge_states([trait(True, at=1), trait(0, at=2)], {"t": "max"}).values() == {"t": 0}
+@given(st.permutations([1, 2.5, "b", "a", True, None, ["x"]]))
+def test_values_of_any_kind_have_one_order_so_the_least_is_the_same_whatever_comes_first(values: list[Any]):
+    states = [trait(value, at=1) for value in values]
+    assert merge_states(states, {"t": "min"}).values() == {"t": 1}
+    assert merge_states(
+        [state for state in states if isinstance(state.traits["t"].value, str)], {"t": "max"}
+    ).values() == {"t": "b"}
