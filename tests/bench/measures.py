@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from deploy.demo_run import SHOP
+from tests.bench.backfill import backfill
 from tests.bench.definitions import WEB
 from tests.bench.door import run_door
 from tests.bench.end_to_end import Pipeline, hold, latency
@@ -36,12 +37,13 @@ class Plan(NamedTuple):
     stock_events: int
     scaling_events: int
     many_profiles: int
+    backfill_profiles: int
 
 
 #: Of the machine that the goals were set for.
 CORES = 2
-FULL = Plan(3, 10, (16, 64, 256), 100_000, 60, 30, 60_000, 240_000, 1_000_000)
-QUICK = Plan(1, 3, (64, 256), 20_000, 12, 6, 8_000, 0, 0)
+FULL = Plan(3, 10, (16, 64, 256), 100_000, 60, 30, 60_000, 240_000, 1_000_000, 100_000)
+QUICK = Plan(1, 3, (64, 256), 20_000, 12, 6, 8_000, 0, 0, 10_000)
 
 
 class Bench:
@@ -153,6 +155,15 @@ class Bench:
             )
             for name, runs in found.items()
         }
+
+    def backfill(self) -> Figures:
+        """Profiles/s for which a new segment is evaluated."""
+        rates = []
+        for number in range(self.plan.runs):
+            self._tell(f"back-fill: run {number + 1} of {self.plan.runs}")
+            with self.rig(Rig, partitions=CORES) as rig:
+                rates.append(backfill(rig, self.plan.backfill_profiles))
+        return {"profiles_per_s": middle(rates)}
 
     def scaling(self) -> Figures:
         """CPU an event against workers, partitions and profiles."""
