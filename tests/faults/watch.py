@@ -168,9 +168,9 @@ class Watch:
         fastest, name = max(slopes)
         return fastest, minutes, name
 
-    def most_files(self) -> int:
-        """The most open files that a process had."""
-        return max((files for rows in self.memory.values() for *_, files in rows), default=0)
+    def most_files(self) -> tuple[int, str]:
+        """The most open files that a process had, and whose it was."""
+        return max(((files, name) for (name, _), rows in self.memory.items() for *_, files in rows), default=(0, "none"))
 
     def _run(self) -> None:
         memory_due = 0.0

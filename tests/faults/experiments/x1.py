@@ -190,9 +190,10 @@ def _judge_memory(row: Row, cluster: Cluster, scale: float) -> None:
         "growth_mb_per_minute": round(growth, 2),
         "process minutes": round(minutes),
     }
-    row.notes["most open files"] = cluster.watch.most_files()
+    files, row.notes["most open files has"] = cluster.watch.most_files()
+    row.notes["most open files"] = files
     row.require(minutes > 60 or scale < 0.4, f"only {minutes:.0f} minutes of settled processes were weighed")
     if growth > MAX_GROWTH:
         row.violate("I13", f"memory of {row.notes['fastest growing']} grows by {growth:.2f} MB a minute")
-    if row.notes["most open files"] > MAX_FILES:
-        row.violate("I13", f"a process had {row.notes['most open files']} open files")
+    if files > MAX_FILES:
+        row.violate("I13", f"{row.notes['most open files has']} had {files} open files")
