@@ -273,8 +273,9 @@ class Counters(Table):
 
 
 class Runs(Table):
-    async def due(self, origins: Collection[Origin]) -> set[Origin]:
-        return {origin for origin in origins if origin in self.memory.origins and origin not in self.memory.runs}
+    async def due(self, origins: Collection[Origin]) -> dict[Origin, str | None]:
+        recorded = {event.origin: event.profile for event in self.memory.events.values()}
+        return {origin: recorded[origin] for origin in origins if origin in recorded and origin not in self.memory.runs}
 
     async def store(self, runs: Collection[Done]) -> None:
         for done in runs:

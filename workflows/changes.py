@@ -1,8 +1,10 @@
 """The change log: what each run decided about its profile. It can be read, and a profile be made anew from it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
+
+import msgspec
 
 from schemas.definitions.identity import Strategy
 from workflows.commands import (
@@ -14,10 +16,10 @@ from workflows.commands import (
     SetTrait,
     SetTraitIfEmpty,
 )
-from workflows.profile import NO_STRATEGIES, ProfileState, apply
+from workflows.profile import NO_STRATEGIES, ProfileState, apply, merge_states
 
 #: A command as it is kept: what it does, to which field, with which value; where it changed something, also what was
-#: there before and after.
+#: there before and after (of lists only that they changed: they may be long).
 Change = list[Any]
 
 _TRAITS: dict[str, Callable[[str, Any], Command]] = {
@@ -48,7 +50,11 @@ def carry_out(
             old = state.traits.get(name)
             changed = apply(command, state, at, by, strategies)
             kept = [_NAMES[type(command)], name, value]
-            return changed, [*kept, old and old.value, state.traits[name].value] if changed else kept
+            if changed is None:
+                return None, kept
+            now = state.traits[name].value
+            in_list = isinstance(command, AppendToTrait | RemoveFromTrait)
+            return changed, [*kept, None, None] if in_list else [*kept, old and old.value, now]
         case SetMembership(segment, member):
             return None, ["segment", segment, member]
         case _:
@@ -70,17 +76,55 @@ def field_of(change: Change) -> str:
     return f"{_PARTS.get(change[0], 'traits')}.{change[1]}"
 
 
+class Ran(msgspec.Struct, frozen=True):
+    """A run for a profile: of an event (microseconds, id), with what it decided."""
+
+    profile: str
+    at: int
+    by: str
+    changes: Sequence[Change]
+
+
+class Merged(msgspec.Struct, frozen=True):
+    """A profile became part of another."""
+
+    survivor: str
+    absorbed: str
+
+
+class _Person:
+    def __init__(self) -> None:
+        self.state = ProfileState({}, {})
+        self.segments: dict[str, bool] = {}
+
+
 def made_anew(
-    runs: Iterable[tuple[int, str, Iterable[Change]]], strategies: Mapping[str, Strategy] = NO_STRATEGIES
+    happened: Iterable[Ran | Merged], strategies: Mapping[str, Strategy] = NO_STRATEGIES
 ) -> tuple[ProfileState, dict[str, bool]]:
-    """The state, and what workflows said of segments, that these runs lead to, in the order in which they ran:
-    (microseconds, event id, changes)."""
-    state, segments = ProfileState({}, {}), dict[str, bool]()
-    for at, by, changes in runs:
-        for change in changes:
+    """The state of the person that these profiles are in the end, and what workflows said of segments: runs and merges
+    done once more, in the order in which they were."""
+    people: dict[str, _Person] = {}
+    survivors: dict[str, str] = {}
+
+    def person(profile: str) -> _Person:
+        while profile in survivors:
+            profile = survivors[profile]
+        return people.setdefault(profile, _Person())
+
+    for one in happened:
+        if isinstance(one, Merged):
+            both = person(one.survivor), person(one.absorbed)
+            both[0].state = merge_states([two.state for two in both], strategies)
+            both[0].segments |= {segment: True for segment, member in both[1].segments.items() if member}
+            survivors[one.absorbed] = one.survivor
+            continue
+        whose = person(one.profile)
+        for change in one.changes:
             command = command_of(change)
             if isinstance(command, SetMembership):
-                segments[command.segment] = command.member
+                whose.segments[command.segment] = command.member
             else:
-                apply(command, state, at, by, strategies)
-    return state, segments
+                apply(command, whose.state, one.at, one.by, strategies)
+    live = [id for id in people if id not in survivors]
+    whole = people[live[0]] if live else _Person()
+    return whole.state, whole.segments

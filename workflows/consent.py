@@ -103,10 +103,12 @@ class ConsentBook:
             return None
         return self._comply(event, said)
 
-    def hear(self, profile: str, event: ValidEvent) -> None:
-        """Take in, and keep, what the event says for this profile, unless something later is known."""
+    def hear(self, profile: str, event: ValidEvent, only_refusals: bool = False) -> None:
+        """Take in, and keep, what the event says (or refuses) for this profile, unless something later is known."""
         known = self._said.setdefault(profile, {})
         for consent, statement in stated_by(event, self._definitions).items():
+            if only_refusals and statement.granted:
+                continue
             if consent not in known or known[consent].stamp < statement.stamp:
                 known[consent] = self.news[profile, consent] = statement
                 self._quiet[profile] = self._quiet.get(profile, True) and event.quiet

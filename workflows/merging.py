@@ -89,7 +89,8 @@ def _guarded(decision: Decision, candidates: Collection[Candidate], definitions:
         return msgspec.structs.replace(decision, conflict="trait", namespace=differs)
     if job.cause == OPERATOR:
         return decision
-    if any(candidate.apart & {other.id for other in candidates} for candidate in candidates):
+    ids = {candidate.id for candidate in candidates}
+    if any(candidate.apart & ids - {candidate.id} for candidate in candidates):
         return msgspec.structs.replace(decision, conflict="kept_apart", namespace=job.namespace)
     tie = definitions.namespace(job.namespace)
     identified = {candidate.unique for candidate in candidates if candidate.unique}

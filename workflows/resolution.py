@@ -70,8 +70,8 @@ class Judge(Protocol):
         """The event without what these people, who are one, have not agreed to; None where it may not come in."""
         ...
 
-    def hear(self, profile: str, event: ValidEvent) -> None:
-        """What the event says about consents, this profile says."""
+    def hear(self, profile: str, event: ValidEvent, only_refusals: bool) -> None:
+        """What the event says about consents, or refuses, this profile says."""
         ...
 
     def must_be_remembered(self, event: ValidEvent) -> bool:
@@ -200,23 +200,27 @@ class _Resolver:
         if case.shown:
             self._ask(case, owner)
         self._remember(case, owner)
-        if self._judge is not None:
-            self._judge.hear(owner.id, case.event)
+        self._hear(case, owner)
         return owner.id
 
+    def _hear(self, case: Case, granting: Birth | None) -> None:
+        """A no is everybody's whom the event leads to; a yes the one's who gave it."""
+        if self._judge is not None:
+            for id in case.candidates:
+                if id not in self._known.new:
+                    self._judge.hear(id, case.event, granting is None or id != granting.id)
+
     def _keep_out(self, case: Case) -> str | None:
-        """What was dropped says about consents counts all the same, for who is known. Of strangers nothing is kept but
-        a no where saying nothing would be a yes."""
+        """What was dropped says about consents counts all the same, for who is known: nobody is tied to anybody by it.
+        Of strangers nothing is kept but a no where saying nothing would be a yes."""
         if self._judge is None or not case.candidates:
             return None
-        owner = min(case.candidates.values(), key=lambda birth: birth.seniority)
-        if owner.id in self._known.new:
-            if not self._judge.must_be_remembered(case.event):
-                return None
-            self._create(owner)
-            self._enter(case.event, owner)
-        self._judge.hear(owner.id, case.event)
-        return owner.id
+        own = case.own
+        if own is not None and own.id in self._known.new and self._judge.must_be_remembered(case.event):
+            self._create(own)
+            self._enter(case.event, own)
+        self._hear(case, own if own is not None and own.id in case.candidates else None)
+        return None
 
     def _one_each(self, shown: list[Shown]) -> list[Shown]:
         """Of several values of one unique namespace the first."""
@@ -247,16 +251,28 @@ class _Resolver:
 
     def _ask(self, case: Case, owner: Birth) -> None:
         jobs, values = self._ties.jobs(case, owner), self._known.values
-        if jobs:
-            # Until merge has answered, whoever comes as one of them comes as all of them.
+        # Until merge has answered, whoever comes as one of them comes as all of them; but not where it will say no.
+        ids = [owner.id, *(job.profiles[1] for job in jobs if self._will_join(job))]
+        if len(ids) > 1:
             united: dict[str, set[str]] = {}
-            for id in case.candidates:
+            for id in ids:
                 for namespace, some in values.get(id, {}).items():
                     united.setdefault(namespace, set()).update(some)
-            values.update(dict.fromkeys(case.candidates, united))
-            self.resolution.joins += [(owner.id, other) for other in case.candidates if other != owner.id]
+            values.update(dict.fromkeys(ids, united))
+            self.resolution.joins += [(owner.id, other) for other in ids[1:]]
         self.resolution.merges += jobs
         self.resolution.merges += refusals(case, owner, values)
+
+    def _will_join(self, job: MergeJob) -> bool:
+        """Whether merge's guards will let these two become one, as far as is known here."""
+        one, other = (
+            {name: values for name, values in self._known.values.get(id, {}).items() if name in self._unique and values}
+            for id in job.profiles
+        )
+        if any(one[name] != other[name] for name in one.keys() & other.keys()):
+            return False
+        tie = self._definitions.namespace(job.namespace)
+        return not (one and other and one != other) or tie.unique or tie.joins_identified or job.verified
 
     def _remember(self, case: Case, owner: Birth) -> None:
         known, event = self._known, case.event

@@ -167,7 +167,7 @@ def profile(key: str, changes: bool, limit: int, as_json: bool) -> None:
         print_json(found)
         return
     if changes:
-        columns = ("occurred_at", "field", "old", "new", "type", "source", "event")
+        columns = ("occurred_at", "field", "did", "old", "new", "type", "source", "event")
         lines = [[text(row[column]) for column in columns] for row in found]
         click.echo("\n".join(table(lines, columns)) if lines else "no changes")
         return

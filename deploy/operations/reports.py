@@ -115,13 +115,15 @@ async def profile_changes(connection: Connection, id: str, limit: int) -> list[d
         "from events e join workflow_runs r using (origin_partition, origin_offset, origin_ordinal), "
         "jsonb_array_elements(r.changes) with ordinality as t(c, place) "
         "where e.profile_id in (select id from profiles where id = %(id)s or merged_into = %(id)s) "
-        "and (jsonb_array_length(c) > 3 or c->>0 = 'segment') order by r.ran_at desc, e.id, place limit %(limit)s",
+        "and (jsonb_array_length(c) > 3 or c->>0 = 'segment') order by r.ran_at desc, r.place desc, t.place "
+        "limit %(limit)s",
         {"id": id, "limit": limit},
     )
     for row in found:
         change = row.pop("change")
-        row["field"] = field_of(change)
-        row["old"], row["new"] = change[3:] if len(change) > 3 else (None, change[2])
+        row["field"], row["did"] = field_of(change), change[0]
+        in_list = change[0] in ("append", "remove", "segment")
+        row["old"], row["new"] = (None, change[2]) if in_list else change[3:]
     return found
 
 

@@ -47,11 +47,16 @@ async def run_workflows(
     }
     # The lock first: what another lane runs meanwhile is not due any more once we have it.
     states = await traits.lock({live[run.profile] for run in wanted.values() if run.profile}) if wanted else {}
-    due = await finished.due(list(wanted)) if wanted else set()
+    due = await finished.due(list(wanted)) if wanted else {}
     todo = {origin: run for origin, run in wanted.items() if origin in due}
+    if parted := {origin: owner for origin, run in todo.items() if (owner := due[origin]) and owner != run.profile}:
+        # A merge was undone while they were on their way.
+        live |= await profiles.lock_live(set(parted.values()))
+        states |= await traits.lock({live[owner] for owner in parted.values()} - states.keys())
     batch = _Batch(definitions, Identifiers(definitions, profile_ids.hide), states)
     for run in runs:
-        mine = msgspec.structs.replace(run, profile=run.profile and live[run.profile])
+        owner = parted.get(run.origin, run.profile)
+        mine = msgspec.structs.replace(run, profile=owner and live[owner])
         batch.add(mine, todo.pop(run.origin, None) is not None)
     if batch.outcomes:
         await finished.store(batch.outcomes)

@@ -152,15 +152,18 @@ class Merges:
             await moving.days(rows)
             await moving.memberships(rows)
             await moving.consents(rows)
-            await self._together_again(final)
-            return await self._point(rows)
+            moved = await self._point(rows)
+            await self._together_again(set(final.values()))
+            return moved
         return {}
 
-    async def _together_again(self, final: Mapping[str, str]) -> None:
+    async def _together_again(self, survivors: Collection[str]) -> None:
         """Whom an operator had parted, and has merged again."""
         await self._connection.execute(
-            "delete from kept_apart where profile_id = any(%(ids)s::uuid[]) and other_id = any(%(ids)s::uuid[])",
-            {"ids": uuids(final.keys() | set(final.values()))},
+            "delete from kept_apart k using profiles p, profiles o where p.id = k.profile_id and o.id = k.other_id "
+            "and coalesce(p.merged_into, p.id) = coalesce(o.merged_into, o.id) "
+            "and coalesce(p.merged_into, p.id) = any(%s::uuid[])",
+            (uuids(survivors),),
         )
 
     async def _audit(self, merged: Iterable[Decision]) -> None:

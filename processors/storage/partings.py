@@ -11,7 +11,7 @@ from processors.storage.runs import Traits
 from schemas.definitions.identity import Strategy
 from schemas.events import ValidEvent
 from schemas.origin import Origin
-from workflows.changes import Change, made_anew
+from workflows.changes import Merged, Ran, made_anew
 from workflows.identification import IdentifierKey, Identifiers, Shown
 from workflows.known import SessionKey
 from workflows.parting import Division, Happened, IdentifierRow, divide
@@ -74,6 +74,7 @@ class Partings:
         for live, members in ((profile, leaving), (stayed, everybody - leaving)):
             await self._make_anew(live, members, strategies)
         await self._take_consents(profile, stayed, merge[0])
+        await self._leave_consents(stayed, everybody - leaving)
         await self._keep_apart(profile, stayed)
         return Parted(profile, stayed, sorted(leaving), len(division.events))
 
@@ -103,11 +104,11 @@ class Partings:
     async def _events(
         self, everybody: Collection[str], merged_at: datetime, identifiers: Identifiers
     ) -> list[Happened]:
-        """Those whose workflows have run; what is still under way stays where it is going."""
+        """All that are recorded. Workflows that have not run yet run for whom the event is recorded under by then."""
         cursor = await self._connection.execute(
             "select e.source, e.id, e.profile_id::text, e.session_id, e.recorded_at <= %s, e.type, e.properties::text, "
             "e.received_at "
-            f"from events e join workflow_runs using {_ORIGIN} where e.profile_id = any(%s::uuid[]) "
+            "from events e where e.profile_id = any(%s::uuid[]) "
             "order by e.received_at, origin_partition, origin_offset, origin_ordinal",
             (merged_at, uuids(everybody)),
         )
@@ -171,7 +172,7 @@ class Partings:
         values = {"live": live, "ids": uuids(members)}
         for statement in _COUNTED_ANEW:
             await self._connection.execute(statement.encode(), values)
-        state, segments = made_anew(await self._runs(members), strategies)
+        state, segments = made_anew(await self._happened(members), strategies)
         await self._connection.execute("delete from profile_traits where profile_id = any(%(ids)s::uuid[])", values)
         await Traits(self._connection).store({live: state})
         await self._connection.execute(
@@ -182,14 +183,23 @@ class Partings:
             (live, sorted(segment for segment, member in segments.items() if member)),
         )
 
-    async def _runs(self, members: Collection[str]) -> list[tuple[int, str, list[Change]]]:
+    async def _happened(self, members: Collection[str]) -> list[Ran | Merged]:
         cursor = await self._connection.execute(
-            "select (extract(epoch from e.occurred_at) * 1000000)::bigint, e.id, r.changes from events e "
-            f"join workflow_runs r using {_ORIGIN} where e.profile_id = any(%s::uuid[]) "
-            "order by r.ran_at, origin_partition, origin_offset, origin_ordinal",
+            "select r.ran_at, r.place, e.profile_id::text, (extract(epoch from e.occurred_at) * 1000000)::bigint, "
+            f"e.id, r.changes from events e join workflow_runs r using {_ORIGIN} where e.profile_id = any(%s::uuid[])",
             (uuids(members),),
         )
-        return [(at, id, changes) for at, id, changes in await cursor.fetchall()]
+        found: list[tuple[datetime, int, Ran | Merged]] = [
+            (at, place, Ran(profile, occurred, id, changes))
+            for at, place, profile, occurred, id, changes in await cursor.fetchall()
+        ]
+        cursor = await self._connection.execute(
+            "select merged_at, survivor::text, absorbed::text from merges where undone_at is null "
+            "and survivor = any(%(ids)s::uuid[]) and absorbed = any(%(ids)s::uuid[]) order by id",
+            {"ids": uuids(members)},
+        )
+        found += [(at, -1, Merged(survivor, absorbed)) for at, survivor, absorbed in await cursor.fetchall()]
+        return [one for *_, one in sorted(found, key=lambda one: one[:2])]
 
     async def _take_consents(self, profile: str, stayed: str, merge: int) -> None:
         """Whoever leaves has what it had said; and what was refused since, for one of the two refused it."""
@@ -201,6 +211,14 @@ class Partings:
             "union all select %(profile)s, consent, granted, at, event_id from consents "
             "where profile_id = %(stayed)s and not granted order by granted on conflict do nothing",
             {"profile": profile, "stayed": stayed, "merge": merge},
+        )
+
+    async def _leave_consents(self, stayed: str, members: Collection[str]) -> None:
+        """The survivor keeps every refusal, and of the grants those that it gave itself, as far as that can be told."""
+        await self._connection.execute(
+            "delete from consents c where c.profile_id = %s and c.granted and not exists "
+            "(select from events e where e.id = c.event_id and e.profile_id = any(%s::uuid[]))",
+            (stayed, uuids(members)),
         )
 
     async def _keep_apart(self, one: str, other: str) -> None:

@@ -17,7 +17,7 @@ _totals = msgspec.json.Decoder(dict[str, Decimal]).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-_COLUMNS = ("origin_partition", "origin_offset", "origin_ordinal", "source", "event_id", "outcome", "changes")
+_COLUMNS = ("origin_partition", "origin_offset", "origin_ordinal", "source", "event_id", "outcome", "changes", "place")
 
 
 class Done(msgspec.Struct):
@@ -34,33 +34,34 @@ class Runs:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def due(self, origins: Collection[Origin]) -> set[Origin]:
-        """Those of the origins whose events are recorded and whose workflows have not run.
+    async def due(self, origins: Collection[Origin]) -> dict[Origin, str | None]:
+        """Those of the origins whose events are recorded and whose workflows have not run, each with the profile that
+        it is recorded under now: another than at first where a merge was undone.
 
         One that is not recorded was put out by persist before the database went back. persist has it before it again,
         and what it makes of it now may be another: the duplicate of what was its duplicate then.
         """
         cursor = await self._connection.execute(
-            "select p, o, n from jsonb_to_recordset(%s::jsonb) as k(p int, o bigint, n int) where exists (select "
-            "from events where origin_partition = p and origin_offset = o and origin_ordinal = n) and not exists "
-            "(select from workflow_runs where origin_partition = p and origin_offset = o and origin_ordinal = n)",
+            "select p, o, n, profile_id::text from jsonb_to_recordset(%s::jsonb) as k(p int, o bigint, n int) "
+            "join events on origin_partition = p and origin_offset = o and origin_ordinal = n where not exists "
+            "(select from workflow_runs r "
+            "where r.origin_partition = p and r.origin_offset = o and r.origin_ordinal = n)",
             (as_json([{"p": o.partition, "o": o.offset, "n": o.ordinal} for o in origins]),),
         )
-        return {Origin(*origin) for origin in await cursor.fetchall()}
+        return {Origin(*origin): profile for *origin, profile in await cursor.fetchall()}
 
     async def store(self, runs: Collection[Done]) -> None:
         """Write runs down. Raises Unavailable where another lane ran one meanwhile: starting again sees it done."""
-        await copy_rows(
-            self._connection, "workflow_runs", _COLUMNS, map(_line, sorted(runs, key=lambda done: done.event.origin))
-        )
+        placed = sorted(enumerate(runs), key=lambda one: one[1].event.origin)
+        await copy_rows(self._connection, "workflow_runs", _COLUMNS, (_line(done, place) for place, done in placed))
 
 
-def _line(done: Done) -> str:
+def _line(done: Done, place: int) -> str:
     event, origin = done.event, done.event.origin
     outcome, changes = msgspec.json.encode(done.outcome).decode(), msgspec.json.encode(done.changes).decode()
     return (
         f"{origin.partition}\t{origin.offset}\t{origin.ordinal}\t{copied(event.source)}\t{copied(event.id)}\t"
-        f"{copied(outcome)}\t{copied(changes)}\n"
+        f"{copied(outcome)}\t{copied(changes)}\t{place}\n"
     )
 
 

@@ -170,7 +170,8 @@ class Watch:
 
     def most_files(self) -> tuple[int, str]:
         """The most open files that a process had, and whose it was."""
-        return max(((files, name) for (name, _), rows in self.memory.items() for *_, files in rows), default=(0, "none"))
+        seen = ((files, name) for (name, _), rows in self.memory.items() for *_, files in rows)
+        return max(seen, default=(0, "none"))
 
     def _run(self) -> None:
         memory_due = 0.0

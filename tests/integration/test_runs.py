@@ -33,4 +33,4 @@ async def test_workflows_are_due_once_and_only_for_what_is_recorded_under_this_o
         runs, ran = Runs(connection), event(7, "two")
         await runs.store([Done(WorkflowRun(**msgspec.structs.asdict(ran), workflows=["w"]), {}, [])])
         origins = [Origin(0, offset, 0) for offset in (540, 541, 7, 99)]
-        assert await runs.due(origins) == {Origin(0, 541, 0)}
+        assert await runs.due(origins) == {Origin(0, 541, 0): None}

@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflows.changes import carry_out, field_of, made_anew
+from workflows.changes import Merged, Ran, carry_out, field_of, made_anew
 from workflows.commands import (
     AppendToTrait,
     Command,
@@ -41,7 +41,7 @@ def test_the_log_says_what_each_field_was_before_and_after():
     assert log == [
         ["set", "city", "Oslo", None, "Oslo"],
         ["set", "city", "Rome", "Oslo", "Rome"],
-        ["append", "tags", "a", None, ["a"]],
+        ["append", "tags", "a", None, None],
         ["add", "sum", "0.1", None, "0.1"],
         ["add", "sum", "0.2", "0.1", "0.3"],
         ["segment", "vip", True],
@@ -64,16 +64,32 @@ commands = st.one_of(
 def test_a_profile_made_anew_is_as_if_nobody_elses_changes_had_been_made_to_it(did: list[tuple[str, Command, int]]):
     """Two people are taken for one; their log, divided, makes each what they would have been alone."""
     together, alone = ProfileState({}, {}), {"A": ProfileState({}, {}), "B": ProfileState({}, {})}
-    log: dict[str, list[tuple[int, str, list[Any]]]] = {"A": [], "B": []}
+    log: dict[str, list[Ran | Merged]] = {"A": [], "B": []}
     for number, (who, command, at) in enumerate(did):
         by = f"e{number:02}"
         _, change = carry_out(command, together, at, by)
-        log[who].append((at, by, [msgspec.json.decode(msgspec.json.encode(change))]))
+        log[who].append(Ran(who, at, by, [msgspec.json.decode(msgspec.json.encode(change))]))
         apply(command, alone[who], at, by)
     for who, state in alone.items():
         assert made_anew(log[who])[0] == state
 
 
 def test_what_workflows_said_of_segments_is_made_anew_the_last_word_of_each():
-    runs = [(1, "e1", [["segment", "vip", True], ["segment", "new", True]]), (2, "e2", [["segment", "vip", False]])]
+    runs = [
+        Ran("p", 1, "e1", [["segment", "vip", True], ["segment", "new", True]]),
+        Ran("p", 2, "e2", [["segment", "vip", False]]),
+    ]
     assert made_anew(runs)[1] == {"vip": False, "new": True}
+
+
+def test_merges_that_stay_are_done_once_more_where_they_were():
+    """Two lists unite when their people do; what is set afterwards is set, by an absorbed profile's event too."""
+    happened = [
+        Ran("a", 1, "e1", [["set", "tags", ["x"], None, ["x"]]]),
+        Ran("b", 2, "e2", [["set", "tags", ["y"], None, ["y"]], ["segment", "vip", True]]),
+        Merged("a", "b"),
+    ]
+    state, segments = made_anew(happened)
+    assert (state.values(), segments) == ({"tags": ["x", "y"]}, {"vip": True})
+    state, _ = made_anew([*happened, Ran("b", 3, "e3", [["set", "tags", ["z"], None, ["z"]]])])
+    assert state.values() == {"tags": ["z"]}
