@@ -1,24 +1,36 @@
 """Payloads without the events of somebody who was erased. Pure."""
 
 from collections.abc import Collection
-from typing import Any
 
 import msgspec
 
 
-def without(body: bytes, ordinals: Collection[int]) -> bytes | None:
-    """The payload without these of its events (-1: all), the places of the others kept; None where none is left.
+class _Payload(msgspec.Struct):
+    events: list[msgspec.Raw]
 
-    What the events share (session, profile, context) goes with the first: it is the erased person's too.
+
+_events_of = msgspec.json.Decoder(_Payload).decode
+_parts_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def without(body: bytes, ordinals: Collection[int]) -> bytes | None:
+    """The payload without these of its events (-1: all), the places and bytes of the others kept; None where none is
+    left, or where it cannot be told apart.
+
+    What the events share but their session (profile, context) goes too: it is the erased person's as well.
     """
-    if -1 in ordinals:
+    try:
+        parts, events = _parts_of(body), _events_of(body).events
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    payload = msgspec.json.decode(body)
-    events: list[Any] = payload["events"]
-    kept = [None if ordinal in ordinals else event for ordinal, event in enumerate(events)]
-    if not any(event is not None for event in kept):
+    kept = [_NOTHING if ordinal in ordinals else event for ordinal, event in enumerate(events)]
+    if -1 in ordinals or all(bytes(event) == bytes(_NOTHING) for event in kept):
         return None
-    return msgspec.json.encode({**payload, "events": kept})
+    shared = {name: part for name, part in parts.items() if name not in ("profile", "context")}
+    return msgspec.json.encode({**shared, "events": kept})
+
+
+_NOTHING = msgspec.Raw(b"null")
 
 
 def is_rest_of(kept: bytes | None, sent: bytes | None) -> bool:

@@ -44,13 +44,17 @@ class Identifiers:
 
     def shown_by(self, event: ValidEvent) -> list[Shown]:
         """The identifiers that identification points find in the event."""
-        points = self._definitions.points.get(event.type)
-        if not points or not any(may_hold(event.properties, name) for point in points for name in point.names):
+        return self.shown_in(event.type, event.source, event.properties)
+
+    def shown_in(self, type: str, source: str, written: msgspec.Raw) -> list[Shown]:
+        """The identifiers that identification points find in these properties."""
+        points = self._definitions.points.get(type)
+        if not points or not any(may_hold(written, name) for point in points for name in point.names):
             return []
-        properties = msgspec.json.decode(event.properties)
+        properties = msgspec.json.decode(written)
         found: dict[IdentifierKey, bool] = {}
         for point in points:
-            if point.source not in (None, event.source):
+            if point.source not in (None, source):
                 continue
             for identifier in point.identifiers:
                 values = [value_at(properties, path) for path in identifier.all_paths]

@@ -119,7 +119,7 @@ def export(name: str) -> None:
 @click.option("--purge-topics", is_flag=True, help="Delete from Kafka too what all stages are done with, of everybody.")
 @clear_errors
 def erase(name: str | None, yes: bool, dry_run: bool, purge_topics: bool) -> None:
-    """Erase the person of that NAME for good: their right to it. Without a NAME: finish what a crash left.
+    """Erase the person of that NAME for good: their right to it. Without a NAME: clean up behind all.
 
     Tables and the archive's files are without them when this returns; what passed through Kafka goes after three to
     eight days, or at once with --purge-topics. Nothing of before brings them back.
@@ -137,7 +137,7 @@ def erase(name: str | None, yes: bool, dry_run: bool, purge_topics: bool) -> Non
             click.confirm("Erase them? It cannot be undone", abort=True)
         ask(lambda connection, admin: erasing.erase(connection, settings, found, click.echo))
     else:
-        ask(lambda connection, admin: erasing.clean_archive(connection, settings, click.echo))
+        ask(lambda connection, admin: erasing.clean_up(connection, settings, click.echo))
     if purge_topics:
         ask(lambda connection, admin: erasing.purge_topics(connection, settings, click.echo))
 

@@ -1,25 +1,37 @@
 """`headwater erase`: nothing of a person is kept: in tables, the archive, and topics that data passes through."""
 
 import asyncio
+import time
+import uuid
 from collections.abc import Callable
 from functools import partial
 
 import msgspec
 
+from deploy.definitions import in_force
 from deploy.installation import kafka_admin
+from deploy.keys import profile_ids
 from deploy.operations.identity import find
 from deploy.operations.lag import positions
-from deploy.operations.merging import have_done
+from deploy.operations.merging import MergingError, have_done
 from deploy.operations.reports import rows
 from deploy.settings import Settings
 from processors.connectors.archive import Archive
-from processors.storage.database import Connection
+from processors.storage.database import Connection, as_json
+from processors.storage.erasures import Erasures, key_hash, session_hash
+from processors.topology import PIPELINE
 from schemas.origin import Origin
+from schemas.payload import PayloadError, read_event, read_payload
 from schemas.profiles import MergeJob
-from schemas.topics import PROFILE_CHANGES
+from schemas.topics import PROFILE_CHANGES, TRACKS
+from workflows.definitions import Definitions
 from workflows.erasing import without
+from workflows.identification import Identifiers
+from workflows.identity import ProfileIds
 from workflows.merging import OPERATOR
 
+#: How long to wait for the archive, which gathers for ten seconds.
+ARCHIVE_S = 60.0
 Say = Callable[[str], None]
 
 
@@ -49,36 +61,123 @@ async def plan(connection: Connection, settings: Settings, name: str) -> Found:
 
 
 async def erase(connection: Connection, settings: Settings, found: Found, say: Say) -> None:
-    """Have the person erased by merge, then take them out of the archive's files. Raises MergingError."""
-    job = MergeJob(profiles=[found.profile], cause=OPERATOR, namespace="operator", event="", act="erase")
-    gone = "select not exists (select from profiles where id = %s)"
-    await have_done(connection, settings, job, gone, (found.profile,))
-    (erased,) = await rows(
-        connection,
-        "select id, events, failures from erasures where profile_id = %(id)s order by id desc limit 1",
-        {"id": found.profile},
+    """Have the person erased by merge, then clean up behind it. Raises MergingError."""
+    request = str(uuid.uuid4())
+    job = MergeJob(profiles=[found.profile], cause=OPERATOR, namespace="operator", event=request, act="erase")
+    await have_done(connection, settings, job, "select count(*) > 0 from erasures where request = %s", (request,))
+    (done,) = await rows(
+        connection, "select profiles, events from erasures where request = %(request)s", {"request": request}
     )
-    say(f"erased {found.profile}: {erased['events']} events, {erased['failures']} failures")
-    await clean_archive(connection, settings, say)
+    if not done["profiles"]:
+        raise MergingError(f"{found.profile} has become part of another, or was erased, since you looked: look again")
+    say(f"erased {found.profile}: {done['profiles']} profiles, {done['events']} events")
+    await clean_up(connection, settings, say)
 
 
-async def clean_archive(connection: Connection, settings: Settings, say: Say) -> None:
-    """Take everybody who was erased out of the archive's files; what a crash left is done the next time."""
+async def clean_up(connection: Connection, settings: Settings, say: Say) -> None:
+    """Empty what failed, and take out of the archive's files what is in them, of everybody who was erased. May be done
+    at any time, again after a crash, and for what has come late. One does it at a time."""
+    await connection.execute("select pg_advisory_lock(hashtext('headwater erase'))")
+    say(f"{await _clean_failures(connection, settings)} failures emptied")
+    await _wait_for_archive(connection, settings, say)
     due = await rows(
-        connection,
-        "select r.id, o.* from erasures r left join lateral ("
-        "select origin_partition, origin_offset, origin_ordinal from events where erasure = r.id "
-        "union all select partition, \"offset\", ordinal from failures where erasure = r.id and topic = 'tracks'"
-        ") o (partition, place, ordinal) on true where r.files_done_at is null",
-        {},
+        connection, 'select partition, "offset", ordinal from erased_places where not is_archive_clean', {}
     )
-    origins = {Origin(row["partition"], row["place"], row["ordinal"]) for row in due if row["partition"] is not None}
+    origins = {Origin(row["partition"], row["offset"], row["ordinal"]) for row in due}
     files = await asyncio.to_thread(_rewrite, Archive(settings.archive()), origins)
-    say(f"{files} files of the archive rewritten")
+    say(f"{files} files of the archive written anew")
     await connection.execute(
-        "update erasures set files_done_at = now() where id = any(%s)", ([row["id"] for row in due],)
+        "update erased_places e set is_archive_clean = true from jsonb_to_recordset(%s::jsonb) as r(p int, o bigint, "
+        'n int) where e.partition = r.p and e."offset" = r.o and e.ordinal = r.n',
+        (as_json([{"p": o.partition, "o": o.offset, "n": o.ordinal} for o in origins]),),
     )
     await connection.commit()
+
+
+async def _clean_failures(connection: Connection, settings: Settings) -> int:
+    """What failed, and names their session, profile or an identifier, read as it would have been read."""
+    definitions, ids, emptied, last = await in_force(connection), profile_ids(settings), 0, ("", 0, 0, 0)
+    reader = _Reader(Identifiers(definitions, ids.hide), ids, definitions)
+    while portion := await rows(
+        connection,
+        'select topic, partition, "offset", ordinal, content, coalesce(received_at, failed_at) as at from failures '
+        "where state <> 'erased' and (topic, partition, \"offset\", ordinal) > (%(topic)s, %(partition)s, %(offset)s, "
+        '%(ordinal)s) order by topic, partition, "offset", ordinal limit 1000',
+        dict(zip(("topic", "partition", "offset", "ordinal"), last, strict=True)),
+    ):
+        places = [(row["topic"], row["partition"], row["offset"], row["ordinal"]) for row in portion]
+        last = places[-1]
+        named = {place: reader.names(bytes(row["content"])) for place, row in zip(places, portion, strict=True)}
+        gone = await Erasures(connection).known(
+            {profile for profiles, _ in named.values() for profile in profiles},
+            {key for _, hashes in named.values() for key in hashes},
+        )
+        theirs = [
+            place
+            for place, row in zip(places, portion, strict=True)
+            if any(key in gone and row["at"] <= gone[key] for keys in named[place] for key in keys)
+        ]
+        await _empty(connection, theirs)
+        emptied += len(theirs)
+    return emptied
+
+
+async def _empty(connection: Connection, places: list[tuple[str, int, int, int]]) -> None:
+    for topic, partition, offset, ordinal in places:
+        await connection.execute(
+            "update failures set state = 'erased', content = '', key = null, event_id = null, reasons = '[]' "
+            'where topic = %s and partition = %s and "offset" = %s and ordinal = %s',
+            (topic, partition, offset, ordinal),
+        )
+    await Erasures(connection).note_places([Origin(*place[1:]) for place in places if place[0] == TRACKS.name])
+    await connection.commit()
+
+
+class _Reader:
+    """Finds whom a failed payload names."""
+
+    def __init__(self, identifiers: Identifiers, ids: ProfileIds, definitions: Definitions) -> None:
+        self._identifiers, self._ids, self._definitions = identifiers, ids, definitions
+
+    def names(self, body: bytes) -> tuple[set[str], set[str]]:
+        """Profiles, and hashed keys; none of what cannot be read."""
+        try:
+            payload = read_payload(body)
+        except PayloadError:
+            return set(), set()
+        source = self._definitions.sources.get(payload.source or "")
+        profiles, hashes = set(), set()
+        if payload.source and payload.session:
+            hashes.add(session_hash(self._ids.hide, payload.source, payload.session))
+        for raw in payload.events:
+            event = read_event(raw)
+            made = source is not None and source.client_profile_ids
+            profiles.add(
+                self._ids.resolve(payload.source or "", payload.session, payload.profile, event.id or "", made)
+            )
+            shown = self._identifiers.shown_in(event.type, payload.source or "", event.properties)
+            hashes |= {key_hash(self._ids.hide, one.key) for one in shown}
+        return profiles, hashes
+
+
+async def _wait_for_archive(connection: Connection, settings: Settings, say: Say) -> None:
+    """Until the archive has written what lies in `tracks` now: what it writes later would be with them.
+
+    Raises MergingError where it does not come so far; the erasing itself is done, and this may be done again.
+    """
+    admin = kafka_admin(settings)
+    ends = await asyncio.to_thread(admin.end_offsets, [TRACKS.name])
+    deadline = time.monotonic() + ARCHIVE_S
+    while True:
+        done = await positions(connection)
+        await connection.rollback()
+        if not any(stage == "archive" for stage, *_ in done):
+            return say("no archive has ever been written here")
+        if all(done.get(("archive", TRACKS.name, number), 0) >= end for (_, number), end in ends.items()):
+            return
+        if time.monotonic() > deadline:
+            raise MergingError("the archive stage has not come so far: `headwater erase` cleans it once it has")
+        await asyncio.sleep(0.5)
 
 
 def _rewrite(archive: Archive, origins: set[Origin]) -> int:
@@ -91,9 +190,16 @@ def _rewrite(archive: Archive, origins: set[Origin]) -> int:
 async def purge_topics(connection: Connection, settings: Settings, say: Say) -> None:
     """Delete from the topics that data passes through whatever all of their stages are done with."""
     admin, done = kafka_admin(settings), await positions(connection)
-    places: dict[tuple[str, int], list[int]] = {}
-    for (_, topic, partition), offset in done.items():
-        places.setdefault((topic, partition), []).append(offset)
-    before = {place: min(offsets) for place, offsets in places.items() if place[0] != PROFILE_CHANGES.name}
+    existing = await asyncio.to_thread(admin.existing)
+    readers: dict[str, list[str]] = {}
+    for stage in PIPELINE:
+        for topic in stage.reads:
+            readers.setdefault(topic.name, []).append(stage.name)
+    del readers[PROFILE_CHANGES.name]
+    before = {
+        (topic, number): min(done.get((stage, topic, number), 0) for stage in stages)
+        for topic, stages in readers.items()
+        for number in range(existing.get(settings.topic_prefix + topic, 0))
+    }
     await asyncio.to_thread(admin.delete_records, before)
     say(f"{len({topic for topic, _ in before})} topics hold nothing any more of what all their stages are done with")

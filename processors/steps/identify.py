@@ -36,8 +36,9 @@ async def identify(
     identifiers = Identifiers(definitions, profile_ids.hide)
     found = [(event, identifiers.shown_by(event)) for event in events if event.profile is not None]
     known = await _load(found, identities)
-    if erased := await _of_the_erased(found, known, profile_ids.hide, erasures):
+    if erased := await _of_the_erased(found, known, identifiers, profile_ids.hide, erasures):
         await consents.drop(partition, [event for event in events if event.origin in erased], "erased")
+        await erasures.note_places(erased)
         events = [event for event in events if event.origin not in erased]
         found = [(event, shown) for event, shown in found if event.origin not in erased]
     if asked := questioned(found, known):
@@ -71,24 +72,38 @@ async def _load(found: Found, identities: Identities) -> Known:
     )
 
 
-async def _of_the_erased(found: Found, known: Known, hide: Hide, erasures: Erasures) -> set[Origin]:
-    """The events that happened before somebody whom they lead to was erased."""
-    keys = {
-        event.origin: [
-            *([session_hash(hide, *session)] if (session := _session(event)) and session not in known.sessions else []),
-            *(key_hash(hide, one.key) for one in shown),
-        ]
-        for event, shown in found
-    }
-    gone = await erasures.known(
-        {event.profile or "" for event, _ in found}, {key for some in keys.values() for key in some}
-    )
-    return {
-        event.origin
+async def _of_the_erased(
+    found: Found, known: Known, identifiers: Identifiers, hide: Hide, erasures: Erasures
+) -> set[Origin]:
+    """The events that happened before somebody whose they are was erased.
+
+    A login that was theirs says so; a login that was not, or a session that is somebody's now, says that it is
+    another's; else the session, the profile that the client names, or whatever is shown.
+    """
+    sessions = {
+        event.origin: session_hash(hide, *session)
         for event, _ in found
-        for key in (event.profile or "", *keys[event.origin])
-        if gone and key in gone and event.occurred_at <= gone[key]
+        if (session := _session(event)) and session not in known.sessions
     }
+    shown = {
+        event.origin: [(key_hash(hide, one.key), identifiers.is_login(one)) for one in ones] for event, ones in found
+    }
+    hashes = {*sessions.values(), *(key for keys in shown.values() for key, _ in keys)}
+    gone = await erasures.known({event.profile or "" for event, _ in found}, hashes)
+    if not gone:
+        return set()
+
+    def is_gone(event: ValidEvent, key: str | None) -> bool:
+        return key is not None and key in gone and min(event.occurred_at, event.received_at) <= gone[key]
+
+    erased = set()
+    for event, _ in found:
+        logins = [key for key, is_login in shown[event.origin] if is_login]
+        anothers = bool(logins) or _session(event) in known.sessions
+        keys = logins if anothers else [sessions.get(event.origin), event.profile, *(k for k, _ in shown[event.origin])]
+        if any(is_gone(event, key) for key in keys):
+            erased.add(event.origin)
+    return erased
 
 
 def _session(event: ValidEvent) -> SessionKey | None:

@@ -43,9 +43,8 @@ async def merge(
             concerned = [parted.stayed, *parted.members] if parted else []
             found += [SegmentationJob(profile=id, changed=["unmerged"], quiet=job.quiet) for id in concerned]
         elif job.act == "erase":
-            erased = await erase(job.profiles[0], definitions, profile_ids, merges, erasures)
-            concerned = erased.profiles if erased else []
-            found += [SegmentationJob(profile=id, changed=["erased"]) for id in concerned]
+            erased = await erase(job, definitions, profile_ids, merges, erasures)
+            found += [SegmentationJob(profile=id, changed=["erased"]) for id in erased.profiles]
     return found
 
 
@@ -62,11 +61,12 @@ async def part(
 
 
 async def erase(
-    profile: str, definitions: Definitions, profile_ids: ProfileIds, merges: Merges, erasures: Erasures
-) -> Erased | None:
-    """Erase the person whose this profile is; None where it is nobody's (any more)."""
+    job: MergeJob, definitions: Definitions, profile_ids: ProfileIds, merges: Merges, erasures: Erasures
+) -> Erased:
+    """Erase the person whose live profile the job names; nobody where it is not live any more."""
+    profile = job.profiles[0]
     roots = await merges.lock([profile], definitions)
-    return await erasures.erase(roots[profile].id, profile_ids.hide) if profile in roots else None
+    return await erasures.erase(job.event, profile, profile in roots and roots[profile].id == profile, profile_ids.hide)
 
 
 async def _join(jobs: Sequence[MergeJob], definitions: Definitions, merges: Merges) -> dict[str, str]:

@@ -24,10 +24,19 @@ async def persist(
     recorded as a place that is taken, empty."""
     live = await profiles.lock_live({event.profile for event in events if event.profile})
     erased = await erasures.known(live)
+    gone = erased.keys() - await profiles.there(erased) if erased else set()
+    empty = {
+        event.origin
+        for event in events
+        if (profile := event.profile or "") in gone
+        or (profile in erased and min(event.occurred_at, event.received_at) <= erased[profile])
+    }
+    if empty:
+        await erasures.note_places(empty)
     # Copies: a try that is rolled back must leave nothing in what the next one sees.
     mine = [
         _emptied(event)
-        if erased and (event.profile or "") in erased and event.occurred_at <= erased[event.profile or ""]
+        if event.origin in empty
         else msgspec.structs.replace(event, profile=event.profile and live[event.profile])
         for event in events
     ]

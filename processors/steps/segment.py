@@ -53,11 +53,15 @@ async def segment(
         last = known.get(profile) or Said()
         change = ProfileChange(profile=profile, version=last.version + 1, at=at, changed=job.changed)
         change.sends, change.absorbed, change.quiet = job.sends, job.absorbed, job.quiet
-        change.erased = "erased" in job.changed
+        if "erased" in job.changed:
+            changes.append(
+                ProfileChange(profile=profile, version=change.version, at=at, changed=["erased"], erased=True)
+            )
+            change.version, last = change.version + 1, Said(change.version)
+            change.changed = [name for name in job.changed if name != "erased"]
+            if not change.changed and not job.sends:
+                continue
         if profile in gone:
-            if change.erased:
-                change.sends = []
-                changes.append(change)
             continue
         if live[profile] != profile:
             change.merged_into = live[profile]

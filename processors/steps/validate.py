@@ -135,6 +135,7 @@ class Judgement:
     ) -> None:
         self._tracked, self._payload = tracked, payload
         self._attempt = replay.attempt if replay else 0
+        self._is_archived = replay is not None and replay.kind == "archive"
         self._first_ordinal = max(replay.origin.ordinal, 0) if replay else 0
         self._definitions, self._profile_ids = definitions, profile_ids
         self._source = definitions.sources.get(payload.source or "") or Source(id="unknown", enabled=False)
@@ -147,8 +148,12 @@ class Judgement:
             self._reasons.append(Reason("loop_detected", "", f"emitted by workflows {tracked.hops} times in a row"))
 
     def events(self) -> list[ValidEvent | RejectedEvent]:
-        """One for each event, in order."""
-        return [self.event(ordinal, raw)[0] for ordinal, raw in enumerate(self._payload.events, self._first_ordinal)]
+        """One for each event, in order. Where an archived payload has none, its person was erased."""
+        return [
+            self.event(ordinal, raw)[0]
+            for ordinal, raw in enumerate(self._payload.events, self._first_ordinal)
+            if not (self._is_archived and bytes(raw) == b"null")
+        ]
 
     def event(self, ordinal: int, raw: msgspec.Raw) -> tuple[ValidEvent | RejectedEvent, str | None]:
         """What the event comes to, and the reshaping that it went through."""

@@ -5,18 +5,18 @@ from datetime import datetime
 
 import msgspec
 
-from processors.storage.database import Connection, uuids
+from processors.storage.database import Connection, as_json, uuids
+from schemas.origin import Origin
 
 #: Makes the keyed hash of a value of a namespace.
 Hide = Callable[[str, str], str]
 
 
 class Erased(msgspec.Struct):
-    """A person who was erased: all profiles that they were, and what went with them."""
+    """A person who was erased: all profiles that they were, and how many events went with them."""
 
     profiles: list[str]
     events: int
-    failures: int
 
 
 class Erasures:
@@ -34,53 +34,55 @@ class Erasures:
         )
         return dict(await cursor.fetchall())
 
-    async def erase(self, profile: str, hide: Hide) -> Erased | None:
-        """Erase the live profile and all that became part of it; whoever calls has locked them. None where it is not
-        there (any more)."""
+    async def note_places(self, origins: Collection[Origin]) -> None:
+        """These held something of somebody who was erased: the archive has them, or will."""
+        await self._connection.execute(
+            'insert into erased_places (partition, "offset", ordinal) '
+            "select p, o, n from jsonb_to_recordset(%s::jsonb) as r(p int, o bigint, n int) order by p, o, n "
+            'on conflict (partition, "offset", ordinal) do update set is_archive_clean = false',
+            (as_json([{"p": o.partition, "o": o.offset, "n": o.ordinal} for o in origins]),),
+        )
+
+    async def erase(self, request: str, profile: str, is_live: bool, hide: Hide) -> Erased:
+        """Erase the live profile and all that became part of it; whoever calls has locked them. Nothing where it is not
+        live any more: what was asked for was another person. A request is done once."""
         cursor = await self._connection.execute(
             "select id::text from profiles where id = %(id)s or merged_into = %(id)s", {"id": profile}
         )
-        ids = [id for (id,) in await cursor.fetchall()]
-        if not ids:
-            return None
-        cursor = await self._connection.execute(
-            "insert into erasures (profile_id, profiles, events, failures) values (%s, %s, 0, 0) returning id",
-            (profile, len(ids)),
+        ids = [id for (id,) in await cursor.fetchall()] if is_live else []
+        inserted = await self._count(
+            "insert into erasures (request, profile_id, profiles, events) values (%(request)s, %(id)s, %(n)s, "
+            "(select count(*) from events where profile_id = any(%(ids)s::uuid[]))) on conflict do nothing",
+            {"request": request, "id": profile, "n": len(ids), "ids": uuids(ids)},
         )
-        (erasure,) = await cursor.fetchone() or (0,)
-        values = {"ids": uuids(ids), "erasure": erasure}
+        if not ids or not inserted:
+            return Erased([], 0)
+        values = {"ids": uuids(ids)}
         await self._remember(values, hide)
-        events = await self._count(
-            "update events set erasure = %(erasure)s where profile_id = any(%(ids)s::uuid[])", values
-        )
-        failures = await self._count(_FAILURES, values)
         for statement in _EVERYTHING:
             await self._count(statement, values)
-        found = Erased(sorted(ids), events, failures)
-        await self._count(
-            "update erasures set events = %(events)s, failures = %(failures)s where id = %(erasure)s",
-            {"events": events, "failures": failures, "erasure": erasure},
-        )
-        return found
+        events = await self._count(_EVENTS, values)
+        await self._count(f"delete from profiles where id = any({_IDS})", values)
+        return Erased(sorted(ids), events)
 
     async def _remember(self, values: Mapping[str, object], hide: Hide) -> None:
         cursor = await self._connection.execute(
-            "select namespace, value, false from identifiers where profile_id = any(%(ids)s::uuid[]) "
-            "union all select source, id, true from sessions where profile_id = any(%(ids)s::uuid[])",
+            f"select namespace, value, false from identifiers where {_OF_THEM} "
+            f"union all select source, id, true from sessions where {_OF_THEM}".encode(),
             values,
         )
         hashes = [
             session_hash(hide, one, two) if is_session else key_hash(hide, (one, two))
             for one, two, is_session in await cursor.fetchall()
         ]
-        again = "on conflict (hash) do update set erased_at = excluded.erased_at"
         await self._connection.execute(
-            f"insert into erased_keys (hash, erased_at) select distinct h, now() from unnest(%s::text[]) h {again}",
+            "insert into erased_keys (hash, erased_at) select distinct h, clock_timestamp() from unnest(%s::text[]) h "
+            "on conflict (hash) do update set erased_at = excluded.erased_at",
             (hashes,),
         )
         await self._count(
-            "insert into erased_profiles (profile_id, erased_at) select id, now() from unnest(%(ids)s::uuid[]) id "
-            "on conflict (profile_id) do update set erased_at = excluded.erased_at",
+            "insert into erased_profiles (profile_id, erased_at) select id, clock_timestamp() from unnest("
+            f"{_IDS}) id on conflict (profile_id) do update set erased_at = excluded.erased_at",
             values,
         )
 
@@ -98,42 +100,40 @@ def session_hash(hide: Hide, source: str, session: str) -> str:
     return hide(f"erased session of {source}", session)
 
 
-#: What failed and is theirs: by its place, or because it holds, as a whole string, one of their profile ids, sessions
-#: or identifiers (those of six characters or more: a shorter one may be anything).
-_FAILURES = """
-update failures f set state = 'erased', erasure = %(erasure)s, content = '', key = null, event_id = null, reasons = '[]'
-where exists (select from events e where e.erasure = %(erasure)s and f.topic = 'tracks'
-              and e.origin_partition = f.partition and e.origin_offset = f."offset"
-              and f.ordinal in (-1, e.origin_ordinal))
-   or exists (select from (
-        select id::text from profiles where id = any(%(ids)s::uuid[])
-        union all select id from sessions where profile_id = any(%(ids)s::uuid[])
-        union all select value from identifiers where profile_id = any(%(ids)s::uuid[])) k (word)
-      where length(word) >= 6 and position(convert_to(to_json(word)::text, 'UTF8') in f.content) > 0)
-"""
-_OF_THEM = "profile_id = any(%(ids)s::uuid[])"
-#: In the order of locks: see processors/storage/profiles.py.
+_IDS = "%(ids)s::uuid[]"
+_OF_THEM = f"profile_id = any({_IDS})"
+_EVENTS = (
+    "update events set profile_id = null, session_id = null, properties = null, context = null, saved = false "
+    f"where {_OF_THEM}"
+)
+_THEIR_PLACES = f"select origin_partition, origin_offset, origin_ordinal from events where {_OF_THEM}"
 _EVERYTHING = (
+    # Where the archive has them: the events, and the same ones sent again.
+    f'insert into erased_places (partition, "offset", ordinal) {_THEIR_PLACES} union '
+    "select d.origin_partition, d.origin_offset, d.origin_ordinal from event_duplicates d "
+    f"join events e on e.source = d.source and e.id = d.id where e.{_OF_THEM} "
+    'on conflict (partition, "offset", ordinal) do update set is_archive_clean = false',
+    "update failures f set state = 'erased', content = '', key = null, event_id = null, reasons = '[]' "
+    f"from ({_THEIR_PLACES}) e (p, o, n) where f.topic = 'tracks' and f.partition = e.p and f.\"offset\" = e.o "
+    "and f.ordinal = e.n",
+    "insert into workflow_runs (origin_partition, origin_offset, origin_ordinal, source, event_id, outcome, changes) "
+    "select origin_partition, origin_offset, origin_ordinal, source, id, '{}', '[]' from events "
+    f"where {_OF_THEM} on conflict (origin_partition, origin_offset, origin_ordinal) "
+    "do update set outcome = '{}', changes = '[]'",
+    f"delete from refused_identifiers where {_OF_THEM} or (namespace, value) in "
+    f"(select namespace, value from identifiers where {_OF_THEM})",
     f"delete from sessions where {_OF_THEM}",
     f"delete from identifiers where {_OF_THEM}",
-    f"delete from refused_identifiers where {_OF_THEM}",
     f"delete from consents where {_OF_THEM}",
     f"delete from profile_counters where {_OF_THEM}",
     f"delete from profile_days where {_OF_THEM}",
     f"delete from profile_traits where {_OF_THEM}",
     f"delete from memberships where {_OF_THEM}",
     f"delete from segment_timers where {_OF_THEM}",
-    f"delete from asked_joins where {_OF_THEM} or other_id = any(%(ids)s::uuid[])",
-    f"delete from kept_apart where {_OF_THEM} or other_id = any(%(ids)s::uuid[])",
-    "delete from merges where survivor = any(%(ids)s::uuid[]) or absorbed = any(%(ids)s::uuid[])",
-    "delete from merge_conflicts where profiles && %(ids)s::uuid[]",
+    f"delete from asked_joins where {_OF_THEM} or other_id = any({_IDS})",
+    f"delete from kept_apart where {_OF_THEM} or other_id = any({_IDS})",
+    f"delete from merges where survivor = any({_IDS}) or absorbed = any({_IDS})",
+    f"delete from merge_conflicts where profiles && {_IDS}",
     # Versions only ever grow, whoever comes back under this id.
     f"update profile_versions set segments = '{{}}', merged_into = null where {_OF_THEM}",
-    "insert into workflow_runs (origin_partition, origin_offset, origin_ordinal, source, event_id, outcome, changes) "
-    "select origin_partition, origin_offset, origin_ordinal, source, id, '{}', '[]' from events "
-    "where erasure = %(erasure)s on conflict (origin_partition, origin_offset, origin_ordinal) "
-    "do update set outcome = '{}', changes = '[]'",
-    "update events set profile_id = null, session_id = null, properties = null, context = null, saved = false "
-    "where erasure = %(erasure)s",
-    "delete from profiles where id = any(%(ids)s::uuid[])",
 )

@@ -106,9 +106,11 @@ class Identities:
     async def store(self, resolution: Resolution, known: Known) -> dict[IdentifierKey, str]:
         """Write what was resolved. Returns identifiers that another lane linked meanwhile, with their live profile.
 
-        Raises Unavailable where another lane gave a person another value of a namespace in which people have one.
+        Raises Unavailable where another lane gave a person another value of a namespace in which people have one, and
+        where somebody was erased since they were looked up.
         """
         await self._create_profiles(resolution)
+        await self._hold({*resolution.sessions.values(), *(link.profile for link in resolution.links.values())})
         await self._link_sessions(resolution, known)
         await self._prolong_visits(resolution)
         taken = await self._link_identifiers(resolution)
@@ -126,6 +128,16 @@ class Identities:
                 "order by id on conflict do nothing",
                 (as_json(rows),),
             )
+
+    async def _hold(self, profiles: Collection[str]) -> None:
+        """Keep those who get something from being erased meanwhile. Merges wait too: a pointer may not move under us,
+        but that would do no harm."""
+        if profiles:
+            cursor = await self._connection.execute(
+                "select id from profiles where id = any(%s::uuid[]) order by id for share", (uuids(profiles),)
+            )
+            if len(await cursor.fetchall()) < len(profiles):
+                raise Unavailable("a profile is gone")
 
     async def _link_sessions(self, resolution: Resolution, known: Known) -> None:
         """Sessions that are new, or another's now."""

@@ -79,10 +79,11 @@ class Versions:
         return {profile: Said(*said) for profile, *said in await cursor.fetchall()}
 
     async def store(self, changes: Iterable[ProfileChange]) -> None:
-        """Remember what these changes say."""
+        """Remember what these changes say, of each profile the last."""
+        last = {change.profile: change for change in changes}
         rows = [
             {"p": change.profile, "v": change.version, "m": change.merged_into, "s": change.segments}
-            for change in changes
+            for change in last.values()
         ]
         if rows:
             await self._connection.execute(

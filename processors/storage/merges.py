@@ -54,7 +54,7 @@ class Merges:
         return None
 
     async def _is_there(self, profile: str) -> bool:
-        cursor = await self._connection.execute("select from profiles where id = %s", (profile,))
+        cursor = await self._connection.execute("select from profiles where id = %s for share", (profile,))
         return cursor.rowcount > 0
 
     async def answer(self, jobs: Iterable[MergeJob]) -> None:

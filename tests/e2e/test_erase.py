@@ -105,7 +105,9 @@ def shop(make_shared_installation: MakeInstallation) -> Installation:
         order("bob-1", "bob", "bobs"),
         order("ann-1", f"{CANARY}-ann", "ann-two"),
         order("ann-2", f"{CANARY}-ann", f"{CANARY}-one"),
+        order("ann-2", f"{CANARY}-ann", f"{CANARY}-one"),  # sent twice
         order("wrong", f"{CANARY}-ann", "ann-two", discs="many"),
+        order("bobs-wrong", "bob", "bobs", discs="many"),
     )
     return installation
 
@@ -130,6 +132,7 @@ def test_a_person_who_is_erased_is_nowhere_and_nobody_else_is_touched(shop: Inst
     shop.wait_through()
 
     assert [name for name in found_in_tables(shop) if name != "an outbox"] == []
+    assert shop.sql("select event_id from failures where state = 'open'") == [("bobs-wrong",)]
     assert found_in_files(shop) == []
     until(lambda: found_in_tables(shop) == [], 60, lambda: str(found_in_tables(shop)))
     assert shop.command("erase", "--purge-topics").returncode == 0
@@ -162,6 +165,8 @@ def test_who_was_erased_is_brought_back_neither_by_a_replay_nor_by_what_comes_la
     )
     until(lambda: found_in_tables(shop) == [], 60, lambda: str(found_in_tables(shop)))
     assert shop.one("select count(*) from dropped_events where reason = 'erased'") == 3
+    assert shop.command("erase").returncode == 0
+    assert found_in_files(shop) == [], "what came late was archived, and is cleaned by the next erase"
     assert shop.command("profile", f"customer-id:{CANARY}-ann").returncode == 1
     shop.require_balance()
 

@@ -245,6 +245,19 @@ def test_whoever_logs_in_is_judged_as_who_they_are_and_not_as_the_browser_was():
     assert come_in(ten={"ads": yes()}, eleven={}) == []
 
 
+def test_a_withdrawal_closes_everything_that_it_leads_to_and_a_grant_opens_only_what_is_its_own():
+    """Sent from the phone, with an e-mail that is an older profile's; the event itself may not come in."""
+    old, phone = Birth("old", moment(0)), Birth("phone", moment(1))
+    update, shown = {"type": "consent-update", "session": "s1"}, [Shown(("e-mail", "m"))]
+    for word, heard in ((False, {("old", "ads"): False, ("phone", "ads"): False}), (True, {("phone", "ads"): True})):
+        known = Known({("shop", "s1"): phone}, {("e-mail", "m"): Stored(old, Sighting(moment(0), moment(0)))}, {})
+        strict = {**STRICT, "requires_consent": ["ads", "mail"]}
+        rules = ConsentBook({"phone": {"mail": no()}, "old": {"mail": yes()}}, definitions(ADS, MAIL, strict), hide)
+        sent = event(5, **update, properties={"consents": {"ads": word}})
+        found = resolve([(sent, shown)], known, definitions(), lambda *what: "minted", rules, lambda event: shown)
+        assert (found.events, granted(rules)) == ([None], heard)
+
+
 def test_what_is_protected_within_a_list_is_protected_in_each_of_its_items():
     rule = {"kind": "compliance", "id": "all", "protected": [{"property": "guests.mail", "consents": ["mail"]}]}
     guests = [{"mail": "a", "n": 1}, "b", [{"mail": "c"}], {"n": 2}]

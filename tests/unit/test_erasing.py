@@ -12,6 +12,20 @@ def test_the_places_of_the_other_events_are_kept():
     assert kept is not None and json.loads(kept)["events"] == [None, {"id": "b"}]
 
 
+def test_what_stays_is_kept_byte_for_byte_and_what_was_shared_with_the_erased_is_not():
+    sent = (
+        b'{"context": {"email": "a@b.example"}, "session":{"id":"s"}, "events":[{"id": "a"}, {"n": 1.50,  "id":"b"}]}'
+    )
+    assert without(sent, {0}) == b'{"session":{"id":"s"},"events":[null,{"n": 1.50,  "id":"b"}]}'
+
+
+def test_what_cannot_be_told_apart_goes_as_a_whole():
+    assert without(b'{"events": [{"id": "a"}, {"n": 1e999}', {0}) is None
+    assert json.loads(without(b'{"events": [{"id": "a"}, {"n": 1e999}]}', {0}) or b"")["events"][1] == {
+        "n": float("inf")
+    }
+
+
 def test_a_payload_of_which_nothing_is_left_goes_as_a_whole():
     assert without(SENT, {0, 1}) is None
     assert without(SENT, {-1}) is None, "the payload itself had failed"

@@ -346,3 +346,23 @@ def test_until_merge_has_answered_who_comes_as_one_of_two_has_the_numbers_of_bot
     assert found.owners == ["browser", "minted:customer-id/11"]
     assert found.joins == [("browser", "ten")]
     assert [job.contradicted for job in found.merges] == ["", "customer-id"]
+
+
+def test_whom_merge_will_not_join_are_two_meanwhile_in_whatever_batches_they_come():
+    """Ann and Bob, each with a customer number, share a kiosk. Bob logs in in Ann's browser: that is Bob."""
+    ann, bob, kiosk = Birth("ann", moment(0)), Birth("bob", moment(1)), ("kiosk", "k")
+    batch = [
+        (event(2, session="ann's"), [kiosk]),
+        (event(3, session="bob's"), [kiosk]),
+        (event(4, session="ann's"), [ELEVEN]),
+    ]
+    known = Known(
+        {("shop", "ann's"): ann, ("shop", "bob's"): bob},
+        {TEN: stored(ann), ELEVEN: stored(bob)},
+        {},
+        {"ann": {"customer-id": {"10"}}, "bob": {"customer-id": {"11"}}},
+    )
+    found = resolve(batch, known, RULES)
+    assert found.owners[2] == "bob"
+    assert (found.joins, found.sessions[("shop", "ann's")]) == ([], "bob")
+    assert [sorted(job.profiles) for job in found.merges] == [["ann", "bob"], ["ann", "bob"]]
