@@ -129,8 +129,9 @@ class Lane:
             await self._connection.commit()
 
     async def close(self) -> None:
-        """Let go of the connection; whatever was not committed never happened."""
+        """Let go of the connection and the publisher; whatever was not committed never happened."""
         await self._forget_connection()
+        await self._publisher.release()
 
     async def _recover_once(self) -> None:
         connection = await self._open()

@@ -1,6 +1,7 @@
 """Writes messages to Kafka and waits until every one of them is acknowledged by all in-sync replicas."""
 
 import asyncio
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -31,6 +32,9 @@ class Publishes(Protocol):
     async def publish(self, messages: Sequence[Message]) -> None:
         """Return when all are acknowledged. Raises Unavailable, Fenced, or what no retry can mend."""
 
+    async def release(self) -> None:
+        """The lane is done with it."""
+
 
 class PermanentDeliveryFailure(Exception):
     """Kafka refused a message for good. The process must end: what was committed could not be sent."""
@@ -60,6 +64,9 @@ class Publisher:
 
     async def open(self) -> None:
         """Nothing to prepare."""
+
+    async def release(self) -> None:
+        """Other lanes go on with it."""
 
     async def publish(self, messages: Sequence[Message]) -> None:
         if messages:
@@ -104,12 +111,19 @@ class FencedPublisher:
         self._producer: Producer | None = None
 
     async def open(self) -> None:
+        await self.release()
         self._producer = Producer(self._config)
         await asyncio.to_thread(self._guarded, lambda: self._opened().init_transactions(30))
 
     async def publish(self, messages: Sequence[Message]) -> None:
         if messages:
             await asyncio.to_thread(self._guarded, lambda: self._transact(messages))
+
+    async def release(self) -> None:
+        """Let the producer go, with its sockets and threads; left to the garbage collector they pile up."""
+        gone, self._producer = [self._producer], None
+        # Its end waits for its threads, and nobody waits for its end.
+        threading.Thread(target=gone.clear, name="producer's end", daemon=True).start()
 
     def _opened(self) -> Producer:
         if self._producer is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from processors.runner import lane as lane_module
 from processors.runner.attempt import Attempt
 from processors.runner.failures import LaneStopped, Poison, Unavailable
 from processors.runner.lane import Lane
-from processors.runner.publisher import Publisher
+from processors.runner.publisher import FencedPublisher, Publisher
 from processors.runner.stage import Stage
 from processors.runner.transport import Batch
 from processors.storage.database import connector
@@ -78,6 +79,9 @@ class FailingPublisher:
 
     async def open(self) -> None:
         pass
+
+    async def release(self) -> None:
+        await self._real.release()
 
     async def publish(self, messages: Sequence[Message]) -> None:
         if messages and self.failures:
@@ -323,3 +327,16 @@ async def test_producers_that_were_made_for_more_batches_than_usual_are_not_kept
     publisher.close()
     assert len(installation.records(SEGMENTATION_JOBS.name)) == 6
     assert len(publisher._idle) == 2
+
+
+async def test_lanes_that_came_and_went_leave_no_producers_behind(bench: Bench) -> None:
+    """Each has sockets and threads of its own; a worker of a fenced topic makes one at each assignment."""
+    kafka = {"bootstrap.servers": bench.installation.kafka, "log_level": 0}
+    threads = len(os.listdir("/proc/self/task"))
+    for number in range(5):
+        publisher = FencedPublisher(kafka, bench.installation.prefix, "lane")
+        await publisher.open()
+        await publisher.publish([SEGMENTATION_JOBS.encode(SegmentationJob(profile=str(number)))])
+        await publisher.release()
+    await asyncio.to_thread(until, lambda: len(os.listdir("/proc/self/task")) <= threads + 2)
+    assert bench.outputs() == [str(number) for number in range(5)]
