@@ -8,6 +8,7 @@ import psycopg
 from deploy.definitions import Change, apply, difference, in_force_after, read_folder, show
 from deploy.installation import kafka_admin
 from deploy.operations.backfilling import Progress, backfill, count_days, is_unfinished
+from deploy.operations.claiming import claim_traits
 from deploy.settings import Settings
 from processors.storage.definitions import DefinitionStore
 
@@ -24,7 +25,8 @@ async def apply_folder(
 ) -> bool:
     """Apply a folder of definitions if `agreed` says so to the difference; whether anything was applied.
 
-    Where segments may have changed, all profiles are sent through segment; where that was interrupted, it goes on.
+    Where workflows merge by another trait since now, its values are claimed; where segments may have changed, all
+    profiles are sent through segment. Where either was interrupted, it goes on.
     Raises DefinitionError where what would be in force does not go together.
     """
     wanted = read_folder(folder)
@@ -39,6 +41,8 @@ async def apply_folder(
             await count_days(connection, after, progress)
             await apply(connection, kafka_admin(settings), settings, changes)
         unfinished = await is_unfinished(connection)
+    if agreed_to:
+        await claim_traits(settings, progress)
     if unfinished or (agreed_to and any(key.startswith(_OF_SEGMENTS) for key in changes)):
         await backfill(settings, progress)
     return agreed_to

@@ -152,3 +152,45 @@ def test_profiles_with_the_same_trait_are_merged_where_a_workflow_asks_for_it(sh
         )
         == []
     )
+
+
+def test_people_who_are_known_are_merged_by_a_trait_that_a_workflow_merges_by_from_now_on(
+    make_installation: MakeInstallation,
+) -> None:
+    badges = """
+---
+kind: mapping
+id: badge
+event_type: badge-shown
+set: {badge: event.properties.badge}
+"""
+    by_badge = """
+---
+kind: rule
+id: badges
+event_type: badge-asked
+workflows: [one-badge-one-person]
+---
+kind: workflow
+id: one-badge-one-person
+nodes:
+  merge: {action: merge-profiles, config: {trait: badge}}
+"""
+    shop = make_installation(DEFINITIONS + badges)
+    shop.start(*STAGES)
+    shop.start_door()
+    one, other = visit(shop, "badge-shown", badge=" B-7 "), visit(shop, "badge-shown", badge="B-7")
+    visit(shop, "badge-shown", badge="B-8")
+    visit(shop, "badge-shown", badge="unknown")
+    shop.wait_through()
+    assert owner(shop, one) != owner(shop, other)
+    shop.apply(DEFINITIONS + badges + by_badge)
+    shop.wait_through()
+    assert owner(shop, one) == owner(shop, other)
+    badge = "select value from identifiers where namespace = 'badge' order by 1"
+    assert shop.sql(badge) == [("B-7",), ("B-8",)]
+    # Who comes later with the same badge is that person too.
+    third = visit(shop, "badge-shown", badge="B-8")
+    visit(shop, "badge-asked", session=third)
+    shop.wait_through()
+    assert shop.one("select count(*) from profiles where merged_into is not null") == 2
