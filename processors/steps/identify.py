@@ -16,7 +16,8 @@ from workflows.definitions import Definitions
 from workflows.identification import IdentifierKey, Identifiers
 from workflows.identity import ProfileIds
 from workflows.known import Known, SessionKey
-from workflows.resolution import Found, Resolution, questioned, resolve
+from workflows.resolution import Resolution
+from workflows.resolving import Found, questioned, resolve
 
 
 async def identify(

@@ -15,7 +15,7 @@ from workflows.definitions import dangling
 from workflows.identification import Shown
 from workflows.identifiers import identifier_value
 from workflows.known import Birth, Known, Sighting, Stored
-from workflows.resolution import resolve
+from workflows.resolving import resolve
 
 ADS: dict[str, Any] = {"kind": "consent", "id": "ads"}
 MAIL: dict[str, Any] = {"kind": "consent", "id": "mail", "expires_days": 30}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.making import definitions, event, moment
-from workflows import resolution
+from workflows import resolving
 from workflows.identification import IdentifierKey, Shown
 from workflows.known import Birth, Known, Sighting, Stored, Visit
 from workflows.resolution import Resolution
@@ -31,7 +31,7 @@ def stored(owner: Birth, **seen: Any) -> Stored:
 
 
 def resolve(events: list[tuple[Any, list[IdentifierKey]]], known: Known, rules: Any = NOTHING) -> Resolution:
-    return resolution.resolve([(event, [Shown(key) for key in keys]) for event, keys in events], known, rules, mint)
+    return resolving.resolve([(event, [Shown(key) for key in keys]) for event, keys in events], known, rules, mint)
 
 
 def births(ages: tuple[int, ...]) -> tuple[Birth, ...]:
@@ -242,11 +242,11 @@ def test_sightings_add_up_to_the_same_in_whatever_order_they_come(sightings: lis
         (event(number, received_at=moment(at), profile="p"), [Shown(ONE, verified)])
         for number, (at, verified) in enumerate(sightings)
     ]
-    link = resolution.resolve(found, known, NOTHING, mint).links[ONE]
+    link = resolving.resolve(found, known, NOTHING, mint).links[ONE]
     assert link.seen == Sighting(moment(0), moment(90000), True)
     mine = Birth("p", moment(0))
     seen = Sighting(moment(1000), moment(0), False)
-    again = resolution.resolve(found, Known({}, {ONE: Stored(mine, seen)}, {"p": mine}), NOTHING, mint)
+    again = resolving.resolve(found, Known({}, {ONE: Stored(mine, seen)}, {"p": mine}), NOTHING, mint)
     assert (again.links, again.seen) == ({}, {ONE: link.seen})
 
 
@@ -260,7 +260,7 @@ def test_an_identifier_that_is_seen_within_the_hour_again_is_not_written():
 @pytest.mark.parametrize("shown_verified", [True, False])
 def test_a_tie_is_verified_where_both_ends_were(stored_verified: bool, shown_verified: bool):
     known = Known({}, {ONE: stored(Birth("old", moment(0)), verified=stored_verified)}, {})
-    found = resolution.resolve([(event(1, profile="new"), [Shown(ONE, shown_verified)])], known, NOTHING, mint)
+    found = resolving.resolve([(event(1, profile="new"), [Shown(ONE, shown_verified)])], known, NOTHING, mint)
     assert [job.verified for job in found.merges] == [stored_verified and shown_verified]
 
 
@@ -277,7 +277,7 @@ def test_the_profiles_that_the_guards_ask_about_are_those_that_an_event_may_tie_
         ([(event(3), [("new", "1")])], set()),
     ):
         found = [(each, [Shown(key) for key in keys]) for each, keys in shown]
-        assert resolution.questioned(found, known) == profiles
+        assert resolving.questioned(found, known) == profiles
 
 
 @given(
