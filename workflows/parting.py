@@ -56,53 +56,57 @@ def divide(
     everybody concerned.
     """
     events = list(events)
-    divider = _Divider(frozenset(leaving), events, sessions, identifiers)
+    divider = _Divider(frozenset(leaving), identifiers)
     for event in events:
         divider.learn(event)
-    gone = divider.leaves
-    moved = [event for event in events if event.profile not in gone and divider.is_leavers(event)]
-    staying = {event.profile for event in events if not divider.is_leavers(event)}
+    sides = divider.sides(events)
+    moved = [event for event, is_leavers in sides if is_leavers and event.profile not in leaving]
+    staying = {event.profile for event, is_leavers in sides if not is_leavers}
     return Division(
         moved,
-        sorted(key for key, profile in sessions.items() if profile not in gone and divider.of_session.get(key)),
-        sorted(key for key, row in identifiers.items() if row.profile not in gone and divider.of_key.get(key)),
+        sorted(key for key, profile in sessions.items() if profile not in leaving and divider.of_session.get(key)),
+        sorted(key for key, row in identifiers.items() if row.profile not in leaving and divider.of_key.get(key)),
         {event.profile for event in moved} - staying - {stayed},
     )
 
 
 class _Divider:
-    def __init__(
-        self,
-        leaving: frozenset[str],
-        events: Iterable[Happened],
-        sessions: Mapping[SessionKey, str],
-        identifiers: Mapping[IdentifierKey, IdentifierRow],
-    ) -> None:
-        self.leaves, self._identifiers = leaving, identifiers
-        #: True: the leaver's, False: the others'; absent: not known yet. A session of before the merge is whose its
-        #: events then were: the one that led to the merge may have made it another's.
-        self.of_session = {key: True for key, profile in sessions.items() if profile in leaving}
-        for event in events:
-            if event.early or event.profile in leaving:
-                key = event.source, event.session or ""
-                self.of_session[key] = self.of_session.get(key, False) or event.profile in leaving
+    """True: the leaver's; False: the others'."""
+
+    def __init__(self, leaving: frozenset[str], identifiers: Mapping[IdentifierKey, IdentifierRow]) -> None:
+        self._leaving, self._identifiers = leaving, identifiers
         self.of_key = {key: True for key, row in identifiers.items() if row.profile in leaving}
-        self._sessions = sessions
+        #: Whose a session is, as events go on: the first one's that says so, then whoever's logs in. What led to the
+        #: merge was recorded under the survivor, and says nothing.
+        self.of_session: dict[SessionKey, bool] = {}
+        self._at_first: dict[SessionKey, bool] = {}
 
     def learn(self, event: Happened) -> None:
-        """An event says whose the identifiers are that it linked, and the session that it is the first to name."""
-        if not event.shown:
-            return
-        mine = self.is_leavers(event)
+        """Whose the identifiers are that it linked, and whose its session is."""
+        mine = self._follow(event)
         for key in event.shown:
             row = self._identifiers.get(key)
             if row is not None and row.linked_by == (event.source, event.id):
                 self.of_key.setdefault(key, mine)
-        if event.session is not None and (event.source, event.session) in self._sessions:
-            self.of_session.setdefault((event.source, event.session), mine)
 
-    def is_leavers(self, event: Happened) -> bool:
-        if event.profile in self.leaves:
+    def sides(self, events: Iterable[Happened]) -> list[tuple[Happened, bool]]:
+        """All events once more, now that everything is learned, each with whose it is."""
+        self.of_session = dict(self._at_first)
+        return [(event, self._follow(event)) for event in events]
+
+    def _follow(self, event: Happened) -> bool:
+        mine, said = self._is_leavers(event), self._said(event.logins)
+        if event.session is not None:
+            session = event.source, event.session
+            if session not in self.of_session and (event.early or event.shown or event.profile in self._leaving):
+                self.of_session[session] = mine
+                self._at_first.setdefault(session, mine)
+            elif said is not None:
+                self.of_session[session] = said
+        return mine
+
+    def _is_leavers(self, event: Happened) -> bool:
+        if event.profile in self._leaving:
             return True
         said = (
             self._said(event.logins),
