@@ -193,6 +193,37 @@ async def test_two_who_were_taken_for_one_are_again_what_they_would_have_been(st
         assert await stages.state(profile) == stages.expected(profile, events[who]), who
 
 
+@pytest.mark.parametrize("seed", range(8))
+async def test_three_who_were_merged_in_a_chain_come_apart_in_any_order(stages: Stages, seed: int) -> None:
+    some = random.Random(seed)
+    events: dict[str, list[str]] = {"ann": [], "bob": [], "cy": []}
+
+    async def visits(sessions: str) -> None:
+        for who in some.sample(list(events) * 2, 6):
+            properties = {"city": some.choice(["Oslo", "Rome", "Bonn"]), "spent": some.randint(0, 9), "user": who}
+            events[who].append(await stages.see(f"{who}-{some.choice(sessions)}", **properties))
+
+    await visits("ab")
+    alone = {await stages.live(f"user:{who}") for who in events}
+    for number, pair in enumerate(some.sample([("ann", "bob"), ("bob", "cy")], 2)):
+        for who in pair:
+            events[who].append(await stages.see(f"{who}-a", user=who, device=f"kiosk-{number}", spent=3))
+        await visits("bc")
+    assert len({await stages.live(f"user:{who}") for who in events}) == 1
+
+    merged = alone - {await stages.live("user:ann")}
+    for left, people in zip(some.sample(sorted(merged), 2), (2, 3), strict=True):
+        await stages.unmerge(left)
+        await visits("ad")
+        groups: dict[str, list[str]] = {}
+        for who, ids in events.items():
+            groups.setdefault(await stages.live(f"user:{who}"), []).extend(ids)
+        assert len(groups) == people
+        for profile, ids in groups.items():
+            in_order = sorted(ids, key=lambda id: int(id.removeprefix("event-")))
+            assert await stages.state(profile) == stages.expected(profile, in_order)
+
+
 async def parted(stages: Stages) -> tuple[str, str]:
     """Ann and Bob, merged by a kiosk and parted again."""
     ann, bob = await stages.see("a", user="ann"), await stages.see("b", user="bob")
