@@ -45,6 +45,8 @@ class Remembering:
             return
         session = event.source, event.session
         known = self._known.sessions.get(session)
+        if known is None:
+            self.resolution.first_of_sessions.append(event)
         if known is None or known.id != owner.id:
             self._known.sessions[session] = owner
             self.resolution.sessions[session] = owner.id

@@ -40,6 +40,9 @@ class Resolution(msgspec.Struct):
     links: dict[IdentifierKey, Link]
     #: Stored identifiers that were seen earlier or later than was known, or verified now.
     seen: dict[IdentifierKey, Sighting]
+    #: Events that were the first of a profile, or of a session.
+    first_of_profiles: list[tuple[str, ValidEvent]]
+    first_of_sessions: list[ValidEvent]
     merges: list[MergeJob]
     #: (one, other): profiles that a merge job asks to make one.
     joins: list[tuple[str, str]]

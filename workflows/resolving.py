@@ -86,7 +86,7 @@ class _Resolver:
         self._judge, self._shown_by = judge, shown_by
         self._unique = frozenset(definitions.unique_namespaces())
         self._ties = Ties(definitions, known.identifiers)
-        self.resolution = Resolution([], [], {}, {}, {}, {}, {}, [], [], [])
+        self.resolution = Resolution([], [], {}, {}, {}, {}, {}, [], [], [], [], [])
         self._remembering = Remembering(known, definitions, self.resolution)
 
     def add(self, event: ValidEvent, shown: list[Shown]) -> None:
@@ -153,7 +153,7 @@ class _Resolver:
             return None
         owner = min(case.candidates.values(), key=lambda birth: birth.seniority)
         for birth in (*case.everybody.values(), owner) if case.owners else (owner,):
-            self._create(birth)
+            self._create(birth, case.event)
         if case.shown:
             self._ask(case, owner)
         self._remembering.session(case.event, owner)
@@ -176,7 +176,7 @@ class _Resolver:
             return None
         own = case.own
         if own is not None and own.id in self._known.new and self._judge.must_be_remembered(case.event):
-            self._create(own)
+            self._create(own, case.event)
             self._remembering.session(case.event, own)
         self._hear(case, own if own is not None and own.id in case.candidates else None)
         return None
@@ -199,9 +199,10 @@ class _Resolver:
         birth = self._known.new[id] = Birth(id, event.received_at)
         return birth
 
-    def _create(self, birth: Birth) -> None:
+    def _create(self, birth: Birth, event: ValidEvent) -> None:
         if self._known.new.pop(birth.id, None) is not None:
             self._known.profiles[birth.id] = self.resolution.new_profiles[birth.id] = birth
+            self.resolution.first_of_profiles.append((birth.id, event))
 
     def _ask(self, case: Case, owner: Birth) -> None:
         jobs, values = self._ties.jobs(case, owner), self._known.values

@@ -11,6 +11,7 @@ from processors.storage.identities import Identities
 from schemas.events import IdentifiedEvent, ValidEvent
 from schemas.origin import Origin
 from schemas.profiles import MergeJob
+from workflows.announcing import announced
 from workflows.consent import ConsentBook
 from workflows.definitions import Definitions
 from workflows.identification import IdentifierKey, Identifiers
@@ -29,9 +30,9 @@ async def identify(
     consents: Consents,
     erasures: Erasures,
 ) -> list[Any]:
-    """The events with their profiles, MergeJobs, and a SegmentationJob for each profile that said something new about
-    its consents. What a person has not agreed to is taken out before anybody is identified by it; what was dropped
-    once stays dropped, and what happened before its person was erased is."""
+    """The events with their profiles, MergeJobs, a SegmentationJob for each profile that said something new about its
+    consents, and system events that their sources ask for. What a person has not agreed to is taken out before anybody
+    is identified by it; what was dropped once stays dropped, and what happened before its person was erased is."""
     before = await consents.dropped([event.origin for event in events]) if definitions.governs else set()
     events = [event for event in events if event.origin not in before]
     identifiers = Identifiers(definitions, profile_ids.hide)
@@ -62,7 +63,9 @@ async def identify(
         await consents.drop(partition, dropped)
     identified = [_identified(event, owner) for event, owner in judged if event is not None]
     jobs = book.jobs() if book else []
-    return [*identified, *resolution.merges, *_lost_races(resolution, taken), *jobs]
+    owners = {event.origin: owner for event, owner in judged if event is not None and owner is not None}
+    news = announced(resolution, owners, definitions)
+    return [*identified, *resolution.merges, *_lost_races(resolution, taken), *jobs, *news]
 
 
 async def _load(found: Found, identities: Identities) -> Known:

@@ -629,3 +629,19 @@ async def test_only_true_makes_an_event_nobodys(value: Any):
     driver.send(sent({"type": "view", "id": "e"}, profile_less=value))
     await driver.run()
     assert live(driver) == {owner(driver, "e")}
+
+
+async def test_a_source_hears_of_new_profiles_and_sessions_where_it_asks_once():
+    asks = {"kind": "source", "id": "app", "system_events": ["profile-created", "session-opened"]}
+    driver = pipeline(asks)
+    for source in ("app", "shop"):
+        for session in ("s1", "s1", "s2"):
+            driver.send(sent({"type": "view"}, login("ada"), session=session, source=source))
+    await driver.run()
+    await driver.run()
+    said = [(event.source, event.type) for event in driver.read(EVENTS_ACCEPTED) if event.type not in ("view", "login")]
+    assert sorted(said) == [("app", "profile-created")] * 2 + [("app", "session-opened")] * 2
+    assert len(live(driver)) == 1
+    (opened, *_) = [event for event in driver.read(EVENTS_ACCEPTED) if event.type == "session-opened"]
+    assert opened.session == "s1"
+    assert msgspec.json.decode(opened.properties)["first_event"]
