@@ -20,6 +20,7 @@ from schemas.origin import Origin, event_id_of
 from schemas.payload import PayloadError, TrackerEvent, TrackerPayload, read_event, read_payload
 from schemas.replays import Replay
 from workflows.definitions import Definitions
+from workflows.enriching import enriched
 from workflows.fingerprint import fingerprint
 from workflows.identity import ProfileIds
 from workflows.replays import Replays
@@ -179,6 +180,7 @@ class Judgement:
         occurred_at = event.occurred_at or received_at
         ahead = occurred_at > received_at + _AHEAD
         id = event.id or event_id_of(origin)
+        context = _merged(payload.context, event.context)
         return ValidEvent(
             origin=origin,
             id=id,
@@ -190,7 +192,7 @@ class Judgement:
             occurred_at=received_at if ahead else occurred_at,
             received_at=received_at,
             properties=event.properties,
-            context=_merged(payload.context, event.context),
+            context=enriched(context, self._source.enrich) if self._source.enrich else context,
             save=self._may_save(event),
             time_corrected=ahead,
             hops=self._tracked.hops,

@@ -1,0 +1,82 @@
+"""Enrichment of contexts."""
+
+import json
+from typing import Any
+
+import pytest
+
+from schemas.topics import EVENTS_ACCEPTED
+from tests.unit.making import raw
+from tests.unit.test_pipeline_cases_in_memory import pipeline, sent
+from workflows.enriching import enriched
+
+URL = "https://shop.example/vinyl?utm_source=news&utm_medium=e-mail&utm_campaign=Spring%20sale&other=1"
+CAMPAIGN = {"source": "news", "medium": "e-mail", "name": "Spring sale"}
+
+
+def made(context: dict[str, Any], *wanted: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(bytes(enriched(raw(context), wanted)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("context", "kind", "added"),
+    [
+        (
+            {"page": {"url": URL}},
+            "campaign",
+            {"campaign": {"source": "news", "medium": "e-mail", "name": "Spring sale"}},
+        ),
+        ({"page": {"url": "https://shop.example/?a=b"}}, "campaign", {}),
+        ({"page": {"url": URL}, "campaign": {"name": "mine"}}, "campaign", {}),
+        (
+            {"page": {"url": URL, "referrer": "https://search.example/?q=x"}},
+            "referrer",
+            {"referrer": {"host": "search.example", "internal": False}},
+        ),
+        (
+            {"page": {"url": URL, "referrer": "https://shop.example/"}},
+            "referrer",
+            {"referrer": {"host": "shop.example", "internal": True}},
+        ),
+        ({"page": {"referrer": "http://[broken"}}, "referrer", {}),
+        ({"page": {"referrer": ""}}, "referrer", {}),
+        ({"page": "text"}, "campaign", {}),
+        ({"locale": "pl_PL"}, "language", {"language": "pl"}),
+        ({"locale": "en"}, "language", {"language": "en"}),
+        ({"locale": 7}, "language", {}),
+        ({"locale": "pl", "language": "de"}, "language", {}),
+    ],
+)
+def test_what_a_context_implies_is_added_and_what_it_says_itself_stays(
+    context: dict[str, Any], kind: str, added: dict[str, Any]
+):
+    assert made(context, kind) == {**added, **context}
+
+
+@pytest.mark.parametrize(
+    ("address", "kept"),
+    [
+        ("203.0.113.77", "203.0.113.0"),
+        ("2001:db8:1234:5678::9", "2001:db8:1234::"),
+        ("::1", "::"),
+        ("not an address", None),
+        ("203.0.113.77, 10.0.0.1", None),
+        (3232235777, "192.168.1.0"),
+        (None, None),
+        ({}, None),
+    ],
+)
+def test_of_an_address_the_network_is_left_and_of_what_is_none_nothing(address: Any, kept: str | None):
+    assert made({"ip": address}, "anonymous-ip") == ({} if kept is None else {"ip": kept})
+
+
+async def test_a_source_says_what_is_done_to_its_events():
+    driver = pipeline({"kind": "source", "id": "app", "enrich": ["campaign", "anonymous-ip"]})
+    context = {"page": {"url": URL}, "ip": "203.0.113.77"}
+    for source in ("app", "shop"):
+        driver.send(sent({"type": "view", "id": source}, source=source, context=context))
+    await driver.run()
+    contexts = {event.id: json.loads(bytes(event.context)) for event in driver.read(EVENTS_ACCEPTED)}
+    assert (contexts["app"]["ip"], contexts["app"]["campaign"]["source"]) == ("203.0.113.0", "news")
+    assert contexts["shop"] == context

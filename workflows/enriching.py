@@ -1,0 +1,82 @@
+"""What a context says between its lines: campaign, referrer, language; and addresses made anonymous. Pure.
+
+Nothing that is there already is changed but the address.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from ipaddress import ip_address, ip_network
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+#: Of a page's query, as the field names campaigns.
+_CAMPAIGN = {
+    "utm_source": "source",
+    "utm_medium": "medium",
+    "utm_campaign": "name",
+    "utm_term": "term",
+    "utm_content": "content",
+}
+
+
+def enriched(context: msgspec.Raw, wanted: Collection[str]) -> msgspec.Raw:
+    """The context with what a source's `enrich` asks for."""
+    found = msgspec.json.decode(context)
+    for name in wanted:
+        _KINDS[name](found)
+    return msgspec.Raw(msgspec.json.encode(found))
+
+
+def _campaign(context: dict[str, Any]) -> None:
+    query = parse_qs(_split(_page(context, "url")).query)
+    campaign = {name: query[sent][0] for sent, name in _CAMPAIGN.items() if sent in query}
+    if campaign:
+        context.setdefault("campaign", campaign)
+
+
+def _referrer(context: dict[str, Any]) -> None:
+    referrer, page = _split(_page(context, "referrer")), _split(_page(context, "url"))
+    if referrer.hostname:
+        context.setdefault("referrer", {"host": referrer.hostname, "internal": referrer.hostname == page.hostname})
+
+
+def _language(context: dict[str, Any]) -> None:
+    locale = context.get("locale")
+    language = locale.replace("_", "-").split("-")[0].lower() if isinstance(locale, str) else ""
+    if language.isalpha():
+        context.setdefault("language", language)
+
+
+def _anonymous_ip(context: dict[str, Any]) -> None:
+    """The network of a home or an office: the last byte of an IPv4 address goes, of IPv6 the last ten."""
+    if "ip" not in context:
+        return
+    try:
+        address = ip_address(context["ip"])
+    except ValueError:
+        del context["ip"]  # whatever it is, it is not known to be harmless
+        return
+    network = ip_network(f"{address}/{24 if address.version == 4 else 48}", strict=False)
+    context["ip"] = str(network.network_address)
+
+
+def _page(context: Mapping[str, Any], name: str) -> str:
+    page = context.get("page")
+    value = page.get(name) if isinstance(page, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def _split(url: str) -> Any:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
+
+
+_KINDS: Mapping[str, Callable[[dict[str, Any]], None]] = {
+    "campaign": _campaign,
+    "referrer": _referrer,
+    "language": _language,
+    "anonymous-ip": _anonymous_ip,
+}
