@@ -1,15 +1,19 @@
-"""What a context says between its lines: campaign, referrer, language; and addresses made anonymous. Pure.
+"""What a context says between its lines: campaign, referrer, language, user agent; and addresses made anonymous. Pure.
 
 Nothing that is there already is changed but the address.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
+from ua_parser import parse
 
+#: Longer ones are nobody's.
+MAX_USER_AGENT_CHARS = 1000
 #: Of a page's query, as the field names campaigns.
 _CAMPAIGN = {
     "utm_source": "source",
@@ -48,6 +52,24 @@ def _language(context: dict[str, Any]) -> None:
         context.setdefault("language", language)
 
 
+def _user_agent(context: dict[str, Any]) -> None:
+    sent = context.get("userAgent", context.get("user_agent"))
+    if isinstance(sent, str) and len(sent) <= MAX_USER_AGENT_CHARS:
+        for name, part in _agent(sent).items():
+            context.setdefault(name, dict(part))
+
+
+@lru_cache(10_000)
+def _agent(sent: str) -> Mapping[str, Mapping[str, str]]:
+    read = parse(sent)
+    parts = {
+        "browser": read.user_agent and {"name": read.user_agent.family, "version": read.user_agent.major},
+        "os": read.os and {"name": read.os.family, "version": read.os.major},
+        "device": read.device and {"name": read.device.family, "brand": read.device.brand},
+    }
+    return {name: {key: value for key, value in part.items() if value} for name, part in parts.items() if part}
+
+
 def _anonymous_ip(context: dict[str, Any]) -> None:
     """The network of a home or an office: the last byte of an IPv4 address goes, of IPv6 the last ten."""
     if "ip" not in context:
@@ -78,5 +100,6 @@ _KINDS: Mapping[str, Callable[[dict[str, Any]], None]] = {
     "campaign": _campaign,
     "referrer": _referrer,
     "language": _language,
+    "user-agent": _user_agent,
     "anonymous-ip": _anonymous_ip,
 }

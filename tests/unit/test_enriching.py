@@ -80,3 +80,20 @@ async def test_a_source_says_what_is_done_to_its_events():
     contexts = {event.id: json.loads(bytes(event.context)) for event in driver.read(EVENTS_ACCEPTED)}
     assert (contexts["app"]["ip"], contexts["app"]["campaign"]["source"]) == ("203.0.113.0", "news")
     assert contexts["shop"] == context
+
+
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+    "Version/17.4 Mobile/15E148 Safari/604.1"
+)
+
+
+def test_a_user_agent_is_read_and_what_the_client_knows_better_stays():
+    found = made({"userAgent": IPHONE, "device": {"name": "mine"}}, "user-agent")
+    assert found["browser"] == {"name": "Mobile Safari", "version": "17"}
+    assert (found["os"], found["device"]) == ({"name": "iOS", "version": "17"}, {"name": "mine"})
+
+
+@pytest.mark.parametrize("agent", ["", "nobody knows", "x" * 1001, 7, None, ["a"]])
+def test_what_is_no_known_user_agent_adds_nothing(agent: Any):
+    assert made({"userAgent": agent}, "user-agent") == {"userAgent": agent}
