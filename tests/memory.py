@@ -375,9 +375,6 @@ class Erasures(Table):
 class Partings(Table):
     """Undoing merges is for PostgreSQL to show."""
 
-    async def merge_of(self, profile: str) -> None:
-        raise NotImplementedError
-
 
 class SegmentMemberships(Table):
     async def load(self, profiles: Collection[str]) -> dict[str, Memberships]:

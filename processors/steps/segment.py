@@ -51,31 +51,35 @@ async def segment(
     after: dict[str, Memberships] = {}
     for profile, job in folded.items():
         last = known.get(profile) or Said()
-        change = ProfileChange(profile=profile, version=last.version + 1, at=at, changed=job.changed)
-        change.sends, change.absorbed, change.quiet = job.sends, job.absorbed, job.quiet
         if "erased" in job.changed:
-            changes.append(
-                ProfileChange(profile=profile, version=change.version, at=at, changed=["erased"], erased=True)
-            )
-            change.version, last = change.version + 1, Said(change.version)
-            change.changed = [name for name in job.changed if name != "erased"]
-            if not change.changed and not job.sends:
+            last = _tell_erased(profile, last, at, job, changes)
+            if not job.changed and not job.sends:
                 continue
         if profile in gone:
             continue
+        change = ProfileChange(profile=profile, version=last.version + 1, at=at, changed=job.changed)
+        change.sends, change.absorbed, change.quiet = job.sends, job.absorbed, job.quiet
         if live[profile] != profile:
             change.merged_into = live[profile]
-            if last.merged_into != live[profile] or job.sends:
-                changes.append(change)
-            continue
-        after[profile] = _evaluate(change, last, found[profile], definitions)
-        if not job.silent or change.entered or change.left:
+            wanted = last.merged_into != live[profile] or bool(job.sends)
+        else:
+            after[profile] = _evaluate(change, last, found[profile], definitions)
+            wanted = not job.silent or bool(change.entered or change.left)
+        if wanted:
             changes.append(change)
     await members.change({profile: person.memberships for profile, person in found.items()}, after)
     await versions.store(changes)
     if definitions.change_by_themselves:
         await windows.set_timers({profile: _due(person, at, definitions) for profile, person in found.items()})
     return changes
+
+
+def _tell_erased(profile: str, last: Said, at: datetime, job: SegmentationJob, changes: list[ProfileChange]) -> Said:
+    """A change of its own, before whatever else the job is about: who comes back is somebody new."""
+    told = ProfileChange(profile=profile, version=last.version + 1, at=at, changed=["erased"], erased=True)
+    changes.append(told)
+    job.changed.remove("erased")
+    return Said(told.version)
 
 
 async def _gone(folded: Collection[str], profiles: Profiles, erasures: Erasures) -> set[str]:
