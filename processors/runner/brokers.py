@@ -1,4 +1,5 @@
-"""Keeps a consumer able to find Kafka: aiokafka asks only the brokers that it heard of last for their successors."""
+"""Keeps a consumer able to find Kafka and its topics: aiokafka asks only the brokers that it heard of last for their
+successors, and where an answer fails it asks again after a minute or more."""
 
 import asyncio
 from typing import Any
@@ -9,32 +10,50 @@ from aiokafka.errors import KafkaError
 
 #: aiokafka itself asks again at once, as fast as it can, while no broker answers.
 PAUSE_S = 0.3
+#: After which a question without a whole answer is asked again.
+AGAIN_S = 1.0
 _BOOTSTRAP = ("bootstrap", ConnectionGroup.DEFAULT)
 
 
-def ask_bootstrap_servers(client: AIOKafkaClient) -> None:
-    """Where none of the brokers that it knows answers, let the client ask the servers it was given at first.
+def find_topics(client: AIOKafkaClient) -> None:
+    """Where none of the brokers that it knows answers, let the client ask the servers it was given at first; and let it
+    ask again soon while it does not know all the topics that it wants.
 
-    Without this a worker whose last news of the cluster names a single broker waits for that one for ever, though the
-    others live.
+    Without the first a worker whose last news of the cluster names a single broker waits for that one for ever, though
+    the others live. Without the second a worker that began as Kafka went away leads its group without knowing of any
+    partition, and gives nobody anything to do until aiokafka asks by itself.
     """
-    known = client._metadata_update
+    client._metadata_update = _Asking(client).update
 
-    async def update(cluster: Any, topics: Any) -> bool:
-        if await known(cluster, topics):
-            return True
+
+class _Asking:
+    def __init__(self, client: AIOKafkaClient) -> None:
+        self._client, self._ask_known = client, client._metadata_update
+        self._again: asyncio.TimerHandle | None = None
+
+    async def update(self, cluster: Any, topics: Any) -> bool:
+        updated = await self._ask_known(cluster, topics) or await self._ask_bootstrap(cluster, topics)
+        if not (updated and cluster.topics().issuperset(topics or ())):
+            self._ask_again()
+        return bool(updated)
+
+    async def _ask_bootstrap(self, cluster: Any, topics: Any) -> bool:
         await asyncio.sleep(PAUSE_S)
-        connection = await _connect(client)
+        connection = await _connect(self._client)
         if connection is None:
             return False
         # The client asks this one too, and closes it when it has an answer.
-        before = client._conns.pop(_BOOTSTRAP, None)
+        before = self._client._conns.pop(_BOOTSTRAP, None)
         if before is not None:
             before.close()
-        client._conns[_BOOTSTRAP] = connection
-        return bool(await known(cluster, topics))
+        self._client._conns[_BOOTSTRAP] = connection
+        return bool(await self._ask_known(cluster, topics))
 
-    client._metadata_update = update
+    def _ask_again(self) -> None:
+        """One question is waiting at most: those that aiokafka asks meanwhile would start more."""
+        if self._again is not None:
+            self._again.cancel()
+        self._again = asyncio.get_running_loop().call_later(AGAIN_S, self._client.force_metadata_update)
 
 
 async def _connect(client: AIOKafkaClient) -> Any:

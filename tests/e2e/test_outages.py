@@ -1,5 +1,6 @@
 """Kafka or PostgreSQL goes away: the door says so, nothing is lost, nothing is poison, nothing counts twice."""
 
+import asyncio
 import json
 import threading
 import time
@@ -8,7 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
+from aiokafka import AIOKafkaConsumer
 
+from processors.runner.brokers import find_topics
 from tests.faults.brokers import ProxiedServices
 from tests.kit.definitions import SHOP, payload
 from tests.kit.installation import Installation
@@ -141,6 +144,28 @@ def test_while_kafka_is_away_the_door_says_503_in_time_and_afterwards_everything
     shop.wait_through(120)
     require_exact(shop, "broker", 300)
     assert shop.require_balance()["shop"]["duplicates"] >= 300
+
+
+def test_a_consumer_that_begins_as_kafka_goes_away_has_its_partitions_when_it_is_back(shop: Installation) -> None:
+    async def begin() -> set[Any]:
+        topic = shop.prefix + "tracks"
+        consumer = AIOKafkaConsumer(bootstrap_servers=shop.kafka, group_id=shop.prefix + "beginner")
+        await consumer.start()
+        find_topics(consumer._client)
+        shop.services.kafka.kill()
+        consumer.subscribe([topic])
+        await consumer._client.force_metadata_update()  # it has asked in vain
+        await asyncio.to_thread(shop.services.kafka.start)
+        try:
+            # Not aiokafka's five minutes: it leads its group, and gives out the partitions that it knows of.
+            async with asyncio.timeout(30):
+                while not consumer.assignment():
+                    await asyncio.sleep(0.1)
+            return consumer.assignment()
+        finally:
+            await consumer.stop()
+
+    assert len(asyncio.run(begin())) == shop.partitions
 
 
 def test_an_answer_of_kafkas_that_is_lost_holds_a_worker_up_for_seconds_and_its_end_hardly(shop: Installation) -> None:

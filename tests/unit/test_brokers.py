@@ -1,4 +1,4 @@
-"""A consumer whose known brokers are all gone asks the servers that it was given at first."""
+"""A consumer whose known brokers are all gone asks the servers that it was given at first, and goes on asking."""
 
 import asyncio
 from types import SimpleNamespace
@@ -12,6 +12,11 @@ from processors.runner import brokers
 BOOTSTRAP = ("bootstrap", ConnectionGroup.DEFAULT)
 
 
+def cluster(*topics: str) -> Any:
+    """What is known after an answer."""
+    return SimpleNamespace(topics=lambda: set(topics))
+
+
 def client(answers: list[bool]) -> Any:
     """As much of a client as is touched; `answers` says whether each round of asking succeeds."""
     made = SimpleNamespace(hosts=[("127.0.0.1", 1, 0), ("127.0.0.1", 2, 0)], _conns={}, _client_id="x")
@@ -21,7 +26,13 @@ def client(answers: list[bool]) -> Any:
         return answers.pop(0)
 
     made._metadata_update = known
-    brokers.ask_bootstrap_servers(made)
+    made.asked_again = 0
+
+    def ask_again() -> None:
+        made.asked_again += 1
+
+    made.force_metadata_update = ask_again
+    brokers.find_topics(made)
     return made
 
 
@@ -38,17 +49,18 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(brokers, "create_conn", connect)
     monkeypatch.setattr(brokers, "PAUSE_S", 0)
+    monkeypatch.setattr(brokers, "AGAIN_S", 0)
     return found
 
 
 def test_while_a_known_broker_answers_nobody_else_is_asked(asked: list[int]) -> None:
-    assert asyncio.run(client([True])._metadata_update(None, None))
+    assert asyncio.run(client([True])._metadata_update(cluster("a"), {"a"}))
     assert asked == []
 
 
 def test_when_none_answers_the_first_bootstrap_server_that_takes_a_connection_is_asked(asked: list[int]) -> None:
     made = client([False, True])
-    assert asyncio.run(made._metadata_update(None, None))
+    assert asyncio.run(made._metadata_update(cluster("a"), {"a"}))
     assert asked == [1, 2]
     assert made._conns == {BOOTSTRAP: "connection to 2"}
 
@@ -56,4 +68,26 @@ def test_when_none_answers_the_first_bootstrap_server_that_takes_a_connection_is
 def test_when_nobody_takes_a_connection_the_update_has_failed(asked: list[int]) -> None:
     made = client([False])
     made.hosts = made.hosts[:1]
-    assert not asyncio.run(made._metadata_update(None, None))
+    assert not asyncio.run(made._metadata_update(cluster("a"), {"a"}))
+
+
+async def again(made: Any, known: Any) -> int:
+    """How often a client asks again of itself after two questions at once about topics `a` and `b`."""
+    for _ in range(2):
+        await made._metadata_update(known, {"a", "b"})
+    await asyncio.sleep(0.01)
+    return int(made.asked_again)
+
+
+def test_a_question_that_failed_is_asked_again_and_only_once(asked: list[int]) -> None:
+    made = client([False, False])
+    made.hosts = made.hosts[:1]
+    assert asyncio.run(again(made, cluster())) == 1
+
+
+def test_a_topic_that_the_answer_does_not_know_is_asked_for_again(asked: list[int]) -> None:
+    assert asyncio.run(again(client([True, True]), cluster("a"))) == 1
+
+
+def test_with_all_topics_known_nothing_is_asked_again(asked: list[int]) -> None:
+    assert asyncio.run(again(client([True, True]), cluster("a", "b"))) == 0
