@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 
 from processors.runner.brokers import find_topics
 from tests.faults.brokers import ProxiedServices
@@ -146,6 +146,20 @@ def test_while_kafka_is_away_the_door_says_503_in_time_and_afterwards_everything
     assert shop.require_balance()["shop"]["duplicates"] >= 300
 
 
+class Given(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Says when there is a partition."""
+
+    def __init__(self) -> None:
+        self.any = asyncio.Event()
+
+    def on_partitions_revoked(self, revoked: set[Any]) -> None:
+        """Nothing is kept of them."""
+
+    def on_partitions_assigned(self, assigned: set[Any]) -> None:
+        if assigned:
+            self.any.set()
+
+
 def test_a_consumer_that_begins_as_kafka_goes_away_has_its_partitions_when_it_is_back(shop: Installation) -> None:
     async def begin() -> set[Any]:
         topic = shop.prefix + "tracks"
@@ -153,14 +167,13 @@ def test_a_consumer_that_begins_as_kafka_goes_away_has_its_partitions_when_it_is
         await consumer.start()
         find_topics(consumer._client)
         shop.services.kafka.kill()
-        consumer.subscribe([topic])
+        given = Given()
+        consumer.subscribe([topic], listener=given)
         await consumer._client.force_metadata_update()  # it has asked in vain
         await asyncio.to_thread(shop.services.kafka.start)
         try:
             # Not aiokafka's five minutes: it leads its group, and gives out the partitions that it knows of.
-            async with asyncio.timeout(30):
-                while not consumer.assignment():
-                    await asyncio.sleep(0.1)
+            await asyncio.wait_for(given.any.wait(), 30)
             return consumer.assignment()
         finally:
             await consumer.stop()
