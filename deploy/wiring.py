@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -16,6 +15,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from psycopg import AsyncConnection
 
+from deploy.due import due_of
 from deploy.fail_points import fail_point, failing_connections
 from deploy.feed import DefinitionsFeed
 from deploy.kafka import KafkaAdmin, client_config
@@ -32,11 +32,9 @@ from processors.runner.publisher import FencedPublisher, Publisher, Publishes
 from processors.runner.stage import Stage
 from processors.runner.ticker import Ticker
 from processors.runner.worker import Installation, StageWorker
-from processors.storage.database import Connection, connector
+from processors.storage.database import connector
 from processors.storage.progress import LaneKey
-from processors.storage.windows import Windows
 from processors.topology import PIPELINE, dispatch_to
-from schemas.profiles import SegmentationJob
 from schemas.topics import CONFIG, TRACKS
 from workflows.actions.builtin import load_actions
 from workflows.definitions import Definitions
@@ -118,24 +116,15 @@ async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
         async with httpx.AsyncClient(follow_redirects=False, trust_env=False) as client:
             worker = StageWorker(stage, installation, toolbox(stage, feed, settings, client))
             beside = [asyncio.create_task(_stop_on(feed.failed, stop))]
-            if stage.name == "segment":
-                ticking = asyncio.ensure_future(_segment_ticker(settings, kafka, name).run())
+            for take_due, every_s in due_of(name, feed):
+                connect = connector(settings.database_url, f"headwater {name} ticker")
+                ticker = Ticker(connect, Publisher(kafka, settings.topic_prefix), take_due, every_s)
+                ticking = asyncio.ensure_future(ticker.run())
                 beside += [ticking, asyncio.create_task(_stop_on(ticking, stop))]
             log.info("%s: working", name)
             await worker.run(stop)
             for task in beside:
                 task.cancel()
-
-
-def _segment_ticker(settings: Settings, kafka: Mapping[str, Any], name: str) -> Ticker:
-    """Has segments looked at again when a day leaves a window, or a consent ends."""
-
-    async def take_due(connection: Connection) -> list[SegmentationJob]:
-        due = await Windows(connection).take_due(datetime.now(UTC), 1000)
-        return [SegmentationJob(profile=profile, changed=["segments"], silent=True) for profile in due]
-
-    connect = connector(settings.database_url, f"headwater {name} ticker")
-    return Ticker(connect, Publisher(kafka, settings.topic_prefix), take_due)
 
 
 def _replay_of(settings: Settings) -> ReplayOf:

@@ -47,6 +47,7 @@ class Remembering:
         known = self._known.sessions.get(session)
         if known is None:
             self.resolution.first_of_sessions.append(event)
+            self._watch(session, event)
         if known is None or known.id != owner.id:
             self._known.sessions[session] = owner
             self.resolution.sessions[session] = owner.id
@@ -60,6 +61,11 @@ class Remembering:
         now = known.also(visit) if known else visit
         if now != known:
             self._known.visits[session] = self.resolution.visits[session] = now
+
+    def _watch(self, session: SessionKey, event: ValidEvent) -> None:
+        source = self._definitions.sources.get(event.source)
+        if source is not None and VISIT_ENDED in source.system_events and not event.quiet:
+            self.resolution.timers[session] = event.occurred_at + timedelta(minutes=source.session_idle_minutes)
 
     def _see_again(self, one: Shown, event: ValidEvent) -> None:
         stored = self._known.identifiers[one.key]

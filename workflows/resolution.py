@@ -1,5 +1,7 @@
 """What identity resolution says of a batch: whose events they are, and what is to be written."""
 
+from datetime import datetime
+
 import msgspec
 
 from schemas.events import ValidEvent
@@ -37,6 +39,8 @@ class Resolution(msgspec.Struct):
     sessions: dict[SessionKey, str]
     #: Sessions, stored or new, of whose visit something is new.
     visits: dict[SessionKey, Visit]
+    #: New sessions of sources that want to know when their visit is over, and when to look whether it is.
+    timers: dict[SessionKey, datetime]
     links: dict[IdentifierKey, Link]
     #: Stored identifiers that were seen earlier or later than was known, or verified now.
     seen: dict[IdentifierKey, Sighting]

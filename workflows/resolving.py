@@ -86,7 +86,7 @@ class _Resolver:
         self._judge, self._shown_by = judge, shown_by
         self._unique = frozenset(definitions.unique_namespaces())
         self._ties = Ties(definitions, known.identifiers)
-        self.resolution = Resolution([], [], {}, {}, {}, {}, {}, [], [], [], [], [])
+        self.resolution = Resolution([], [], {}, {}, {}, {}, {}, {}, [], [], [], [], [])
         self._remembering = Remembering(known, definitions, self.resolution)
 
     def add(self, event: ValidEvent, shown: list[Shown]) -> None:

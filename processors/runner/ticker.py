@@ -1,4 +1,4 @@
-"""What becomes due though no record comes: taken from PostgreSQL every second, and published."""
+"""What becomes due though no record comes: taken from PostgreSQL now and then, and published."""
 
 import asyncio
 import logging
@@ -22,8 +22,8 @@ class Ticker:
     """Any number of workers may tick: what one takes the others do not see. A crash between publishing and committing
     publishes again, so whoever reads must not mind."""
 
-    def __init__(self, connect: Connect, publisher: Publishes, take_due: TakeDue) -> None:
-        self._connect, self._publisher, self._take_due = connect, publisher, take_due
+    def __init__(self, connect: Connect, publisher: Publishes, take_due: TakeDue, every_s: float = EVERY_S) -> None:
+        self._connect, self._publisher, self._take_due, self._every_s = connect, publisher, take_due, every_s
 
     async def run(self) -> None:
         """For ever. Raises what is no outage."""
@@ -33,7 +33,7 @@ class Ticker:
                     while True:
                         while await self.tick(connection):
                             pass
-                        await asyncio.sleep(EVERY_S)
+                        await asyncio.sleep(self._every_s)
             except Exception as error:
                 cause = unavailable_cause(error)
                 if cause is None:

@@ -122,7 +122,9 @@ _EVERYTHING = (
     "do update set outcome = '{}', changes = '[]'",
     f"delete from refused_identifiers where {_OF_THEM} or (namespace, value) in "
     f"(select namespace, value from identifiers where {_OF_THEM})",
+    f"delete from visit_timers t using sessions s where t.source = s.source and t.session_id = s.id and s.{_OF_THEM}",
     f"delete from sessions where {_OF_THEM}",
+    f"delete from past_visits where {_OF_THEM}",
     f"delete from identifiers where {_OF_THEM}",
     f"delete from consents where {_OF_THEM}",
     f"delete from profile_counters where {_OF_THEM}",

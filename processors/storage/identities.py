@@ -5,6 +5,7 @@ from typing import Any
 
 from processors.runner.failures import Unavailable
 from processors.storage.database import Connection, as_json, uuids
+from processors.storage.visits import VisitTimers
 from workflows.identification import IdentifierKey
 from workflows.known import Birth, Known, SessionKey, Sighting, Stored, Visit
 from workflows.resolution import Resolution
@@ -113,6 +114,7 @@ class Identities:
         await self._hold({*resolution.sessions.values(), *(link.profile for link in resolution.links.values())})
         await self._link_sessions(resolution, known)
         await self._prolong_visits(resolution)
+        await VisitTimers(self._connection).set(resolution.timers)
         taken = await self._link_identifiers(resolution)
         await self._see_again(resolution)
         await self._ask_to_join(resolution)

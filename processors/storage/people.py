@@ -55,9 +55,13 @@ class People:
 
     async def _visits(self, profiles: Collection[str]) -> dict[str, Visits]:
         cursor = await self._connection.execute(
-            "select coalesce(p.merged_into, p.id)::text, count(*), min(s.started_at), max(s.started_at) "
-            "from profiles p join sessions s on s.profile_id = p.id "
-            "where p.id = any(%(ids)s::uuid[]) or p.merged_into = any(%(ids)s::uuid[]) group by 1",
+            "with theirs as (select id, coalesce(merged_into, id)::text as live from profiles "
+            "where id = any(%(ids)s::uuid[]) or merged_into = any(%(ids)s::uuid[])) "
+            "select live, sum(count)::bigint, min(first_at), max(last_at) from ("
+            "select live, 1 as count, started_at as first_at, started_at as last_at "
+            "from theirs join sessions on profile_id = theirs.id "
+            "union all select live, count, first_at, last_at from theirs join past_visits on profile_id = theirs.id"
+            ") v group by live",
             {"ids": uuids(profiles)},
         )
         return {id: Visits(*visits) for id, *visits in await cursor.fetchall()}

@@ -25,7 +25,11 @@ class Source(Definition):
     #: What is added to its contexts, and what is made of addresses in them, before anything looks at them.
     enrich: tuple[Literal["campaign", "referrer", "language", "user-agent", "anonymous-ip"], ...] = ()
     #: Events that identify makes of what it finds out from this source's.
-    system_events: tuple[Literal["profile-created", "session-opened"], ...] = ()
+    system_events: tuple[Literal["profile-created", "session-opened", "visit-started", "visit-ended"], ...] = ()
+    #: A session is one visit, which is over when nothing more was heard for so long, or a `visit-ended` event says so.
+    session_idle_minutes: int = Field(default=30, ge=1, le=7 * 24 * 60)
+    #: After which sessions are forgotten, but for that they were. Kept for ever where nothing is said.
+    session_retention_days: int | None = Field(default=None, ge=1, le=36_500)
 
     @property
     def keeps_raw(self) -> bool:

@@ -1,16 +1,23 @@
 """Who is who: anonymous sessions become one person, and what must not be one stays apart."""
 
 import itertools
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.conftest import MakeInstallation
 from tests.kit.definitions import payload
 from tests.kit.installation import Installation
+from tests.kit.waiting import until
 
 DEFINITIONS = """
 kind: source
 id: shop
+---
+kind: source
+id: kiosk
+system_events: [visit-ended]
+session_idle_minutes: 5
 ---
 kind: namespace
 id: customer-id
@@ -194,3 +201,23 @@ nodes:
     visit(shop, "badge-asked", session=third)
     shop.wait_through()
     assert shop.one("select count(*) from profiles where merged_into is not null") == 2
+
+
+def test_a_visit_that_nobody_ends_is_over_after_its_idle_time_and_that_is_said_once(shop: Installation) -> None:
+    long_ago = (datetime.now(UTC) - timedelta(hours=1)).replace(microsecond=0)
+    for minutes in (0, 2, -1):
+        happened = {"type": "card-read", "timestamp": (long_ago + timedelta(minutes=minutes)).isoformat()}
+        assert shop.track(payload("kiosk", happened, session="kiosk-1")).status_code == 200
+    shop.track(payload("kiosk", {"type": "card-read"}, session="kiosk-2"))
+    query = "select session_id, occurred_at, properties from events where type = 'visit-ended'"
+    until(lambda: shop.sql(query), 30, shop.tell)
+    shop.wait_through()
+    end = long_ago + timedelta(minutes=2)
+    ((session, at, properties),) = shop.sql(query)
+    assert session == "kiosk-1"
+    assert properties == {"idle_minutes": 5}
+    # To the minute is when a session was last heard of.
+    assert at - end.replace(second=0) == timedelta(minutes=5)
+    assert shop.sql("select id from sessions where ended_at is not null") == [("kiosk-1",)]
+    assert owner(shop, "kiosk-1")
+    assert [source for source, _ in shop.sql("select source, session_id from visit_timers")] == ["kiosk"]

@@ -1,0 +1,65 @@
+"""What a stage does because time passes, beside what its records ask for."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from deploy.feed import DefinitionsFeed
+from processors.runner.ticker import EVERY_S, TakeDue
+from processors.storage.database import Connection
+from processors.storage.visits import VisitTimers, forget_sessions
+from processors.storage.windows import Windows
+from schemas.events import EmittedEvent
+from schemas.profiles import SegmentationJob
+from workflows.announcing import visit_over
+from workflows.remembering import VISIT_ENDED
+
+#: At once: of what is due, and of old sessions.
+BATCH, OLD_BATCH = 1000, 5000
+OLD_EVERY_S = 3600.0
+
+
+def due_of(stage: str, feed: DefinitionsFeed) -> Iterator[tuple[TakeDue, float]]:
+    """What to take out of which table, and how often (s) to look."""
+    if stage == "segment":
+        yield take_due_segments, EVERY_S
+    if stage == "identify":
+        yield _VisitsOver(feed).take_due, EVERY_S
+        yield _OldSessions(feed).take_due, OLD_EVERY_S
+
+
+async def take_due_segments(connection: Connection) -> list[SegmentationJob]:
+    """Segments are looked at again when a day leaves a window, or a consent ends."""
+    due = await Windows(connection).take_due(datetime.now(UTC), BATCH)
+    return [SegmentationJob(profile=profile, changed=["segments"], silent=True) for profile in due]
+
+
+class _VisitsOver:
+    def __init__(self, feed: DefinitionsFeed) -> None:
+        self._feed = feed
+
+    async def take_due(self, connection: Connection) -> list[EmittedEvent]:
+        """A visit of which nothing is heard any more is said to be over, where its source asks."""
+        idle = {
+            source.id: timedelta(minutes=source.session_idle_minutes)
+            for source in self._feed.get().sources.values()
+            if VISIT_ENDED in source.system_events
+        }
+        over = await VisitTimers(connection).take_due(datetime.now(UTC), idle, BATCH)
+        return [visit_over(v.source, v.session, v.profile, v.last_at, idle[v.source]) for v in over]
+
+
+class _OldSessions:
+    def __init__(self, feed: DefinitionsFeed) -> None:
+        self._feed = feed
+
+    async def take_due(self, connection: Connection) -> list[EmittedEvent]:
+        """Sessions that are older than their source keeps them are forgotten; nothing is said of it."""
+        now = datetime.now(UTC)
+        kept = [
+            (source.id, now - timedelta(days=source.session_retention_days))
+            for source in self._feed.get().sources.values()
+            if source.session_retention_days is not None
+        ]
+        while await forget_sessions(connection, kept, OLD_BATCH):
+            await connection.commit()
+        return []
