@@ -23,6 +23,7 @@ from schemas.definitions.predefined import Predefined
 from schemas.topics import CONFIG, destination_topic
 from workflows.actions.builtin import load_actions
 from workflows.definitions import DefinitionError, Definitions, dangling
+from workflows.private import private_sent
 
 Change = dict[str, dict[str, Any] | None]
 
@@ -91,7 +92,10 @@ def in_force_after(current: Mapping[str, dict[str, Any]], changes: Change) -> De
     """What the changes lead to. Raises DefinitionError where it cannot be used together."""
     after = {**current, **changes}
     bodies = [body for body in after.values() if body is not None]
-    return Definitions(map(DEFINITION.validate_python, bodies), load_actions())
+    made = Definitions(map(DEFINITION.validate_python, bodies), load_actions())
+    if leak := next(private_sent(made), None):
+        raise DefinitionError(leak)
+    return made
 
 
 def plain(definition: AnyDefinition) -> dict[str, Any]:
@@ -118,8 +122,11 @@ def _yaml(body: dict[str, Any] | None) -> list[str]:
     return [] if body is None else yaml.safe_dump(body, sort_keys=True).splitlines()
 
 
-async def apply(connection: Connection, admin: KafkaAdmin, settings: Settings, changes: Change) -> None:
-    """Make the changes the truth, then publish them. A crash between is mended by whoever publishes next."""
+async def apply(
+    connection: Connection, admin: KafkaAdmin, settings: Settings, changes: Change, concerns_segments: bool = False
+) -> None:
+    """Make the changes the truth, then publish them; a crash between is mended by whoever publishes next. With them it
+    is noted that everybody must go through segment, where that is so."""
     store = DefinitionStore(connection)
     destinations = [
         destination_topic(body["id"]) for body in changes.values() if body and body["kind"] == "destination"
@@ -127,6 +134,8 @@ async def apply(connection: Connection, admin: KafkaAdmin, settings: Settings, c
     admin.create_topics(destinations, settings.partitions, settings.replication)
     await store.lock()
     await store.change(changes, getpass.getuser())
+    if concerns_segments:
+        await connection.execute("insert into backfills (revision) values (%s)", (await store.revision(),))
     await connection.commit()
     await publish(connection, settings)
 

@@ -60,6 +60,8 @@ class ValidEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     context: msgspec.Raw = EMPTY_OBJECT
     #: False: processed as any other, but its content is not stored (an ephemeral source, or the client's saveEvents).
     save: bool = True
+    #: False: until its consents have been looked at, it is not to be kept where it fails either.
+    keep: bool = True
     #: The client's clock ran ahead: `occurred_at` is the time of receipt instead.
     time_corrected: bool = False
     hops: int = 0

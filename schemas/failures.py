@@ -9,6 +9,9 @@ from schemas.origin import Origin
 #: Why the runner makes a dead letter, where the record itself can be read: no step has counted it.
 RUNNER_REASONS = frozenset({"bug", "output_too_large", "refused_by_postgresql"})
 
+#: In place of a content that may not be kept.
+NOT_KEPT = b"{}"
+
 
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Why an event was rejected. `path` is a JSON pointer into the event; `message` never repeats its values."""

@@ -186,7 +186,7 @@ class Identities(Table):
             more = {self.memory.live(two) for one, two in self.memory.asked_joins if one in more} - near
         return near
 
-    async def store(self, resolution: Resolution, known: Known) -> dict[Any, str]:
+    async def store(self, resolution: Resolution, known: Known, others: Collection[str] = ()) -> dict[Any, str]:
         self.memory.asked_joins |= {pair for one in resolution.joins for pair in (one, one[::-1])}
         for birth in resolution.new_profiles.values():
             self.memory.profiles.setdefault(birth.id, Profile(birth.created_at))

@@ -35,6 +35,8 @@ def enriched(context: msgspec.Raw, wanted: Collection[str]) -> msgspec.Raw:
 def _campaign(context: dict[str, Any]) -> None:
     query = parse_qs(_split(_page(context, "url")).query)
     campaign = {name: query[sent][0] for sent, name in _CAMPAIGN.items() if sent in query}
+    # What a URL writes as %00 no text of PostgreSQL's may hold.
+    campaign = {name: value for name, value in campaign.items() if "\0" not in value}
     if campaign:
         context.setdefault("campaign", campaign)
 

@@ -26,7 +26,8 @@ class Happened(msgspec.Struct, frozen=True):
 
 
 class IdentifierRow(msgspec.Struct, frozen=True):
-    """An identifier as it is stored: under which profile, and the event (source, id) that linked it."""
+    """An identifier as it is stored: under which profile, and the event (source, id) that linked it. The source of what
+    a workflow claimed is `workflow`."""
 
     profile: str
     linked_by: tuple[str, str]
@@ -76,6 +77,10 @@ class _Divider:
     def __init__(self, leaving: frozenset[str], identifiers: Mapping[IdentifierKey, IdentifierRow]) -> None:
         self._leaving, self._identifiers = leaving, identifiers
         self.of_key = {key: True for key, row in identifiers.items() if row.profile in leaving}
+        self._claimed_by: dict[str, list[IdentifierKey]] = {}
+        for key, row in identifiers.items():
+            if row.linked_by[0] == "workflow":
+                self._claimed_by.setdefault(row.linked_by[1], []).append(key)
         #: Whose a session is, as events go on: the first one's that says so, then whoever's logs in. What led to the
         #: merge was recorded under the survivor, and says nothing.
         self.of_session: dict[SessionKey, bool] = {}
@@ -84,10 +89,13 @@ class _Divider:
     def learn(self, event: Happened) -> None:
         """Whose the identifiers are that it linked, and whose its session is."""
         mine = self._follow(event)
-        for key in event.shown:
-            row = self._identifiers.get(key)
-            if row is not None and row.linked_by == (event.source, event.id):
-                self.of_key.setdefault(key, mine)
+        linked = [
+            key
+            for key in event.shown
+            if (row := self._identifiers.get(key)) and row.linked_by == (event.source, event.id)
+        ]
+        for key in (*linked, *self._claimed_by.get(event.id, ())):
+            self.of_key.setdefault(key, mine)
 
     def sides(self, events: Iterable[Happened]) -> list[tuple[Happened, bool]]:
         """All events once more, now that everything is learned, each with whose it is."""

@@ -81,7 +81,7 @@ def apply(folder: Path, yes: bool, dry_run: bool, prune: bool) -> None:
 
     def agreed(lines: list[str]) -> bool:
         click.echo("\n".join(lines) if lines else "nothing to change")
-        return bool(lines) and not dry_run and (yes or click.confirm("Apply this?"))
+        return not dry_run and (not lines or yes or click.confirm("Apply this?"))
 
     if asyncio.run(apply_folder(connected(load_settings()), folder, prune, agreed, say)):
         click.echo("applied")

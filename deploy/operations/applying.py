@@ -5,11 +5,12 @@ from pathlib import Path
 
 import psycopg
 
-from deploy.definitions import Change, apply, difference, in_force_after, read_folder, show
+from deploy.definitions import Change, apply, difference, in_force_after, publish, read_folder, show
 from deploy.installation import kafka_admin
 from deploy.operations.backfilling import Progress, backfill, count_days, is_unfinished
 from deploy.operations.claiming import claim_traits
 from deploy.settings import Settings
+from processors.storage.database import Connection
 from processors.storage.definitions import DefinitionStore
 
 #: What segments depend on beside the profiles.
@@ -26,23 +27,37 @@ async def apply_folder(
     """Apply a folder of definitions if `agreed` says so to the difference; whether anything was applied.
 
     Where workflows merge by another trait since now, its values are claimed; where segments may have changed, all
-    profiles are sent through segment. Where either was interrupted, it goes on.
+    profiles are sent through segment. What an interrupted one has left is done, where `agreed` says so though nothing
+    is to be changed. One applies at a time: the next one waits.
     Raises DefinitionError where what would be in force does not go together.
     """
     wanted = read_folder(folder)
-    async with await psycopg.AsyncConnection.connect(settings.database_url) as connection:
+    async with (
+        await psycopg.AsyncConnection.connect(settings.database_url, autocommit=True) as lock,
+        await psycopg.AsyncConnection.connect(settings.database_url) as connection,
+    ):
+        await _take_turn(lock, progress)
         current = await DefinitionStore(connection).current()
         await connection.commit()
         changes: Change = difference(current, wanted, prune)
         after = in_force_after(current, changes)
-        agreed_to = agreed(show(current, changes))
-        if agreed_to:
-            # First, so that no segment ever sees a window that has not been counted.
-            await count_days(connection, after, progress)
-            await apply(connection, kafka_admin(settings), settings, changes)
-        unfinished = await is_unfinished(connection)
-    if agreed_to:
+        if not agreed(show(current, changes)):
+            return False
+        # First, so that no segment ever sees a window that has not been counted.
+        await count_days(connection, after, progress)
+        if changes:
+            concerned = any(key.startswith(_OF_SEGMENTS) for key in changes)
+            await apply(connection, kafka_admin(settings), settings, changes, concerned)
+        else:
+            await publish(connection, settings)
         await claim_traits(settings, progress)
-    if unfinished or (agreed_to and any(key.startswith(_OF_SEGMENTS) for key in changes)):
-        await backfill(settings, progress)
-    return agreed_to
+        if await is_unfinished(connection):
+            await backfill(settings, progress)
+    return bool(changes)
+
+
+async def _take_turn(lock: Connection, progress: Progress) -> None:
+    cursor = await lock.execute("select pg_try_advisory_lock(hashtext('headwater apply'))")
+    if await cursor.fetchone() != (True,):
+        progress("waiting for another apply to be done")
+        await lock.execute("select pg_advisory_lock(hashtext('headwater apply'))")

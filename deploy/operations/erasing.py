@@ -15,19 +15,18 @@ from deploy.operations.identity import find
 from deploy.operations.lag import positions
 from deploy.operations.merging import MergingError, have_done
 from deploy.operations.reports import rows
+from deploy.operations.whose import Whose
 from deploy.settings import Settings
+from deploy.toolbox import DISPATCH
 from processors.connectors.archive import Archive
 from processors.storage.database import Connection, as_json
-from processors.storage.erasures import Erasures, key_hash, session_hash
+from processors.storage.erasures import Erasures
 from processors.topology import PIPELINE
 from schemas.origin import Origin
-from schemas.payload import PayloadError, read_event, read_payload
 from schemas.profiles import MergeJob
-from schemas.topics import PROFILE_CHANGES, TRACKS
-from workflows.definitions import Definitions
+from schemas.topics import PROFILE_CHANGES, TRACKS, destination_topic
 from workflows.erasing import without
 from workflows.identification import Identifiers
-from workflows.identity import ProfileIds
 from workflows.merging import OPERATOR
 
 #: How long to wait for the archive, which gathers for ten seconds.
@@ -97,17 +96,19 @@ async def clean_up(connection: Connection, settings: Settings, say: Say) -> None
 async def _clean_failures(connection: Connection, settings: Settings) -> int:
     """What failed, and names their session, profile or an identifier, read as it would have been read."""
     definitions, ids, emptied, last = await in_force(connection), profile_ids(settings), 0, ("", 0, 0, 0)
-    reader = _Reader(Identifiers(definitions, ids.hide), ids, definitions)
+    whose = Whose(Identifiers(definitions, ids.hide), ids, definitions)
     while portion := await rows(
         connection,
-        'select topic, partition, "offset", ordinal, content, coalesce(received_at, failed_at) as at from failures '
-        "where state <> 'erased' and (topic, partition, \"offset\", ordinal) > (%(topic)s, %(partition)s, %(offset)s, "
-        '%(ordinal)s) order by topic, partition, "offset", ordinal limit 1000',
+        'select topic, partition, "offset", ordinal, key, content, coalesce(received_at, failed_at) as at '
+        "from failures where state <> 'erased' and (topic, partition, \"offset\", ordinal) > "
+        "(%(topic)s, %(partition)s, %(offset)s, %(ordinal)s) "
+        'order by topic, partition, "offset", ordinal limit 1000',
         dict(zip(("topic", "partition", "offset", "ordinal"), last, strict=True)),
     ):
         places = [(row["topic"], row["partition"], row["offset"], row["ordinal"]) for row in portion]
         last = places[-1]
-        named = {place: reader.names(bytes(row["content"])) for place, row in zip(places, portion, strict=True)}
+        names = [whose.names(row["key"], bytes(row["content"])) for row in portion]
+        named = dict(zip(places, names, strict=True))
         gone = await Erasures(connection).known(
             {profile for profiles, _ in named.values() for profile in profiles},
             {key for _, hashes in named.values() for key in hashes},
@@ -131,33 +132,6 @@ async def _empty(connection: Connection, places: list[tuple[str, int, int, int]]
         )
     await Erasures(connection).note_places([Origin(*place[1:]) for place in places if place[0] == TRACKS.name])
     await connection.commit()
-
-
-class _Reader:
-    """Finds whom a failed payload names."""
-
-    def __init__(self, identifiers: Identifiers, ids: ProfileIds, definitions: Definitions) -> None:
-        self._identifiers, self._ids, self._definitions = identifiers, ids, definitions
-
-    def names(self, body: bytes) -> tuple[set[str], set[str]]:
-        """Profiles, and hashed keys; none of what cannot be read."""
-        try:
-            payload = read_payload(body)
-        except PayloadError:
-            return set(), set()
-        source = self._definitions.sources.get(payload.source or "")
-        profiles, hashes = set(), set()
-        if payload.source and payload.session:
-            hashes.add(session_hash(self._ids.hide, payload.source, payload.session))
-        for raw in payload.events:
-            event = read_event(raw)
-            made = source is not None and source.client_profile_ids
-            profiles.add(
-                self._ids.resolve(payload.source or "", payload.session, payload.profile, event.id or "", made)
-            )
-            shown = self._identifiers.shown_in(event.type, payload.source or "", event.properties)
-            hashes |= {key_hash(self._ids.hide, one.key) for one in shown}
-        return profiles, hashes
 
 
 async def _wait_for_archive(connection: Connection, settings: Settings, say: Say) -> None:
@@ -196,6 +170,7 @@ async def purge_topics(connection: Connection, settings: Settings, say: Say) -> 
         for topic in stage.reads:
             readers.setdefault(topic.name, []).append(stage.name)
     del readers[PROFILE_CHANGES.name]
+    readers |= {destination_topic(id).name: [DISPATCH + id] for id in (await in_force(connection)).destinations}
     before = {
         (topic, number): min(done.get((stage, topic, number), 0) for stage in stages)
         for topic, stages in readers.items()

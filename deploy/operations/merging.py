@@ -94,11 +94,10 @@ async def plan_unmerge(connection: Connection, settings: Settings, id: str) -> P
     named = await find(connection, settings, id)
     definitions = await in_force(connection)
     try:
-        parted = await part(named.id, definitions, profile_ids(settings), Merges(connection), Partings(connection))
+        async with connection.transaction(force_rollback=True):
+            return await part(named.id, definitions, profile_ids(settings), Merges(connection), Partings(connection))
     except Poison as error:
         raise MergingError("their events are of before the change log: what was whose cannot be told") from error
-    await connection.rollback()
-    return parted
 
 
 async def unmerge(connection: Connection, settings: Settings, id: str) -> Parted | None:

@@ -18,7 +18,7 @@ from processors.runner.publisher import Publisher
 from processors.storage.database import Connection, as_json
 from processors.topology import PIPELINE
 from schemas.codecs import BRIDGE_HEADER, HOPS_HEADER, Message
-from schemas.failures import RUNNER_REASONS
+from schemas.failures import NOT_KEPT, RUNNER_REASONS
 from schemas.origin import Origin
 from schemas.profiles import ProfileChange, SegmentationJob
 from schemas.replays import ATTEMPT_HEADER, REPLAY_HEADER, Replay
@@ -29,7 +29,6 @@ from workflows.replays import Replays
 PORTION = 100
 #: Who has failed this often fails again: sending it once more must be asked for.
 MAX_ATTEMPTS = 5
-NOT_KEPT = b"{}"
 
 
 class Sent(msgspec.Struct):
@@ -110,7 +109,7 @@ def _refusal(row: DictRow, existing: Mapping[str, int], settings: Settings, forc
     """Why this one must not be sent again."""
     if "loop_detected" in _codes(row):
         return "it is part of a loop: sending it again would begin another"
-    if row["kind"] == "rejected" and bytes(row["content"]) == NOT_KEPT:
+    if bytes(row["content"]) == NOT_KEPT:
         return "its content was not to be kept, and is gone"
     if row["kind"] == "dead-letter" and (why := _unsendable(row, existing, settings)):
         return why

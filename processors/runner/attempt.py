@@ -15,7 +15,7 @@ from processors.runner.stage import Stage
 from processors.storage.database import Connection
 from schemas.codecs import Message, Undecodable, attempt_of
 from schemas.events import Record, TrackedPayload
-from schemas.failures import DeadLetter
+from schemas.failures import NOT_KEPT, DeadLetter
 from schemas.origin import Origin
 from schemas.replays import Replay
 from schemas.topics import DEAD_LETTERS, Topic, topic_of
@@ -146,9 +146,10 @@ class Attempt:
         return [self._dead_letter(item.record, item.model, poison)]
 
     def _dead_letter(self, record: Record, model: Any, poison: Poison) -> Message:
+        kept = getattr(model, "save", True) and getattr(model, "keep", True)
         letter = DeadLetter(
-            key=record.key,
-            value=record.value or b"",
+            key=record.key if kept else None,
+            value=(record.value or b"") if kept else NOT_KEPT,
             reason=poison.reason,
             stage=self._stage.name,
             topic=record.topic,

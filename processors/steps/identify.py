@@ -51,7 +51,7 @@ async def identify(
     resolution = resolve(
         found, known, definitions, lambda *named: profile_ids.mint("identifier", *named), book, identifiers.shown_by
     )
-    taken = await identities.store(resolution, known)
+    taken = await identities.store(resolution, known, {profile for profile, _ in book.news} if book else ())
     outcomes = iter(zip(resolution.events, resolution.owners, strict=True))
     judged = [
         next(outcomes) if event.profile is not None else (book.judge(event, ()) if book else event, None)
@@ -115,7 +115,7 @@ def _session(event: ValidEvent) -> SessionKey | None:
 
 
 def _identified(event: ValidEvent, owner: str | None) -> IdentifiedEvent:
-    return IdentifiedEvent(**{**msgspec.structs.asdict(event), "profile": owner})
+    return IdentifiedEvent(**{**msgspec.structs.asdict(event), "profile": owner, "keep": True})
 
 
 def _lost_races(resolution: Resolution, taken: dict[IdentifierKey, str]) -> list[MergeJob]:

@@ -14,7 +14,7 @@ from processors.storage.counts import SourceCounts
 from processors.storage.replayed import Replayed
 from schemas.definitions.inbound import Source
 from schemas.events import EMPTY_OBJECT, TrackedPayload, ValidEvent
-from schemas.failures import DeadLetter, Reason, RejectedEvent
+from schemas.failures import NOT_KEPT, DeadLetter, Reason, RejectedEvent
 from schemas.limits import MAX_CLOCK_AHEAD_S, MAX_HOPS
 from schemas.origin import Origin, event_id_of
 from schemas.payload import PayloadError, TrackerEvent, TrackerPayload, read_event, read_payload
@@ -194,6 +194,7 @@ class Judgement:
             properties=event.properties,
             context=enriched(context, self._source.enrich) if self._source.enrich else context,
             save=self._may_save(event),
+            keep=self._may_keep(event),
             time_corrected=ahead,
             hops=self._tracked.hops,
             revision=self._definitions.revision,
@@ -222,7 +223,7 @@ class Judgement:
             type=event.type,
             reasons=reasons,
             received_at=self._tracked.received_at,
-            payload=_single(self._payload, raw) if self._may_keep(event) else msgspec.Raw(b"{}"),
+            payload=_single(self._payload, raw) if self._may_keep(event) else msgspec.Raw(NOT_KEPT),
             revision=self._definitions.revision,
             attempt=self._attempt,
             hops=self._tracked.hops,

@@ -16,17 +16,23 @@ class Consents:
         self._connection = connection
 
     async def load(self, profiles: Collection[str]) -> dict[str, Statements]:
-        """What these live profiles have said, and those that became part of them: the latest of each consent."""
+        """What these profiles have said, and all that are the same person by now: the latest of each consent.
+
+        In one statement: a merge that happens meanwhile either has moved what they said and whom they are part of, or
+        neither.
+        """
         found: dict[str, Statements] = {profile: {} for profile in profiles}
         if profiles:
             cursor = await self._connection.execute(
-                "select coalesce(p.merged_into, p.id)::text, c.consent, c.granted, c.at, c.event_id from profiles p "
-                "join consents c on c.profile_id = p.id "
-                "where p.id = any(%(ids)s::uuid[]) or p.merged_into = any(%(ids)s::uuid[]) order by c.at, c.event_id",
-                {"ids": uuids(profiles)},
+                "with asked as (select id, coalesce(merged_into, id) as live from profiles where id = any(%s::uuid[])) "
+                "select one.asked::text, c.consent, c.granted, c.at, c.event_id from ("
+                "select id as asked, live as said from asked "
+                "union all select asked.id, p.id from asked join profiles p on p.merged_into = asked.live"
+                ") one join consents c on c.profile_id = one.said order by c.at, c.event_id",
+                (uuids(profiles),),
             )
             for profile, consent, *statement in await cursor.fetchall():
-                found.setdefault(profile, {})[consent] = Statement(*statement)
+                found[profile][consent] = Statement(*statement)
         return found
 
     async def store(self, news: Mapping[tuple[str, str], Statement]) -> None:

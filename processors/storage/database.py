@@ -80,3 +80,9 @@ def copied(text: str | None) -> str:
     if "\n" in text or "\t" in text or "\r" in text:
         text = text.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
     return text
+
+
+async def take_time(connection: Connection) -> None:
+    """For this transaction: statements about somebody of whom very much is known may take as long as they take. What
+    else waits for them is told that PostgreSQL is not available, and tries again."""
+    await connection.execute("set local statement_timeout = 0")

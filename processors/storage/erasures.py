@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from processors.storage.database import Connection, as_json, uuids
+from processors.storage.database import Connection, as_json, take_time, uuids
 from schemas.origin import Origin
 
 #: Makes the keyed hash of a value of a namespace.
@@ -57,6 +57,7 @@ class Erasures:
         )
         if not ids or not inserted:
             return Erased([], 0)
+        await take_time(self._connection)
         values = {"ids": uuids(ids)}
         await self._remember(values, hide)
         for statement in _EVERYTHING:

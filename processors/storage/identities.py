@@ -1,6 +1,7 @@
 """Sessions, identifiers and the birth of profiles: identify's tables."""
 
 from collections.abc import Collection, Sequence
+from itertools import chain
 from typing import Any
 
 from processors.runner.failures import Unavailable
@@ -104,14 +105,18 @@ class Identities:
         )
         return await cursor.fetchall()
 
-    async def store(self, resolution: Resolution, known: Known) -> dict[IdentifierKey, str]:
+    async def store(
+        self, resolution: Resolution, known: Known, others: Collection[str] = ()
+    ) -> dict[IdentifierKey, str]:
         """Write what was resolved. Returns identifiers that another lane linked meanwhile, with their live profile.
 
-        Raises Unavailable where another lane gave a person another value of a namespace in which people have one, and
-        where somebody was erased since they were looked up.
+        `others` get something from whoever calls, in the same transaction. Raises Unavailable where another lane gave a
+        person another value of a namespace in which people have one, and where somebody who gets something was erased
+        or merged since they were looked up.
         """
         await self._create_profiles(resolution)
-        await self._hold({*resolution.sessions.values(), *(link.profile for link in resolution.links.values())})
+        getting = (resolution.sessions.values(), (link.profile for link in resolution.links.values()), others)
+        await self._hold({*chain(*getting), *(refused.profile for refused in resolution.refused)})
         await self._link_sessions(resolution, known)
         await self._prolong_visits(resolution)
         await VisitTimers(self._connection).set(resolution.timers)
@@ -132,13 +137,13 @@ class Identities:
             )
 
     async def _hold(self, profiles: Collection[str]) -> None:
-        """Keep those who get something from being erased meanwhile. Merges wait too: a pointer may not move under us,
-        but that would do no harm."""
+        """Keep those who get something from being erased, or becoming part of another, who may have what they must not
+        get as well."""
         if profiles:
             cursor = await self._connection.execute(
-                "select id from profiles where id = any(%s::uuid[]) order by id for share", (uuids(profiles),)
+                "select merged_into from profiles where id = any(%s::uuid[]) order by id for share", (uuids(profiles),)
             )
-            if len(await cursor.fetchall()) < len(profiles):
+            if [into for (into,) in await cursor.fetchall()] != [None] * len(profiles):
                 raise Unavailable("a profile is gone")
 
     async def _link_sessions(self, resolution: Resolution, known: Known) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 
 from processors.runner.failures import Poison
-from processors.storage.database import Connection, as_json, uuids
+from processors.storage.database import Connection, as_json, take_time, uuids
 from processors.storage.runs import Traits
 from schemas.definitions.identity import Strategy
 from schemas.events import ValidEvent
@@ -56,6 +56,7 @@ class Partings:
 
         Raises Poison where runs of before the change log make it impossible to tell what was whose.
         """
+        await take_time(self._connection)
         leaving = await self._members(profile)
         everybody = await self._everybody(stayed)
         if await self._has_unlogged_runs(everybody):
@@ -214,9 +215,10 @@ class Partings:
         )
 
     async def _leave_consents(self, stayed: str, members: Collection[str]) -> None:
-        """The survivor keeps every refusal, and of the grants those that it gave itself, as far as that can be told."""
+        """The survivor keeps every refusal, and of the grants those that it gave itself, as far as that can be told.
+        One that the leaver gave may have taken the place of a refusal: it becomes one."""
         await self._connection.execute(
-            "delete from consents c where c.profile_id = %s and c.granted and not exists "
+            "update consents c set granted = false where c.profile_id = %s and c.granted and not exists "
             "(select from events e where e.id = c.event_id and e.profile_id = any(%s::uuid[]))",
             (stayed, uuids(members)),
         )

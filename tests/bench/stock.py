@@ -46,7 +46,7 @@ def _run_stock(rig: Rig, step: str, mode: str) -> StockFigure:
     """On an empty database of its own: what was recorded once is not recorded again."""
     count = sum(end for (topic, _), end in rig.ends(READS[step]).items())
     url = rig.services.new_database()
-    settings = rig._settings.model_copy(update={"database_url": url})
+    settings = rig.settings.model_copy(update={"database_url": url})
     asyncio.run(migrate_database(settings))
     # A slow one need not see all of it.
     count = min(count, 20_000 if mode == "per-event" else count)

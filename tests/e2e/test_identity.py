@@ -221,3 +221,23 @@ def test_a_visit_that_nobody_ends_is_over_after_its_idle_time_and_that_is_said_o
     assert shop.sql("select id from sessions where ended_at is not null") == [("kiosk-1",)]
     assert owner(shop, "kiosk-1")
     assert [source for source, _ in shop.sql("select source, session_id from visit_timers")] == ["kiosk"]
+
+
+def test_an_operator_parts_two_who_were_taken_for_one_and_looking_first_changes_nothing(shop: Installation) -> None:
+    one, other = visit(shop, "logged-in", email="1@p.example"), visit(shop, "logged-in", email="2@p.example")
+    shop.wait_through()
+    old, young = owner(shop, one), owner(shop, other)
+    done = shop.command("merge", old, young)
+    assert done.returncode == 0, done.stderr
+    visit(shop, "logged-in", other, email="2@p.example")
+    shop.wait_through()
+    before = shop.sql("select * from profile_counters order by 1, 2")
+    plan = shop.json("unmerge", young, "--dry-run")
+    assert (plan["left"], plan["stayed"]) == (young, old)
+    assert owner(shop, other) == old
+    assert shop.sql("select * from profile_counters order by 1, 2") == before
+    said = len(shop.bodies("profile-changes"))
+    assert shop.json("unmerge", young) == plan
+    shop.wait_through()
+    assert (owner(shop, one), owner(shop, other)) == (old, young)
+    assert {change["profile"] for change in shop.bodies("profile-changes")[said:]} == {old, young}

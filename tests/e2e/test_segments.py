@@ -1,11 +1,18 @@
 """Segments of people who are known already: back-filled when they change, counted over windows, left as time passes."""
 
+import asyncio
 import itertools
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from deploy.operations import applying
+from deploy.operations.applying import apply_folder
 from tests.conftest import MakeInstallation
 from tests.kit.definitions import payload
 from tests.kit.installation import Installation
@@ -108,3 +115,55 @@ def test_memberships_are_those_of_a_recomputation(shop: Installation) -> None:
         )
     )
     assert members(shop, "odd") == {session for session, count in counts.items() if count % 2}
+
+
+class Crash(Exception):
+    """Of an `apply`, in its middle."""
+
+
+def apply_folder_of(shop: Installation, folder: Path, progress: Callable[[str], None]) -> bool:
+    return asyncio.run(apply_folder(shop.settings, folder, False, lambda lines: True, progress))
+
+
+def test_an_apply_that_crashed_after_its_definitions_were_in_force_is_finished_by_the_next(
+    shop: Installation, tmp_path: Path
+) -> None:
+    (tmp_path / "all.yaml").write_text(
+        SOURCE + "\n---\n{kind: segment, id: once, condition: 'profile.counters[\"page-view\"] > 0'}"
+    )
+
+    async def crash(*_: Any) -> None:
+        raise Crash
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(applying, "claim_traits", crash)  # what comes once the definitions are in force
+        apply_folder_of(shop, tmp_path, lambda line: None)
+    said: list[str] = []
+    assert not apply_folder_of(shop, tmp_path, said.append), "nothing is to be changed any more"
+    assert any(line.startswith("sent") for line in said)
+    shop.wait_through()
+    assert members(shop, "once") == VIEWS.keys()
+    said.clear()
+    apply_folder_of(shop, tmp_path, said.append)
+    assert said == []
+
+
+def test_two_applies_at_once_take_turns(shop: Installation, tmp_path: Path) -> None:
+    for name, days in (("first", 3), ("second", 5)):
+        (tmp_path / name).mkdir()
+        window = f"{{kind: window, id: {name}, event_type: {name}, days: {days}}}"
+        (tmp_path / name / "all.yaml").write_text(f"{SOURCE}\n---\n{window}")
+    begun, waits = threading.Event(), threading.Event()
+
+    def slowly(line: str) -> None:
+        begun.set()
+        assert waits.wait(30)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(apply_folder_of, shop, tmp_path / "first", slowly)
+        assert begun.wait(30)
+        second = pool.submit(apply_folder_of, shop, tmp_path / "second", lambda line: waits.set())
+        assert first.result(60)
+        assert second.result(60)
+    types = shop.sql("select type from windowed_types where type in ('first', 'second') order by type")
+    assert types == [("first",), ("second",)]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -359,3 +360,31 @@ async def test_two_lanes_cannot_give_one_person_two_numbers_at_once(connect: Con
             await racing
         await connection.rollback()
         assert await other.see("s2", customer="8") != person
+
+
+async def test_who_became_part_of_another_meanwhile_gets_nothing_that_the_two_may_not_both_have(
+    graph: Graph, connect: Connect
+) -> None:
+    await graph.see("s1", customer="1")
+    browser = await graph.see("s2")
+    await graph.see("s2", device="tv")
+    await graph.connection.commit()
+    async with await connect() as merging:
+        other = Graph(merging, graph.known, graph.settings, 100)
+        seen, stored = graph.see("s2", customer="2"), Identities.values
+
+        async def meanwhile(self: Identities, profiles: Collection[str]) -> Any:
+            """The merge commits between two questions of identify's."""
+            other.jobs = [
+                MergeJob(profiles=[await other.see("s1"), browser], cause="operator", namespace="operator", event="")
+            ]
+            await other.join()
+            await merging.commit()
+            return await stored(self, profiles)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Identities, "values", meanwhile)
+            with pytest.raises(Unavailable):
+                await seen
+    await graph.connection.rollback()
+    assert await graph.row("select string_agg(value, ',') from identifiers where namespace = 'customer'") == ("1",)

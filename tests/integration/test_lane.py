@@ -250,7 +250,7 @@ async def test_a_topic_that_was_deleted_and_made_again_stops_the_lane(bench: Ben
     await lane.process(bench.batch(0, b"a"))
     name = bench.installation.prefix + "tracks"
     await asyncio.to_thread(lambda: bench.installation._admin.delete_topics([name])[name].result(10))
-    await asyncio.to_thread(until, lambda: create_topics(bench.installation._settings))
+    await asyncio.to_thread(until, lambda: create_topics(bench.installation.settings))
     anew = await asyncio.to_thread(until, lambda: bench.new_topic_id(bench.log.id))
     with pytest.raises(LaneStopped, match="made again"):
         await lane.process(bench.batch(1, b"b", topic_id=anew))

@@ -275,7 +275,54 @@ async def test_the_one_who_leaves_has_what_it_had_agreed_to_and_every_no_that_wa
     said = await consents.load([one, other])
     assert {name: s.granted for name, s in said[other].items()} == {"ads": True, "mail": False}
     # The survivor never said yes to anything.
-    assert {name: s.granted for name, s in said[one].items()} == {"mail": False}
+    assert {name: s.granted for name, s in said[one].items()} == {"mail": False, "ads": False}
+
+
+async def test_a_refusal_that_the_leavers_grant_took_the_place_of_is_one_again(stages: Stages) -> None:
+    one, other = await parted_later(stages)
+    consents = Consents(stages.connection)
+    await consents.store({(one, "ads"): Statement(False, moment(1), "ann's")})
+    await stages.see("b", device="kiosk")
+    yes = await stages.see("b", user="bob")
+    await consents.store({(one, "ads"): Statement(True, moment(100), yes)})
+    await stages.unmerge(other)
+    assert not (await consents.load([one]))[one]["ads"].granted
+
+
+async def parted_later(stages: Stages) -> tuple[str, str]:
+    """Ann and Bob; she has used the kiosk."""
+    await stages.see("a", user="ann", device="kiosk")
+    await stages.see("b", user="bob")
+    return await stages.live("user:ann"), await stages.live("user:bob")
+
+
+async def test_who_has_said_something_and_is_merged_meanwhile_has_still_said_it(
+    stages: Stages, connect: Connect
+) -> None:
+    """As identify reads: whose a session is, then what they have said."""
+    _, bob = await parted_later(stages)
+    await Consents(stages.connection).store({(bob, "ads"): Statement(False, moment(1), "e")})
+    await stages.connection.commit()
+    async with await connect() as identifying:
+        found = await Identities(identifying).load([("shop", "b")], [], [])
+        assert found.everybody() == {bob}
+        await stages.see("b", device="kiosk")
+        assert await stages.live("user:bob") != bob
+        said = await Consents(identifying).load(found.everybody())
+        assert {name: s.granted for name, s in said[bob].items()} == {"ads": False}
+
+
+async def test_a_plan_changes_nothing_though_each_statement_commits(stages: Stages, connect: Connect) -> None:
+    one, bob = await parted_later(stages)
+    await stages.see("b", device="kiosk")
+    before = await stages.state(one)
+    await stages.connection.commit()
+    async with await connect() as asking:
+        await asking.set_autocommit(True)
+        plan = await plan_unmerge(asking, stages.settings, bob)
+    assert plan is not None and plan.events
+    assert await stages.live("user:bob") == one
+    assert await stages.state(one) == before
 
 
 async def test_the_one_who_is_nobodys_part_cannot_be_parted(stages: Stages) -> None:

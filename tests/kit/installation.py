@@ -78,7 +78,7 @@ class Installation:
         self._admin = AdminClient({"bootstrap.servers": self.kafka, "log_level": 0})
         self._producer: Producer | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        self._settings = Settings(
+        self.settings = Settings(
             data=folder / "data",
             kafka=self.kafka,
             database_url=self.database_url,
@@ -88,8 +88,8 @@ class Installation:
             identity_key=IDENTITY_KEY,
             **settings,
         )
-        asyncio.run(migrate_database(self._settings))
-        create_topics(self._settings)
+        asyncio.run(migrate_database(self.settings))
+        create_topics(self.settings)
         if definitions:
             self.apply(definitions)
 
@@ -100,7 +100,7 @@ class Installation:
         folder = self.folder / f"definitions-{uuid.uuid4().hex[:6]}"
         folder.mkdir()
         (folder / "all.yaml").write_text(definitions)
-        assert asyncio.run(apply_folder(self._settings, folder, False, bool))
+        assert asyncio.run(apply_folder(self.settings, folder, False, lambda lines: True))
 
     def start(self, *stages: str, name: str = "", **more: str) -> None:
         """Start a process of each of these stages (`ingest` is the door), with `more` variables in its environment."""
@@ -131,7 +131,7 @@ class Installation:
 
     def variables(self) -> dict[str, str]:
         """The environment of its processes."""
-        return environment(self._settings.model_dump(exclude_defaults=True))
+        return environment(self.settings.model_dump(exclude_defaults=True))
 
     def kill(self, name: str) -> None:
         """kill -9."""

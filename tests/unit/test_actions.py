@@ -106,6 +106,12 @@ def test_a_total_does_not_grow_by_what_is_no_number(amount: Any):
         run_action(UpdateProfile(), {"increment": {"n": "event.properties.n"}}, properties={"n": amount})
 
 
+@pytest.mark.parametrize("amount", [1e101, -1e308])
+def test_a_total_does_not_grow_by_more_than_others_can_read_the_sum_of(amount: float):
+    with pytest.raises(ValueError, match="at once"):
+        run_action(UpdateProfile(), {"increment": {"n": "event.properties.n"}}, properties={"n": amount})
+
+
 @pytest.mark.parametrize("expression", ["1.0 / event.properties.zero", "0.0 / event.properties.zero"])
 @pytest.mark.parametrize("way", ["set", "increment", "append", "remove"])
 def test_infinity_and_not_a_number_never_reach_a_profile(expression: str, way: str):

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from processors.runner.attempt import Attempt, StepOutcome, to_record
 from processors.runner.failures import Poison, Unavailable
 from processors.runner.stage import Stage
-from schemas.events import Record, TrackedPayload
-from schemas.failures import RejectedEvent
+from schemas.codecs import Message
+from schemas.events import IdentifiedEvent, Record, TrackedPayload, ValidEvent
+from schemas.failures import NOT_KEPT, RejectedEvent
 from schemas.origin import Origin
 from schemas.profiles import ProfileChange, SegmentationJob
 from schemas.replays import ATTEMPT_HEADER, Replay
-from schemas.topics import DEAD_LETTERS, EVENTS_REJECTED, PROFILE_CHANGES, SEGMENTATION_JOBS, TRACKS
+from schemas.topics import DEAD_LETTERS, EVENTS_REJECTED, EVENTS_VALID, PROFILE_CHANGES, SEGMENTATION_JOBS, TRACKS
 from tests.memory import Memory
-from tests.unit.making import moment
+from tests.unit.making import event, moment
 
 
 class Table:
@@ -251,3 +252,21 @@ async def test_a_rejected_event_that_was_sent_again_knows_how_often():
     stage = Stage("record-failures", (EVENTS_REJECTED,), step)
     await run(Attempt(stage, EVENTS_REJECTED, lambda connection: {}), [record])
     assert [item.attempt for item in seen] == [4]
+
+
+@pytest.mark.parametrize("field", ["save", "keep"])
+async def test_of_an_event_whose_content_may_not_be_stored_none_is_in_its_dead_letter(field: str):
+    async def step(events: Sequence[ValidEvent]) -> list[IdentifiedEvent]:
+        raise Poison("bad")
+
+    made = [event(1, **{field: False}), event(2)]
+    sent = [msgspec.convert(one, ValidEvent, from_attributes=True) for one in made]
+    records = [Record("events-valid", 0, n, 0, b"session", msgspec.json.encode(one)) for n, one in enumerate(sent)]
+    outcome = await run(Attempt(Stage("identify", (EVENTS_VALID,), step, ()), EVENTS_VALID, lambda _: {}), records)
+    emptied, whole = [DEAD_LETTERS.codec.decode(as_record(message)) for message in outcome.messages]
+    assert (emptied.key, emptied.value, emptied.origin) == (None, NOT_KEPT, sent[0].origin)
+    assert (whole.key, whole.value) == (b"session", records[1].value)
+
+
+def as_record(message: Message) -> Record:
+    return Record(message.topic, 0, 0, 0, message.key, message.value, tuple(message.headers))

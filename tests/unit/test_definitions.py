@@ -190,3 +190,40 @@ def test_what_would_be_in_force_together_is_checked_before_it_is_applied():
     with pytest.raises(DefinitionError, match="one is enough"):
         in_force_after(current, dict(other))
     in_force_after(current, {"identity-guards/a": None, **other})
+
+
+@pytest.mark.parametrize(
+    ("expression", "leaks"),
+    [
+        ("profile.traits.ssn", True),
+        ("profile", True),
+        ("profile.traits", True),
+        ("profile.traits.city", False),
+        ("profile.counters", False),
+        ("event.properties.ssn", False),
+    ],
+)
+def test_a_private_trait_is_not_sent_to_who_does_not_ask_for_private_traits(expression: str, leaks: bool):
+    def applied(private: bool) -> None:
+        bodies: list[dict[str, Any]] = [
+            {"kind": "trait", "id": "ssn", "private": True},
+            {"kind": "destination", "id": "crm", "type": "webhook", "url": "https://crm.example", "private": private},
+            {
+                "kind": "workflow",
+                "id": "w",
+                "nodes": {
+                    "send": {
+                        "action": "send-to-destination",
+                        "config": {"destination": "crm", "properties": {"x": expression}},
+                    }
+                },
+            },
+        ]
+        in_force_after({}, {f"{body['kind']}/{body['id']}": body for body in bodies})
+
+    applied(private=True)
+    if leaks:
+        with pytest.raises(DefinitionError, match="workflow/w: node send: the trait 'ssn' is private"):
+            applied(private=False)
+    else:
+        applied(private=False)

@@ -44,6 +44,8 @@ def made(context: dict[str, Any], *wanted: str) -> dict[str, Any]:
         ({"page": "text"}, "campaign", {}),
         ({"locale": "pl_PL"}, "language", {"language": "pl"}),
         ({"locale": "en"}, "language", {"language": "en"}),
+        ({"page": {"url": "/?utm_source=a%00b&utm_term=c"}}, "campaign", {"campaign": {"term": "c"}}),
+        ({"page": {"url": "/?utm_source=%00"}}, "campaign", {}),
         ({"locale": 7}, "language", {}),
         ({"locale": "pl", "language": "de"}, "language", {}),
     ],

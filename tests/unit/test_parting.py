@@ -86,3 +86,10 @@ def test_a_session_is_whoevers_logs_in_from_then_on():
         division = parted(login, then)
         assert [one.id for one in division.events] == ([] if early else ["login"]) + ["then"]
         assert division.sessions == [("shop", "a")]
+
+
+def test_a_value_that_a_workflow_claimed_goes_with_the_event_that_it_ran_for():
+    phone = {number: IdentifierRow("ann", ("workflow", number)) for number in ("a1", "later")}
+    identifiers = IDENTIFIERS | {("phone", number): row for number, row in phone.items()}
+    division = divide({"bob"}, "ann", [*BEFORE, event("b", BOB)], SESSIONS, identifiers)
+    assert division.identifiers == [("phone", "later")]

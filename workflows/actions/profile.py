@@ -84,9 +84,15 @@ class MapToProfile(UpdateProfile):
     note_missing = False
 
 
+#: What a total may grow by at once: sums of such ones stay numbers that others can read.
+MAX_STEP = 1e100
+
+
 def _increment(name: str, value: Any) -> Increment:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError("a total grows by a number")
+    if not -MAX_STEP <= value <= MAX_STEP:
+        raise ValueError("more than a total grows by at once")
     # The shortest decimal that reads back as this float: what the client wrote.
     return Increment(name, Decimal(str(value)))
 
