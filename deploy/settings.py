@@ -41,6 +41,7 @@ class Settings(BaseModel):
     session_timeout_s: int = Field(default=8, ge=1, le=300)
     identity_key: str = ""
     archive_url: str = ""
+    geo_database: str = ""
     max_in_flight: int = Field(default=2000, ge=1)
     failpoint: str = ""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

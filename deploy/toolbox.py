@@ -10,6 +10,7 @@ from deploy.feed import DefinitionsFeed
 from deploy.keys import identity_key, profile_ids
 from deploy.settings import Settings
 from processors.connectors.archive import Archive
+from processors.connectors.geo import locator
 from processors.connectors.webhook import Webhook
 from processors.runner.stage import Stage
 from processors.storage.consents import Consents
@@ -42,6 +43,7 @@ def toolbox(
         "profile_ids": lambda: profile_ids(settings),
         "replays": lambda: Replays(identity_key(settings)),
         "now": lambda: lambda: datetime.now(UTC),
+        "locate": lambda: locator(settings.geo_database),
         "files": lambda: Archive(settings.archive()),
         "webhook": lambda: Webhook(lambda: feed.get().destinations.get(stage.name[len(DISPATCH) :]), client),
     }

@@ -1,6 +1,6 @@
-"""What a context says between its lines: campaign, referrer, language, user agent; and addresses made anonymous. Pure.
+"""What a context says between its lines: campaign, referrer, language, user agent, place; and addresses made anonymous.
 
-Nothing that is there already is changed but the address.
+Pure but for who says where an address is. Nothing that is there already is changed but the address.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -24,11 +24,18 @@ _CAMPAIGN = {
 }
 
 
-def enriched(context: msgspec.Raw, wanted: Collection[str]) -> msgspec.Raw:
+#: Where an address is: names of places by `country`, `region`, `city`, `timezone`.
+Locate = Callable[[str], Mapping[str, str]]
+
+
+def enriched(context: msgspec.Raw, wanted: Collection[str], locate: Locate) -> msgspec.Raw:
     """The context with what a source's `enrich` asks for."""
     found = msgspec.json.decode(context)
-    for name in wanted:
-        _KINDS[name](found)
+    if "geo" in wanted:  # before addresses are made anonymous
+        _geo(found, locate)
+    for name, add in _KINDS.items():
+        if name in wanted:
+            add(found)
     return msgspec.Raw(msgspec.json.encode(found))
 
 
@@ -70,6 +77,12 @@ def _agent(sent: str) -> Mapping[str, Mapping[str, str]]:
         "device": read.device and {"name": read.device.family, "brand": read.device.brand},
     }
     return {name: {key: value for key, value in part.items() if value} for name, part in parts.items() if part}
+
+
+def _geo(context: dict[str, Any], locate: Locate) -> None:
+    address = context.get("ip")
+    if isinstance(address, str) and (place := locate(address)):
+        context.setdefault("geo", dict(place))
 
 
 def _anonymous_ip(context: dict[str, Any]) -> None:

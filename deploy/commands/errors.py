@@ -17,6 +17,7 @@ from deploy.operations.rehearsing import RehearsalError
 from deploy.operations.repairing import RepairError
 from deploy.operations.replay_job import ReplayError
 from deploy.settings import SettingsError
+from processors.connectors.geo import GeoError
 from processors.runner.failures import Unavailable
 from processors.runner.publisher import PermanentDeliveryFailure
 from workflows.definitions import DefinitionError
@@ -26,6 +27,7 @@ _PLAIN = (
     SettingsError,
     DefinitionError,
     EmbeddedError,
+    GeoError,
     DemoError,
     RecoveryError,
     RehearsalError,

@@ -12,6 +12,7 @@ from deploy.commands.asking import json_option, print_json
 from deploy.commands.errors import clear_errors
 from deploy.operations.rehearsing import Rehearsed, definitions_from, rehearse
 from deploy.settings import load_settings
+from processors.connectors.geo import locator
 
 
 @click.command()
@@ -22,8 +23,9 @@ from deploy.settings import load_settings
 @clear_errors
 def reshape(event: BinaryIO, definitions: Path | None, source: str | None, as_json: bool) -> None:
     """What reshapings make of an EVENT (or a payload of some), before and after."""
-    known = asyncio.run(definitions_from(definitions, load_settings()))
-    found = rehearse(event.read(), source, known)
+    settings = load_settings()
+    known = asyncio.run(definitions_from(definitions, settings))
+    found = rehearse(event.read(), source, known, locator(settings.geo_database))
     if as_json:
         print_json(found)
         return

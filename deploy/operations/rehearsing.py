@@ -15,6 +15,7 @@ from schemas.failures import Reason, RejectedEvent
 from schemas.payload import PayloadError, read_event, read_payload
 from workflows.actions.builtin import load_actions
 from workflows.definitions import Definitions
+from workflows.enriching import Locate
 from workflows.identity import ProfileIds
 
 
@@ -39,14 +40,14 @@ async def definitions_from(folder: Path | None, settings: Settings) -> Definitio
         return await in_force(connection)
 
 
-def rehearse(body: bytes, source: str | None, definitions: Definitions) -> list[Rehearsed]:
+def rehearse(body: bytes, source: str | None, definitions: Definitions, locate: Locate) -> list[Rehearsed]:
     """What validate makes of a payload, or of one event of a source. Raises RehearsalError."""
     try:
         payload = read_payload(_as_payload(body, source, definitions))
     except PayloadError as error:
         raise RehearsalError(f"this is no payload: {error.code}") from error
     tracked = TrackedPayload(partition=0, offset=0, received_at=datetime.now(UTC), body=body, bridge="workflow")
-    judgement = Judgement(tracked, None, payload, definitions, ProfileIds(b"nothing of this is kept"))
+    judgement = Judgement(tracked, None, payload, definitions, ProfileIds(b"nothing of this is kept"), locate)
     found = []
     for number, raw in enumerate(payload.events):
         event, by = judgement.event(number, raw)

@@ -20,7 +20,7 @@ from schemas.origin import Origin, event_id_of
 from schemas.payload import PayloadError, TrackerEvent, TrackerPayload, read_event, read_payload
 from schemas.replays import Replay
 from workflows.definitions import Definitions
-from workflows.enriching import enriched
+from workflows.enriching import Locate, enriched
 from workflows.fingerprint import fingerprint
 from workflows.identity import ProfileIds
 from workflows.replays import Replays
@@ -39,6 +39,7 @@ async def validate(
     replays: Replays,
     replayed: Replayed,
     counts: SourceCounts,
+    locate: Locate,
 ) -> list[Any]:
     """One ValidEvent or RejectedEvent for each event; a DeadLetter for a payload that cannot be read as a whole."""
     out: list[Any] = []
@@ -50,7 +51,7 @@ async def validate(
             _count(accepted, replay, "", 1)
             out.append(_dead_letter(tracked, replay, error.code))
             continue
-        events = Judgement(tracked, replay, payload, definitions, profile_ids).events()
+        events = Judgement(tracked, replay, payload, definitions, profile_ids, locate).events()
         _count(accepted, replay, payload.source or "", len(events))
         out.extend(events)
     await counts.accept(partition, {source: number for source, number in accepted.items() if number})
@@ -133,8 +134,9 @@ class Judgement:
         payload: TrackerPayload,
         definitions: Definitions,
         profile_ids: ProfileIds,
+        locate: Locate,
     ) -> None:
-        self._tracked, self._payload = tracked, payload
+        self._tracked, self._payload, self._locate = tracked, payload, locate
         self._attempt = replay.attempt if replay else 0
         self._is_archived = replay is not None and replay.kind == "archive"
         self._first_ordinal = max(replay.origin.ordinal, 0) if replay else 0
@@ -192,7 +194,7 @@ class Judgement:
             occurred_at=received_at if ahead else occurred_at,
             received_at=received_at,
             properties=event.properties,
-            context=enriched(context, self._source.enrich) if self._source.enrich else context,
+            context=enriched(context, self._source.enrich, self._locate) if self._source.enrich else context,
             save=self._may_save(event),
             keep=self._may_keep(event),
             time_corrected=ahead,

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from schemas.topics import EVENTS_ACCEPTED
+from tests.driver import PLACES
 from tests.unit.making import raw
 from tests.unit.test_pipeline_cases_in_memory import pipeline, sent
 from workflows.enriching import enriched
@@ -15,7 +16,7 @@ CAMPAIGN = {"source": "news", "medium": "e-mail", "name": "Spring sale"}
 
 
 def made(context: dict[str, Any], *wanted: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(bytes(enriched(raw(context), wanted)))
+    found: dict[str, Any] = json.loads(bytes(enriched(raw(context), wanted, lambda address: PLACES.get(address, {}))))
     return found
 
 
@@ -28,6 +29,11 @@ def made(context: dict[str, Any], *wanted: str) -> dict[str, Any]:
             {"campaign": {"source": "news", "medium": "e-mail", "name": "Spring sale"}},
         ),
         ({"page": {"url": "https://shop.example/?a=b"}}, "campaign", {}),
+        ({"ip": "203.0.113.77"}, "geo", {"geo": {"country": "NO", "city": "Oslo"}}),
+        ({"ip": "203.0.113.77", "geo": {"country": "SE"}}, "geo", {}),
+        ({"ip": "203.0.113.78"}, "geo", {}),
+        ({"ip": 7}, "geo", {}),
+        ({}, "geo", {}),
         ({"page": {"url": URL}, "campaign": {"name": "mine"}}, "campaign", {}),
         (
             {"page": {"url": URL, "referrer": "https://search.example/?q=x"}},
@@ -74,13 +80,14 @@ def test_of_an_address_the_network_is_left_and_of_what_is_none_nothing(address: 
 
 
 async def test_a_source_says_what_is_done_to_its_events():
-    driver = pipeline({"kind": "source", "id": "app", "enrich": ["campaign", "anonymous-ip"]})
+    driver = pipeline({"kind": "source", "id": "app", "enrich": ["anonymous-ip", "geo", "campaign"]})
     context = {"page": {"url": URL}, "ip": "203.0.113.77"}
     for source in ("app", "shop"):
         driver.send(sent({"type": "view", "id": source}, source=source, context=context))
     await driver.run()
     contexts = {event.id: json.loads(bytes(event.context)) for event in driver.read(EVENTS_ACCEPTED)}
     assert (contexts["app"]["ip"], contexts["app"]["campaign"]["source"]) == ("203.0.113.0", "news")
+    assert contexts["app"]["geo"]["city"] == "Oslo", "looked up before the address was made anonymous"
     assert contexts["shop"] == context
 
 
