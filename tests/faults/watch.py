@@ -18,9 +18,11 @@ Ends = Mapping[tuple[str, int], int]
 EVERY_S = 0.33
 MEMORY_EVERY_S = 3.0
 STALE_S = 5.0
-#: How memory grows is looked at from this age of a process on, and for at least so many minutes.
+#: How memory grows is looked at from this age of a process on, in lives of at least so many minutes that are at least so
+#: many together: in a few minutes a cache that fills, or one larger batch, looks like a leak.
 WARM_S = 120.0
 WARM_MIN = 5.0
+JUDGED_MIN = 15.0
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ class Watch:
             lives = [life for life in lives if len(life) > 1 and life[-1][0] - life[0][0] >= WARM_MIN]
             spans = [life[-1][0] - life[0][0] for life in lives]
             minutes += sum(spans)
-            if spans:
+            if sum(spans) >= JUDGED_MIN:
                 slope = sum(_slope(life) * span for life, span in zip(lives, spans, strict=True)) / sum(spans)
                 slopes.append((slope, name))
         fastest, name = max(slopes)

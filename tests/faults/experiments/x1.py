@@ -15,7 +15,7 @@ from tests.faults.trial import POSTGRES_BACK_S, WORKER_BACK_S, Trial, judge_retu
 #: After a fault is mended there is quiet for so long.
 QUIET_S = (0.5, 3.0)
 #: One worker of these is left alone, so that it can be seen whether memory grows with time.
-SPARED = ("validate", "identify", "persist", "run-workflows", "segment")
+SPARED = ("validate", "identify", "persist", "run-workflows", "segment", "dispatch-hook")
 #: Memory may grow by this much, in MB a minute.
 MAX_GROWTH = 1.0
 MAX_FILES = 200
