@@ -368,6 +368,9 @@ class Merges(Table):
 class Erasures(Table):
     """Erasing people is for PostgreSQL to show."""
 
+    async def any(self) -> bool:
+        return False
+
     async def known(self, profiles: Collection[str], hashes: Collection[str] = ()) -> Mapping[str, datetime]:
         return {}
 

@@ -25,6 +25,11 @@ class Erasures:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    async def any(self) -> bool:
+        """Whether anybody was ever erased."""
+        cursor = await self._connection.execute("select exists (select from erased_profiles)")
+        return bool((await cursor.fetchone() or (False,))[0])
+
     async def known(self, profiles: Collection[str], hashes: Collection[str] = ()) -> Mapping[str, datetime]:
         """When each of these profiles, and of these hashed keys, was erased, of those that were."""
         cursor = await self._connection.execute(
