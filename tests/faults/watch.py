@@ -18,8 +18,8 @@ Ends = Mapping[tuple[str, int], int]
 EVERY_S = 0.33
 MEMORY_EVERY_S = 3.0
 STALE_S = 5.0
-#: How memory grows is looked at from this age of a process on, in lives of at least so many minutes that are at least so
-#: many together: in a few minutes a cache that fills, or one larger batch, looks like a leak.
+#: How memory grows is looked at from this age of a process on, in lives of at least so many minutes, that are at least
+#: so many together: in a few minutes a cache that fills, or one larger batch, looks like a leak.
 WARM_S = 120.0
 WARM_MIN = 5.0
 JUDGED_MIN = 15.0
