@@ -43,6 +43,7 @@ class Settings(BaseModel):
     archive_url: str = ""
     geo_database: str = ""
     max_in_flight: int = Field(default=2000, ge=1)
+    proxies: int = Field(default=0, ge=0, le=16)
     failpoint: str = ""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 

@@ -192,6 +192,7 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
         settings.max_in_flight,
         settings.first_partition,
         Deadlines(BODY_DEADLINE_S),
+        settings.proxies,
     )
     server = Server(
         door,

@@ -15,6 +15,7 @@ from ingest.numbers import Numbers
 from ingest.service import Refused, answer, check
 from ingest.sink import Sink, SinkUnavailable
 from schemas.limits import MAX_BODY_BYTES, MAX_INFLATED_BYTES
+from workflows.clients import noted
 from workflows.definitions import Definitions
 from workflows.identity import ProfileIds
 
@@ -37,10 +38,12 @@ class Door:
         max_in_flight: int,
         first_partition: int,
         deadlines: Deadlines,
+        proxies: int = 0,
     ) -> None:
         """`definitions` gives those in force, None until they have been read; `first_partition` is what origins count
-        the partitions of `tracks` from; `deadlines` bounds how long a body may take to arrive."""
-        self._first_partition, self._deadlines = first_partition, deadlines
+        the partitions of `tracks` from; `deadlines` bounds how long a body may take to arrive; so many `proxies` of
+        one's own stand before it."""
+        self._first_partition, self._deadlines, self._proxies = first_partition, deadlines, proxies
         self._sink, self._definitions, self._profile_ids = sink, definitions, profile_ids
         self._in_flight, self._max_in_flight = 0, max_in_flight
         self.registry, self._numbers = CollectorRegistry(), Numbers()
@@ -92,7 +95,8 @@ class Door:
         self._in_flight += 1
         try:
             checked = check(await self._body(scope, protocol), definitions)
-            partition, offset = await self._sink.write(checked.key, checked.body)
+            client = self._client(scope) if checked.notes_client else b""
+            partition, offset = await self._sink.write(checked.key, checked.body, client)
         except SinkUnavailable as error:
             raise Refused(503, "kafka_unavailable", "not stored for certain; send again with the same ids") from error
         finally:
@@ -108,6 +112,11 @@ class Door:
             return 200, _JSON, _encode(said)
         problem = {"code": "no_acceptable_event", "message": "every event was rejected", "request_id": str(uuid4())}
         return 400, _JSON, _encode({"error": problem, **said})
+
+    def _client(self, scope: Any) -> bytes:
+        headers = scope.headers
+        forwarded = ",".join(headers.get_all("x-forwarded-for"))
+        return noted(scope.client.rsplit(":", 1)[0].strip("[]"), forwarded, self._proxies, headers.get("user-agent"))
 
     async def _body(self, scope: Any, protocol: Any) -> bytes:
         """The request's body, inflated. Raises Refused at the first byte too many."""

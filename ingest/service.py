@@ -32,6 +32,8 @@ class Checked(msgspec.Struct):
     reasons: list[list[Reason]]
     key: str
     profile_client_made: bool
+    #: Whose request it is, is noted beside it.
+    notes_client: bool
 
 
 def check(body: bytes, definitions: Definitions) -> Checked:
@@ -52,7 +54,7 @@ def check(body: bytes, definitions: Definitions) -> Checked:
             found.extend(schema.reasons(event.parsed_properties))
     key = payload.session or payload.profile or events[0].id or ""
     source = definitions.sources[payload.source or ""]
-    return Checked(body, payload, events, reasons, key, source.client_profile_ids)
+    return Checked(body, payload, events, reasons, key, source.client_profile_ids, "client" in source.enrich)
 
 
 def answer(checked: Checked, partition: int, offset: int, profile_ids: ProfileIds) -> dict[str, Any]:

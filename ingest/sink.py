@@ -8,7 +8,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from schemas.codecs import BRIDGE_HEADER
+from schemas.codecs import BRIDGE_HEADER, CLIENT_HEADER
 
 #: How long a client waits at most before it hears that Kafka cannot take its payload.
 DEADLINE_S = 8.0
@@ -51,16 +51,17 @@ class Sink:
         self._closing = False
         threading.Thread(target=self._poll, name="delivery-reports", daemon=True).start()
 
-    async def write(self, key: str, body: bytes) -> Place:
-        """(partition, offset) of the record. Raises SinkUnavailable."""
+    async def write(self, key: str, body: bytes, client: bytes = b"") -> Place:
+        """(partition, offset) of the record; `client` says whose request it was. Raises SinkUnavailable."""
         future: asyncio.Future[Place] = self._loop.create_future()
 
         def report(error: KafkaError | None, message: Any) -> None:
             self._report(future, error, message)
 
+        headers = [*_HEADERS, (CLIENT_HEADER, client)] if client else _HEADERS
         self._reach("before-door-produce")
         try:
-            self._producer.produce(self._topic, body, key=key or None, headers=_HEADERS, on_delivery=report)
+            self._producer.produce(self._topic, body, key=key or None, headers=headers, on_delivery=report)
         except (BufferError, KafkaException) as error:
             raise SinkUnavailable from error
         self._reach("after-door-produce")

@@ -13,6 +13,7 @@ from schemas.replays import ATTEMPT_HEADER, QUIET_HEADER, REPLAY_HEADER
 
 HOPS_HEADER = "headwater-hops"
 BRIDGE_HEADER = "headwater-bridge"
+CLIENT_HEADER = "headwater-client"
 #: What the header may say of how a payload came; whatever else it says, somebody wrote to the topic.
 _BRIDGES: dict[bytes | None, str] = {b"http": "http", b"workflow": "workflow"}
 DEAD_LETTER_HEADERS = (
@@ -89,6 +90,7 @@ class PayloadCodec:
             bridge=_BRIDGES.get(headers.get(BRIDGE_HEADER), "kafka"),
             replay=headers.get(REPLAY_HEADER) or b"",
             quiet=QUIET_HEADER in headers,
+            client=headers.get(CLIENT_HEADER) or b"",
         )
 
     def encode(self, topic: str, key: str | None, model: EmittedEvent) -> Message:

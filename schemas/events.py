@@ -38,6 +38,8 @@ class TrackedPayload(msgspec.Struct, frozen=True, gc=False):
     replay: bytes = b""
     #: Emitted by a workflow that ran on a quiet event.
     quiet: bool = False
+    #: The header in which the door says whose request it was, where a source asks for it; see workflows.clients.
+    client: bytes = b""
 
 
 class ValidEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):

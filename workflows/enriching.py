@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 from ua_parser import parse
 
-#: Longer ones are nobody's.
-MAX_USER_AGENT_CHARS = 1000
+from workflows.clients import MAX_USER_AGENT_CHARS
+
 #: Of a page's query, as the field names campaigns.
 _CAMPAIGN = {
     "utm_source": "source",

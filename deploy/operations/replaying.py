@@ -24,7 +24,7 @@ from deploy.settings import LINEAGE_PARTITIONS, Settings
 from processors.connectors.archive import Archive
 from processors.runner.publisher import SAFE
 from processors.storage.database import Connection
-from schemas.codecs import BRIDGE_HEADER, HOPS_HEADER
+from schemas.codecs import BRIDGE_HEADER, CLIENT_HEADER, HOPS_HEADER
 from schemas.events import TrackedPayload
 from schemas.origin import Origin
 from schemas.replays import REPLAY_HEADER, Replay
@@ -197,6 +197,8 @@ class _Producer:
         headers: list[tuple[str, Any]] = [(REPLAY_HEADER, replay), (BRIDGE_HEADER, payload.bridge.encode())]
         if payload.hops:
             headers.append((HOPS_HEADER, str(payload.hops).encode()))
+        if payload.client:
+            headers.append((CLIENT_HEADER, payload.client))
         while True:
             try:
                 return self._producer.produce(

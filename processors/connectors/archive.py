@@ -35,6 +35,7 @@ SCHEMA = fastavro.parse_schema(
             {"name": "bridge", "type": "string"},
             {"name": "body", "type": ["null", "bytes"]},
             {"name": "replay", "type": "bytes", "default": ""},
+            {"name": "client", "type": "bytes", "default": ""},
         ],
     }
 )
@@ -115,7 +116,8 @@ class Archive:
                 change = changed.get((payload.partition, payload.offset))
                 body = change(payload.body) if change and payload.body is not None else payload.body
                 if change is None or body is not None:
-                    kept.append(msgspec.structs.replace(payload, body=body))
+                    client = payload.client if change is None else b""
+                    kept.append(msgspec.structs.replace(payload, body=body, client=client))
         if self._folder is not None:
             _write_durably(Path(path), _encode(kept))
         else:
@@ -147,6 +149,7 @@ def _encode(payloads: Sequence[TrackedPayload]) -> bytes:
             "bridge": payload.bridge,
             "body": payload.body,
             "replay": payload.replay,
+            "client": payload.client,
         }
         for payload in payloads
     ]

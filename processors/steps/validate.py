@@ -19,6 +19,7 @@ from schemas.limits import MAX_CLOCK_AHEAD_S, MAX_HOPS
 from schemas.origin import Origin, event_id_of
 from schemas.payload import PayloadError, TrackerEvent, TrackerPayload, read_event, read_payload
 from schemas.replays import Replay
+from workflows.clients import with_client
 from workflows.definitions import Definitions
 from workflows.enriching import Locate, enriched
 from workflows.fingerprint import fingerprint
@@ -142,6 +143,8 @@ class Judgement:
         self._first_ordinal = max(replay.origin.ordinal, 0) if replay else 0
         self._definitions, self._profile_ids = definitions, profile_ids
         self._source = definitions.sources.get(payload.source or "") or Source(id="unknown", enabled=False)
+        if tracked.client and "client" in self._source.enrich:
+            self._payload = msgspec.structs.replace(payload, context=with_client(payload.context, tracked.client))
         # The payload's bridge is not checked for what workflows emit: their source let the first event in.
         bridge = None if tracked.bridge == "workflow" else tracked.bridge
         #: The same for all events of a session.

@@ -23,7 +23,7 @@ class Source(Definition):
     #: Profile ids that the client makes up are used (mapped); else ids that are not ours are replaced.
     client_profile_ids: bool = False
     #: What is added to its contexts, and what is made of addresses in them, before anything looks at them.
-    enrich: tuple[Literal["campaign", "referrer", "language", "user-agent", "geo", "anonymous-ip"], ...] = ()
+    enrich: tuple[Literal["client", "campaign", "referrer", "language", "user-agent", "geo", "anonymous-ip"], ...] = ()
     #: Events that identify makes of what it finds out from this source's.
     system_events: tuple[Literal["profile-created", "session-opened", "visit-started", "visit-ended"], ...] = ()
     #: A session is one visit, which is over when nothing more was heard for so long, or a `visit-ended` event says so.

@@ -17,7 +17,7 @@ from tests.kit.waiting import until
 pytestmark = pytest.mark.slow
 
 DEFINITIONS = (
-    SHOP
+    SHOP.replace("id: shop", "id: shop\nenrich: [client]")
     + """
 ---
 kind: identification-point
@@ -79,7 +79,9 @@ def shop(make_shared_installation: MakeInstallation) -> Installation:
     installation = make_shared_installation(DEFINITIONS)
     installation.start(*STAGES)
     for body in orders(300, 7):
-        installation.write(json.dumps(body).encode(), body["session"]["id"].encode())
+        client = json.dumps({"ip": "203.0.113.7", "userAgent": f"of {body['session']['id']}"}).encode()
+        key = body["session"]["id"].encode()
+        installation.write(json.dumps(body).encode(), key, headers=[("headwater-client", client)])
     installation.write(b"unreadable")
     installation.wait_through()
     place = installation.json("rejected", "list")[0]["place"]
@@ -87,6 +89,12 @@ def shop(make_shared_installation: MakeInstallation) -> Installation:
     assert installation.command(*repair).returncode == 0
     installation.wait_through()
     return installation
+
+
+def test_what_is_known_of_a_request_is_with_its_events(shop: Installation) -> None:
+    """Those that tests rebuild from the archive have it too, for state hashes to be equal."""
+    query = "select bool_and(context->>'userAgent' = 'of ' || session_id) from events where type <> 'order-thanked'"
+    assert shop.one(query) is True
 
 
 def test_replaying_the_archive_into_the_live_installation_changes_nothing(shop: Installation) -> None:

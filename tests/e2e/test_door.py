@@ -31,6 +31,10 @@ client_profile_ids: true
 ---
 kind: source
 id: mixed
+---
+kind: source
+id: browsers
+enrich: [client, user-agent]
 """
 )
 SECRET = "jane.doe@example.com"
@@ -111,6 +115,18 @@ def test_a_full_payload_is_recorded_with_all_its_parts(door: Installation) -> No
         "1997-01-02T10:00:00"
     )
     assert recorded(door, "full-2")[:3] == ("order-completed", profile, "full")
+
+
+def test_whose_request_it_was_is_in_the_context_where_the_source_asks_for_it(door: Installation) -> None:
+    for source, id in (("browsers", "with-client"), ("shop", "without-client")):
+        sent = payload(source, {"type": "page-view", "id": id}, session="client")
+        assert (
+            door.track(sent, headers={"user-agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"}).status_code == 200
+        )
+    *_, context = recorded(door, "with-client")
+    assert context["ip"] == "127.0.0.1"
+    assert (context["browser"]["name"], context["os"]["name"]) == ("Firefox", "Linux")
+    assert recorded(door, "without-client")[-1] == {}
 
 
 def test_a_returned_profile_id_leads_back_to_the_same_profile(door: Installation) -> None:
@@ -287,4 +303,4 @@ def test_metrics_count_requests_and_events(door: Installation) -> None:
 
 def test_everything_the_door_took_has_one_outcome(door: Installation) -> None:
     door.wait_through()
-    assert set(door.require_balance()) == {"shop", "mixed", "own-profiles"}
+    assert set(door.require_balance()) == {"shop", "mixed", "own-profiles", "browsers"}

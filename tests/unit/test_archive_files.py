@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from processors.connectors.archive import Archive
@@ -39,3 +40,12 @@ async def test_a_place_that_cannot_be_written_is_an_outage(tmp_path: Path):
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), TimeoutError(), ConnectionResetError()])
 def test_the_world_s_errors_are_outages(error: OSError):
     assert unavailable_cause(error) is not None
+
+
+async def test_whose_request_it_was_is_kept_and_goes_with_what_is_taken_out_of_its_payload(tmp_path: Path):
+    archive = Archive(tmp_path.as_uri())
+    kept = [msgspec.structs.replace(one, client=b'{"ip":"::1"}') for one in payloads(0, 1)]
+    await archive.write(kept)
+    assert list(archive.read()) == kept
+    archive.rewrite({(0, 1): lambda body: b"rest"})
+    assert [(one.body, one.client) for one in archive.read()] == [(kept[0].body, kept[0].client), (b"rest", b"")]

@@ -1,0 +1,56 @@
+"""Whose request a payload came by: what the door notes of it, and what that adds to the payload's context. Pure."""
+
+from ipaddress import ip_address
+
+import msgspec
+
+#: Longer ones are nobody's.
+MAX_USER_AGENT_CHARS = 1000
+
+
+class Client(msgspec.Struct, omit_defaults=True, rename="camel"):
+    """In a header of the record, as JSON: what the context lacks. Anybody may write such a header."""
+
+    ip: str | None = None
+    user_agent: str | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Client).decode
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def noted(address: str, forwarded: str, proxies: int, user_agent: str | None) -> bytes:
+    """The header for a request from `address`. Behind so many proxies of one's own the address is the one that the
+    outermost of them saw: the last ones in `forwarded` (X-Forwarded-For) are theirs, whatever the client wrote before.
+    """
+    if proxies:
+        seen = [one.strip() for one in forwarded.split(",")] if forwarded else []
+        address = seen[-proxies] if len(seen) >= proxies else ""
+    return _encode(_checked(Client(address, user_agent)))
+
+
+def with_client(context: msgspec.Raw, header: bytes) -> msgspec.Raw:
+    """The context with what the header says, where it does not say so itself."""
+    try:
+        client = _checked(_decode(header))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return context
+    own = _object(context)
+    if "user_agent" in own:
+        client.user_agent = None
+    return msgspec.Raw(_encode(_object(_encode(client)) | own))
+
+
+def _checked(client: Client) -> Client:
+    """Only what is an address, and a user agent that can be stored."""
+    agent = client.user_agent
+    fits = agent is not None and len(agent) <= MAX_USER_AGENT_CHARS and "\0" not in agent
+    return Client(_address(client.ip or ""), agent if fits else None)
+
+
+def _address(text: str) -> str | None:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return None
