@@ -4,6 +4,7 @@ import difflib
 import getpass
 from collections.abc import Mapping
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from schemas.definitions.predefined import Predefined
 from schemas.topics import CONFIG, destination_topic
 from workflows.actions.builtin import load_actions
 from workflows.definitions import DefinitionError, Definitions, dangling
+from workflows.lookup import private_lookups
 from workflows.private import private_sent
 
 Change = dict[str, dict[str, Any] | None]
@@ -93,7 +95,7 @@ def in_force_after(current: Mapping[str, dict[str, Any]], changes: Change) -> De
     after = {**current, **changes}
     bodies = [body for body in after.values() if body is not None]
     made = Definitions(map(DEFINITION.validate_python, bodies), load_actions())
-    if leak := next(private_sent(made), None):
+    if leak := next(chain(private_sent(made), private_lookups(made)), None):
         raise DefinitionError(leak)
     return made
 

@@ -1,6 +1,7 @@
 """An event on its way; the type says how far it has come. Stages that do not look into `properties` never parse it."""
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -77,6 +78,9 @@ class ValidEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 
 class IdentifiedEvent(ValidEvent, kw_only=True, omit_defaults=True):
     """The event with its profile: `profile` is now the id of a stored profile (none only for events without one)."""
+
+    #: What its source looks up of the profile; not stored with the event.
+    traits: dict[str, Any] = {}
 
 
 class AcceptedEvent(IdentifiedEvent, kw_only=True, omit_defaults=True):

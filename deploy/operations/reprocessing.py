@@ -15,10 +15,12 @@ from deploy.operations.draining import drain
 from deploy.settings import Settings
 from processors.runner.publisher import Publisher
 from processors.storage.events import Counters
+from processors.storage.runs import Traits
 from schemas.events import AcceptedEvent, WorkflowRun
 from schemas.origin import Origin
 from schemas.topics import WORKFLOW_RUNS
 from workflows.definitions import Definitions
+from workflows.lookup import looked_up
 from workflows.rules import choose_workflows
 
 PORTION = 1000
@@ -46,7 +48,7 @@ async def reprocess(settings: Settings, type: str | None, source: str | None, dr
     with nullcontext() if dry_run else closing(Publisher(client_config(settings), settings.topic_prefix)) as publisher:
         async with await psycopg.AsyncConnection.connect(settings.database_url) as connection:
             definitions = await in_force(connection)
-            async for portion in _received(connection, type, source):
+            async for portion in _received(connection, type, source, definitions):
                 outcome.looked_at += len(portion)
                 runs = _wanted(portion, definitions)
                 outcome.wanted += len(runs)
@@ -67,13 +69,18 @@ def _wanted(events: list[AcceptedEvent], definitions: Definitions) -> list[Workf
 
 
 async def _received(
-    connection: psycopg.AsyncConnection[tuple[object, ...]], type: str | None, source: str | None
+    connection: psycopg.AsyncConnection[tuple[object, ...]],
+    type: str | None,
+    source: str | None,
+    definitions: Definitions,
 ) -> AsyncIterator[list[AcceptedEvent]]:
     """Recorded events without a run, oldest first, in portions."""
+    lookups = {source.id: source.lookup for source in definitions.sources.values()}
     async with connection.cursor(name="received", row_factory=dict_row) as cursor:
         await cursor.execute(_RECEIVED, {"type": type, "source": source})
         while rows := await cursor.fetchmany(PORTION):
-            counters = await Counters(connection).load({row["profile"] for row in rows if row["profile"]})
+            profiles = {row["profile"] for row in rows if row["profile"]}
+            counters, states = await Counters(connection).load(profiles), await Traits(connection).load(profiles)
             yield [
                 AcceptedEvent(
                     origin=Origin(row["p"], row["o"], row["n"]),
@@ -90,6 +97,7 @@ async def _received(
                     hops=row["hops"],
                     revision=row["revision"],
                     counters=counters.get(row["profile"] or "", {}),
+                    traits=looked_up(states[row["profile"]], lookups.get(row["source"], ())) if row["profile"] else {},
                 )
                 for row in rows
             ]

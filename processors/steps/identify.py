@@ -8,6 +8,7 @@ import msgspec
 from processors.storage.consents import Consents
 from processors.storage.erasures import Erasures, Hide, key_hash, session_hash
 from processors.storage.identities import Identities
+from processors.storage.runs import Traits
 from schemas.events import IdentifiedEvent, ValidEvent
 from schemas.origin import Origin
 from schemas.profiles import MergeJob
@@ -17,6 +18,7 @@ from workflows.definitions import Definitions
 from workflows.identification import IdentifierKey, Identifiers
 from workflows.identity import ProfileIds
 from workflows.known import Known, SessionKey
+from workflows.lookup import looked_up
 from workflows.resolution import Resolution
 from workflows.resolving import Found, questioned, resolve
 
@@ -29,6 +31,7 @@ async def identify(
     identities: Identities,
     consents: Consents,
     erasures: Erasures,
+    traits: Traits,
 ) -> list[Any]:
     """The events with their profiles, MergeJobs, a SegmentationJob for each profile that said something new about its
     consents, and system events that their sources ask for. What a person has not agreed to is taken out before anybody
@@ -62,6 +65,7 @@ async def identify(
         dropped = [event for event, (allowed, _) in zip(events, judged, strict=True) if allowed is None]
         await consents.drop(partition, dropped)
     identified = [_identified(event, owner) for event, owner in judged if event is not None]
+    await _look_up(identified, definitions, traits)
     jobs = book.jobs() if book else []
     owners = {event.origin: owner for event, owner in judged if event is not None and owner is not None}
     news = announced(resolution, owners, definitions)
@@ -118,6 +122,15 @@ def _session(event: ValidEvent) -> SessionKey | None:
 
 def _identified(event: ValidEvent, owner: str | None) -> IdentifiedEvent:
     return IdentifiedEvent(**{**msgspec.structs.asdict(event), "profile": owner, "keep": True})
+
+
+async def _look_up(events: Sequence[IdentifiedEvent], definitions: Definitions, traits: Traits) -> None:
+    wanted = {source.id: source.lookup for source in definitions.sources.values() if source.lookup}
+    asking = [event for event in events if event.profile is not None and event.source in wanted]
+    if asking:
+        states = await traits.load({event.profile or "" for event in asking})
+        for event in asking:
+            event.traits = looked_up(states[event.profile or ""], wanted[event.source])
 
 
 def _lost_races(resolution: Resolution, taken: dict[IdentifierKey, str]) -> list[MergeJob]:

@@ -24,6 +24,8 @@ class Source(Definition):
     client_profile_ids: bool = False
     #: What is added to its contexts, and what is made of addresses in them, before anything looks at them.
     enrich: tuple[Literal["client", "campaign", "referrer", "language", "user-agent", "geo", "anonymous-ip"], ...] = ()
+    #: Traits of their profiles that its events carry from identify on, as they are then: `event.traits` in conditions.
+    lookup: tuple[Id, ...] = ()
     #: Events that identify makes of what it finds out from this source's.
     system_events: tuple[Literal["profile-created", "session-opened", "visit-started", "visit-ended"], ...] = ()
     #: A session is one visit, which is over when nothing more was heard for so long, or a `visit-ended` event says so.

@@ -95,6 +95,7 @@ class Graph:
             Identities(self.connection),
             Consents(self.connection),
             Erasures(self.connection),
+            Traits(self.connection),
         )
         self.jobs += jobs
         return str(identified.profile)

@@ -90,7 +90,7 @@ class Stages:
         self.sent[made.id] = properties
         valid = msgspec.convert(made, ValidEvent, from_attributes=True)
         c, known = self.connection, definitions(*BODIES)
-        found = await identify([valid], 0, known, self.ids, Identities(c), Consents(c), Erasures(c))
+        found = await identify([valid], 0, known, self.ids, Identities(c), Consents(c), Erasures(c), Traits(c))
         identified = [one for one in found if isinstance(one, IdentifiedEvent)]
         accepted = await persist(identified, 0, Profiles(c), Events(c), Counters(c), Windows(c), Erasures(c))
         runs = await route(accepted, known)

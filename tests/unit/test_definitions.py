@@ -227,3 +227,13 @@ def test_a_private_trait_is_not_sent_to_who_does_not_ask_for_private_traits(expr
             applied(private=False)
     else:
         applied(private=False)
+
+
+def test_private_traits_are_not_looked_up_onto_events():
+    bodies = {
+        "trait/ssn": {"kind": "trait", "id": "ssn", "private": True},
+        "source/app": {"kind": "source", "id": "app", "lookup": ["plan", "ssn"]},
+    }
+    with pytest.raises(DefinitionError, match="source/app: lookup: the trait 'ssn' is private"):
+        in_force_after({}, bodies)
+    in_force_after({}, {**bodies, "trait/ssn": {"kind": "trait", "id": "ssn"}})

@@ -16,6 +16,7 @@ from schemas.topics import (
     EVENTS_REJECTED,
     MERGE_JOBS,
     PROFILE_CHANGES,
+    WORKFLOW_RUNS,
     destination_topic,
 )
 from tests.driver import Driver
@@ -646,3 +647,41 @@ async def test_a_source_hears_of_new_profiles_and_sessions_where_it_asks_once():
     (opened, *_) = [event for event in driver.read(EVENTS_ACCEPTED) if event.type == "session-opened"]
     assert opened.session == "s1"
     assert msgspec.json.decode(opened.properties)["first_event"]
+
+
+LOOKUP: tuple[dict[str, Any], ...] = (
+    {"kind": "source", "id": "app", "lookup": ["plan", "notes", "missing"]},
+    {
+        "kind": "mapping",
+        "id": "m",
+        "event_type": "signed-up",
+        "set": {"plan": "event.properties.plan", "notes": "event.properties.notes"},
+    },
+    {"kind": "rule", "id": "r", "event_type": "view", "condition": "event.traits.plan == 'pro'", "workflows": ["w"]},
+    {
+        "kind": "workflow",
+        "id": "w",
+        "nodes": {"u": {"action": "update-profile", "config": {"set": {"seen_as": "event.traits.plan"}}}},
+    },
+)
+
+
+async def test_rules_and_workflows_see_the_traits_that_a_source_looks_up_as_they_were_at_identify():
+    driver = pipeline(*LOOKUP)
+
+    async def send(event: dict[str, Any], source: str = "app") -> None:
+        driver.send(sent(event, session="s", source=source))
+        await driver.run()
+
+    await send({"type": "view"})
+    await send({"type": "signed-up", "properties": {"plan": "pro", "notes": "x" * 2000}})
+    await send({"type": "view"})
+    await send({"type": "view"}, "shop")
+    views = [event for event in driver.read(WORKFLOW_RUNS) if event.type == "view"]
+    assert [(event.source, event.traits, event.workflows) for event in views] == [
+        ("app", {}, []),
+        ("app", {"plan": "pro"}, ["w"]),
+        ("shop", {}, []),
+    ]
+    states = [driver.memory.state(profile).values() for profile in live(driver)]
+    assert [state["seen_as"] for state in states if "seen_as" in state] == ["pro"]

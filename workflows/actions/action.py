@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf
 
-from schemas.events import AcceptedEvent, ValidEvent
+from schemas.events import AcceptedEvent, IdentifiedEvent, ValidEvent
 from workflows.commands import Command
 from workflows.conditions import Condition, ConditionError, Context
 from workflows.profile import ProfileState
@@ -103,7 +103,8 @@ class Action(ABC, Generic[C]):
 
 
 def event_variables(event: ValidEvent, properties: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-    """The variable `event` of conditions: id, type, source, session, time, properties, context."""
+    """The variable `event` of conditions: id, type, source, session, time, properties, context, and the traits that its
+    source looks up."""
     return {
         "id": event.id,
         "type": event.type,
@@ -112,6 +113,7 @@ def event_variables(event: ValidEvent, properties: Callable[[], Mapping[str, Any
         "time": event.occurred_at,
         "properties": properties(),
         "context": msgspec.json.decode(event.context),
+        "traits": event.traits if isinstance(event, IdentifiedEvent) else {},
     }
 
 
