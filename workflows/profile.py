@@ -1,7 +1,8 @@
 """A profile's traits and totals: how commands change them, and how two profiles' become one.
 
 Traits go by (occurred at, event id), or as their definitions say; totals only add, lists that are appended to unite. So
-the outcome does not depend on the order of arrival; but what is removed from a list is removed when that arrives.
+the outcome does not depend on the order of arrival; but what is removed from a list is removed when that arrives, and a
+list that is both set and appended to is what it was in the order in which that came.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,6 +27,8 @@ class Trait(msgspec.Struct, array_like=True, gc=False):
     value: Any
     at: int
     by: str
+    #: A list that was set as a whole, not appended to: of two profiles' the later takes the other's place.
+    whole: bool = False
 
     @property
     def happened(self) -> int:
@@ -67,10 +70,12 @@ def apply(
             state.totals[name] = _EXACT.add(state.totals.get(name, Decimal(0)), by_amount)
             return f"totals.{name}"
         case SetTrait(name, value):
-            return _put(state, name, Trait(value, at, by), strategies.get(name, "latest"))
+            new = Trait(value, at, by, whole=isinstance(value, list))
+            return _put(state, name, new, strategies.get(name, "latest"))
         case SetTraitIfEmpty(name, value):
             strategy = strategies.get(name, "latest")
-            return _put(state, name, Trait(value, at if strategy in _BOTH_WAYS else _if_empty(at), by), strategy)
+            new = Trait(value, at if strategy in _BOTH_WAYS else _if_empty(at), by, whole=isinstance(value, list))
+            return _put(state, name, new, strategy)
         case AppendToTrait(name, value):
             items = _items(state, name)
             if value in items and state.traits[name].stamp >= (at, by):
@@ -149,7 +154,7 @@ def _combined(one: Trait, other: Trait, strategy: Strategy) -> Trait:
         case "union":
             items = _ordered([*_as_list(one.value), *_as_list(other.value)])
             return Trait(items, *max(one.stamp, other.stamp))
-        case "auto" if both_lists:
+        case "auto" if both_lists and not (one.whole and other.whole):
             return Trait(_ordered([*one.value, *other.value]), *max(one.stamp, other.stamp))
         case _:
             return max(one, other, key=lambda trait: trait.stamp)

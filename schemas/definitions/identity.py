@@ -76,10 +76,10 @@ class IdentityGuards(Definition):
 class TraitDefinition(Definition):
     """What becomes of a trait that is written more than once, or that two profiles have which become one.
 
-    `auto` (without a definition): the latest wins by the time of its event, lists unite when profiles do. `latest`,
-    `earliest`, `min`, `max` and `union` mean the same for writing and for merging, so that the order of both does not
-    matter. `survivor` (the older profile's stays), `sum` (for numbers that are written once) and `refuse` (profiles
-    that differ are not merged) are about merging; writing is by the latest then.
+    `auto` (without a definition): the latest wins by the time of its event; lists that are appended to unite when
+    profiles do. `latest`, `earliest`, `min`, `max` and `union` mean the same for writing and for merging, so that the
+    order of both does not matter. `survivor` (the older profile's stays), `sum` (for numbers that are written once) and
+    `refuse` (profiles that differ are not merged) are about merging; writing is by the latest then.
     """
 
     kind: Literal["trait"] = "trait"

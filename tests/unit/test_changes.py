@@ -85,8 +85,8 @@ def test_what_workflows_said_of_segments_is_made_anew_the_last_word_of_each():
 def test_merges_that_stay_are_done_once_more_where_they_were():
     """Two lists unite when their people do; what is set afterwards is set, by an absorbed profile's event too."""
     happened = [
-        Ran("a", 1, "e1", [["set", "tags", ["x"], None, ["x"]]]),
-        Ran("b", 2, "e2", [["set", "tags", ["y"], None, ["y"]], ["segment", "vip", True]]),
+        Ran("a", 1, "e1", [["append", "tags", "x", None, None]]),
+        Ran("b", 2, "e2", [["append", "tags", "y", None, None], ["segment", "vip", True]]),
         Merged("a", "b"),
     ]
     state, segments = made_anew(happened)

@@ -217,6 +217,31 @@ def test_what_becomes_of_a_trait_depends_neither_on_the_order_of_events_nor_on_w
             assert found == expected[strategy]
 
 
+@given(
+    st.lists(st.lists(st.sampled_from("abc"), max_size=3), min_size=1, max_size=6), st.randoms(use_true_random=False)
+)
+def test_a_list_that_is_set_as_a_whole_is_the_latest_whenever_its_people_become_one(
+    lists: list[Any], rng: random.Random
+):
+    events = list(enumerate(lists))
+    owners = [rng.randrange(2) for _ in events]
+    rng.shuffle(events)
+    states = [empty(), empty()]
+    merged_at = rng.randrange(len(events) + 1)
+    for number, (at, items) in enumerate(events):
+        if number == merged_at:
+            states = [merge_states(states), empty()]
+        apply(SetTrait("tags", items), states[owners[at] if number < merged_at else 0], at, f"e{at}")
+    assert merge_states(states).values() == {"tags": lists[-1]}
+
+
+def test_a_list_that_one_has_set_and_the_other_appended_to_has_both():
+    one, other = empty(), empty()
+    apply(SetTrait("tags", ["a"]), one, 9, "e9")
+    apply(AppendToTrait("tags", "b"), other, 1, "e1")
+    assert merge_states([one, other]).values() == merge_states([other, one]).values() == {"tags": ["a", "b"]}
+
+
 def trait(value: Any, at: int = 1, by: str = "e") -> ProfileState:
     return ProfileState({"t": Trait(value, at, by)}, {})
 
