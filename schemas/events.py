@@ -81,6 +81,8 @@ class IdentifiedEvent(ValidEvent, kw_only=True, omit_defaults=True):
 
     #: What its source looks up of the profile; not stored with the event.
     traits: dict[str, Any] = {}
+    #: Each consent that is defined, and whether the profile has given it; not stored either.
+    consents: dict[str, bool] = {}
 
 
 class AcceptedEvent(IdentifiedEvent, kw_only=True, omit_defaults=True):

@@ -113,6 +113,10 @@ class ConsentBook:
                 known[consent] = self.news[profile, consent] = statement
                 self._quiet[profile] = self._quiet.get(profile, True) and event.quiet
 
+    def given_by(self, profile: str, event: ValidEvent) -> dict[str, bool]:
+        """Which consents the profile has given when the event comes."""
+        return given(self._said.get(profile, {}), event.received_at, self._definitions)
+
     def must_be_remembered(self, event: ValidEvent) -> bool:
         """Whether the event says no where whoever says nothing has agreed."""
         return any(

@@ -20,6 +20,7 @@ from workflows.deliveries import CompiledDestination
 from workflows.graph import Graph, GraphError
 from workflows.mappings import CompiledMapping
 from workflows.reshaping import CompiledReshaping
+from workflows.rule_index import CompiledRule, RuleIndex
 from workflows.segments import CompiledSegment
 from workflows.templates import TemplateError
 
@@ -74,14 +75,6 @@ def _refuse_reference(uri: str) -> Any:
     raise ValueError(f"a schema may not refer to {uri}")
 
 
-class CompiledRule:
-    """A rule and its compiled condition."""
-
-    def __init__(self, rule: Rule) -> None:
-        self.id, self.source, self.workflows = rule.id, rule.source, rule.workflows
-        self.condition = Condition(rule.condition) if rule.condition else None
-
-
 class Definitions:
     """One consistent state of all definitions, and its revision. Immutable."""
 
@@ -100,23 +93,26 @@ class Definitions:
         self.consents: dict[str, ConsentType] = {}
         self.compliance: list[Compliance] = []
         self.mappings: dict[str, list[CompiledMapping]] = {}
-        self.rules: dict[str, list[CompiledRule]] = {}
+        self.rules = RuleIndex([])
         self.workflows: dict[str, Graph] = {}
         self.windows: list[Window] = []
         self.segments: list[CompiledSegment] = []
         self.destinations: dict[str, Destination] = {}
         self.compiled_destinations: list[CompiledDestination] = []
+        rules: list[CompiledRule] = []
         for definition in sorted(definitions, key=lambda definition: definition.key):
             try:
+                if isinstance(definition, Rule) and definition.enabled:
+                    rules.append(CompiledRule(definition))
                 self._add(definition, actions)
             except (ConditionError, GraphError, TemplateError) as error:
                 raise DefinitionError(f"{definition.key}: {error}") from error
+        self.rules = RuleIndex(rules)
         self._share_needs()
 
     def _share_needs(self) -> None:
         """Those that are evaluated one after another over one event or profile; a workflow's, its graph has told."""
         groups: list[Iterable[Condition | None]] = [
-            *([rule.condition for rule in rules] for rules in self.rules.values()),
             *([one.condition for one in reshapings] for reshapings in self.reshapings.values()),
             [segment.condition for segment in self.segments],
             [one for to in self.compiled_destinations for one in (to.condition, *to.mapping.values())],
@@ -150,8 +146,6 @@ class Definitions:
                 self.compliance.append(definition)
             case ProfileMapping(enabled=True):
                 self.mappings.setdefault(definition.event_type, []).append(CompiledMapping(definition, actions))
-            case Rule(enabled=True):
-                self.rules.setdefault(definition.event_type, []).append(CompiledRule(definition))
             case Workflow():
                 self.workflows[definition.id] = Graph(definition, actions)
             case Window():
@@ -229,7 +223,7 @@ def dangling(definitions: Mapping[str, AnyDefinition]) -> list[str]:
 
 def _consents_in(definition: AnyDefinition) -> list[str]:
     match definition:
-        case Source(requires_consent=consents) | Destination(consents=consents):
+        case Source(requires_consent=consents) | Destination(consents=consents) | Rule(consents=consents):
             return list(consents)
         case Compliance(protected=protected):
             return [consent for one in protected for consent in one.consents]

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
+import msgspec
 import yaml
 
-from deploy.commands.asking import json_option, print_json
+from deploy.commands.asking import ask, json_option, print_json
 from deploy.commands.errors import clear_errors
 from deploy.operations.rehearsing import Rehearsed, definitions_from, rehearse
+from deploy.operations.reprocessing import explain_event
 from deploy.settings import load_settings
 from processors.connectors.geo import locator
 
@@ -48,4 +50,37 @@ def _yaml(shape: dict[str, Any]) -> list[str]:
     return yaml.safe_dump(shape, sort_keys=False, allow_unicode=True).splitlines()
 
 
-COMMANDS = (reshape,)
+@click.group()
+def rules() -> None:
+    """What rules say."""
+
+
+@rules.command("explain")
+@click.argument("event")
+@click.option("--source", help="Whose event it is, where several sources have one of that id.")
+@click.option("--all", "everything", is_flag=True, help="Rules about other event types and sources too.")
+@json_option
+@clear_errors
+def explain_rules(event: str, source: str | None, everything: bool, as_json: bool) -> None:
+    """Which rules want the recorded EVENT (its id), which do not, and why, with the values that they looked at.
+
+    By today's rules, and by what is known of its profile now.
+    """
+    found = ask(lambda connection, admin: explain_event(connection, event, source))
+    told = found if everything else [one for one in found if not one.why.startswith("it is about")]
+    if as_json:
+        print_json(told)
+        return
+    for one in told:
+        click.echo(f"{'+' if one.matched else '-'} rule {one.rule} (priority {one.priority}): {one.why}")
+        if one.matched:
+            click.echo(f"    runs {', '.join(one.workflows)}")
+        if one.condition is not None:
+            click.echo(f"    {one.condition}")
+        for path, value in one.values.items():
+            click.echo(f"    {path} = {msgspec.json.encode(value, enc_hook=str).decode()}")
+    if others := len(found) - len(told):
+        click.echo(f"{others} rules are about other event types or sources (--all)")
+
+
+COMMANDS = (reshape, rules)

@@ -12,16 +12,14 @@ from deploy.definitions import in_force
 from deploy.installation import kafka_admin, publish_definitions
 from deploy.kafka import client_config
 from deploy.operations.draining import drain
+from deploy.operations.recorded import COLUMNS, accepted
 from deploy.settings import Settings
 from processors.runner.publisher import Publisher
-from processors.storage.events import Counters
-from processors.storage.runs import Traits
+from processors.storage.database import Connection
 from schemas.events import AcceptedEvent, WorkflowRun
-from schemas.origin import Origin
 from schemas.topics import WORKFLOW_RUNS
 from workflows.definitions import Definitions
-from workflows.lookup import looked_up
-from workflows.rules import choose_workflows
+from workflows.rules import Explained, choose_workflows, explain
 
 PORTION = 1000
 
@@ -75,43 +73,36 @@ async def _received(
     definitions: Definitions,
 ) -> AsyncIterator[list[AcceptedEvent]]:
     """Recorded events without a run, oldest first, in portions."""
-    lookups = {source.id: source.lookup for source in definitions.sources.values()}
     async with connection.cursor(name="received", row_factory=dict_row) as cursor:
         await cursor.execute(_RECEIVED, {"type": type, "source": source})
         while rows := await cursor.fetchmany(PORTION):
-            profiles = {row["profile"] for row in rows if row["profile"]}
-            counters, states = await Counters(connection).load(profiles), await Traits(connection).load(profiles)
-            yield [
-                AcceptedEvent(
-                    origin=Origin(row["p"], row["o"], row["n"]),
-                    id=row["id"],
-                    fingerprint=row["fingerprint"],
-                    source=row["source"],
-                    type=row["type"],
-                    session=row["session_id"],
-                    profile=row["profile"],
-                    occurred_at=row["occurred_at"],
-                    received_at=row["received_at"],
-                    properties=msgspec.Raw(row["properties"].encode()),
-                    context=msgspec.Raw(row["context"].encode()),
-                    hops=row["hops"],
-                    revision=row["revision"],
-                    counters=counters.get(row["profile"] or "", {}),
-                    traits=looked_up(states[row["profile"]], lookups.get(row["source"], ())) if row["profile"] else {},
-                )
-                for row in rows
-            ]
+            yield await accepted(connection, rows, definitions)
 
 
-_RECEIVED = """
-select e.id, encode(e.fingerprint, 'hex') as fingerprint, e.source, e.type, e.session_id, e.occurred_at, e.received_at,
-       e.origin_partition as p, e.origin_offset as o, e.origin_ordinal as n, e.hops, e.revision,
-       coalesce(p.merged_into, e.profile_id)::text as profile,
-       e.properties::text as properties, e.context::text as context
-from events e left join profiles p on p.id = e.profile_id
-where e.saved
+_RECEIVED = (
+    COLUMNS
+    + """
   and (%(type)s::text is null or e.type = %(type)s) and (%(source)s::text is null or e.source = %(source)s)
   and not exists (select from workflow_runs r where r.origin_partition = e.origin_partition
                   and r.origin_offset = e.origin_offset and r.origin_ordinal = e.origin_ordinal)
 order by e.origin_partition, e.origin_offset, e.origin_ordinal
 """
+)
+
+
+async def explain_event(connection: Connection, id: str, source: str | None) -> list[Explained]:
+    """What today's rules say to a recorded event. Raises LookupError where there is none of that id with its content,
+    or several sources have one."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(
+            f"{COLUMNS} and e.id = %(id)s and (%(source)s::text is null or e.source = %(source)s)".encode(),
+            {"id": id, "source": source},
+        )
+        rows = await cursor.fetchall()
+    if not rows:
+        raise LookupError(f"no event {id!r} is recorded with its content")
+    if len(rows) > 1:
+        raise LookupError(f"several sources have an event {id!r}: say which with --source")
+    definitions = await in_force(connection)
+    (event,) = await accepted(connection, rows, definitions)
+    return explain(event, definitions)

@@ -4,16 +4,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from schemas.definitions.base import Condition, Definition, EventType, Id, Part
+from schemas.definitions.base import Condition, Definition, EventType, EventTypes, Id, Part
 
 
 class Rule(Definition):
-    """For events of this type (from this source, or any) for which the condition holds: run these workflows."""
+    """For events of this type (from this source, or any) for which the condition holds: run these workflows.
+
+    An event's workflows run in the order of its rules: by priority, the highest first, then by id. Each runs once.
+    """
 
     kind: Literal["rule"] = "rule"
-    event_type: EventType
+    event_type: EventTypes
     source: Id | None = None
+    #: What the profile must have agreed to.
+    consents: tuple[Id, ...] = ()
     condition: Condition | None = None
+    priority: int = Field(default=0, ge=-1000, le=1000)
     workflows: tuple[Id, ...] = Field(min_length=1)
     enabled: bool = True
 

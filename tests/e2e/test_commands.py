@@ -131,3 +131,22 @@ def test_reprocess_runs_events_that_no_rule_wanted_once_however_often_it_is_repe
     shop.wait_through()
     assert float(shop.json("profile", "customer-id:Y")["totals"]["discs"]) == 5
     assert shop.json("event", "o-4")["recorded"][0]["state"] == "processed"
+
+
+def test_rules_explain_says_of_a_recorded_event_which_rules_want_it_and_why(shop: Installation) -> None:
+    large = """---
+kind: rule
+id: large
+event_type: order-*
+priority: 5
+condition: event.properties.order.discs > 2 && profile.counters['order-completed'] > 0
+workflows: [sum]
+"""
+    shop.apply(RULE + large)
+    found = {one["rule"]: one for one in shop.json("rules", "explain", "o-1")}
+    assert {name: one["matched"] for name, one in found.items()} == {"large": False, "late": True}
+    assert found["large"]["values"] == {"event.properties.order.discs": 2, "profile.counters.order-completed": 2}
+    told = shop.command("rules", "explain", "o-3").stdout.splitlines()
+    assert told[:2] == ["+ rule large (priority 5): its condition holds", "    runs sum"]
+    assert "    event.properties.order.discs = 4" in told
+    assert shop.command("rules", "explain", "nobody").returncode == 1

@@ -142,7 +142,7 @@ def test_what_is_switched_off_is_not_in_force():
         },
         {"kind": "source", "id": "shop", **off},
     )
-    assert (found.rules, found.segments, found.points) == ({}, [], {})
+    assert (found.rules.all, found.segments, found.points) == ([], [], {})
     assert not found.sources["shop"].enabled
 
 

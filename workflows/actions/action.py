@@ -77,7 +77,9 @@ class _Properties:
 
 
 def _profile_variables(event: AcceptedEvent, profile: ProfileState) -> dict[str, Any]:
-    return profile_variables(event.profile or "", profile.values(), profile.totals, event.counters)
+    return profile_variables(
+        event.profile or "", profile.values(), profile.totals, event.counters, consents=event.consents
+    )
 
 
 class Outcome(msgspec.Struct):
