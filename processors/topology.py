@@ -34,8 +34,8 @@ PIPELINE: tuple[Stage, ...] = (
     Stage("run-workflows", (WORKFLOW_RUNS,), run_workflows, (SEGMENTATION_JOBS, MERGE_JOBS, TRACKS)),
     Stage("merge", (MERGE_JOBS,), merge, (SEGMENTATION_JOBS,)),
     Stage("segment", (SEGMENTATION_JOBS,), segment, (PROFILE_CHANGES,)),
-    # Writes the topic of each destination that is defined.
-    Stage("deliver", (PROFILE_CHANGES,), deliver),
+    # Writes the topic of each destination that is defined, too.
+    Stage("deliver", (PROFILE_CHANGES,), deliver, (TRACKS,)),
     Stage("archive", (TRACKS,), archive, outside=True, gather=Gather(bytes=16_000_000, seconds=10)),
     Stage("record-failures", (EVENTS_REJECTED, DEAD_LETTERS), record_failures),
 )

@@ -58,6 +58,8 @@ class SegmentationJob(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False
     revision: int = 0
     #: Of a replay without outbound effects.
     quiet: bool = False
+    #: How many emissions in a row led here.
+    hops: int = 0
 
 
 class Visits(msgspec.Struct, gc=False):
@@ -99,6 +101,10 @@ class ProfileChange(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     sends: list[Send] = []
     #: Brought about by a replay alone: destinations are not told.
     quiet: bool = False
+    #: Brought about by definitions that are new: no event says who was in a segment from its beginning.
+    back_fill: bool = False
+    #: How many emissions in a row led here.
+    hops: int = 0
 
 
 class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):

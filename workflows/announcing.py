@@ -1,4 +1,4 @@
-"""System events: what identify finds out, as events of their own, where a source asks for them. Pure."""
+"""System events: what identify and segment find out, as events of their own, where definitions ask for them. Pure."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -9,6 +9,7 @@ import msgspec
 from schemas.events import EmittedEvent, ValidEvent
 from schemas.limits import MAX_HOPS
 from schemas.origin import Origin, derived_id
+from schemas.profiles import ProfileChange
 from workflows.definitions import Definitions
 from workflows.remembering import VISIT_ENDED
 from workflows.resolution import Resolution
@@ -41,6 +42,20 @@ def visit_over(source: str, session: str, profile: str, last_at: datetime, idle:
         "properties": {"idle_minutes": int(idle.total_seconds() / 60)},
     }
     return EmittedEvent(key=session, hops=1, payload=_payload(source, profile, session, sent))
+
+
+def segment_events(change: ProfileChange, definitions: Definitions) -> Iterator[EmittedEvent]:
+    """A `segment-entered` or `segment-left` event for each segment that says so under a source; said again, they are
+    duplicates."""
+    if change.quiet or change.back_fill or change.hops >= MAX_HOPS:
+        return
+    for type, segments in (("segment-entered", change.entered), ("segment-left", change.left)):
+        for segment in segments:
+            if source := definitions.announcing_segments.get(segment):
+                id = derived_id(type, segment, change.profile, change.version)
+                sent = {"id": id, "type": type, "timestamp": change.at, "properties": {"segment": segment}}
+                payload = _payload(source, change.profile, None, sent)
+                yield EmittedEvent(key=change.profile, hops=change.hops + 1, payload=payload)
 
 
 def _is_asked(event: ValidEvent, type: str, definitions: Definitions) -> bool:

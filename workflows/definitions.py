@@ -97,6 +97,8 @@ class Definitions:
         self.workflows: dict[str, Graph] = {}
         self.windows: list[Window] = []
         self.segments: list[CompiledSegment] = []
+        #: Segment to the source under which events say who enters and who leaves it.
+        self.announcing_segments: dict[str, str] = {}
         self.destinations: dict[str, Destination] = {}
         self.compiled_destinations: list[CompiledDestination] = []
         rules: list[CompiledRule] = []
@@ -153,6 +155,8 @@ class Definitions:
             case Segment(enabled=True):
                 condition = Condition(definition.condition) if definition.condition else None
                 self.segments.append(CompiledSegment(definition.id, condition))
+                if definition.source is not None:
+                    self.announcing_segments[definition.id] = definition.source
             case Destination():
                 self.destinations[definition.id] = definition
                 self.compiled_destinations.append(CompiledDestination(definition))
@@ -192,7 +196,7 @@ class Definitions:
         return sorted(name for name, namespace in self.namespaces.items() if namespace.unique)
 
 
-_OF_A_SOURCE = Rule | ProfileMapping | IdentificationPoint | Reshaping | Compliance
+_OF_A_SOURCE = Rule | ProfileMapping | IdentificationPoint | Reshaping | Compliance | Segment
 
 
 def dangling(definitions: Mapping[str, AnyDefinition]) -> list[str]:

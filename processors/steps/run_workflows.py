@@ -87,7 +87,7 @@ class _Batch:
             job = SegmentationJob(profile=event.profile or "", changed=["counters"], quiet=True)
             if event.profile is not None:
                 self.jobs[event.profile] = job
-        job.quiet = job.quiet and event.quiet
+        job.quiet, job.hops = job.quiet and event.quiet, max(job.hops, event.hops)
         if first_time:
             state = self._states[event.profile] if event.profile else ProfileState({}, {})
             done = Done(event, {}, [])

@@ -59,6 +59,7 @@ async def segment(
             continue
         change = ProfileChange(profile=profile, version=last.version + 1, at=at, changed=job.changed)
         change.sends, change.absorbed, change.quiet = job.sends, job.absorbed, job.quiet
+        change.back_fill, change.hops = job.revision > 0, job.hops
         if live[profile] != profile:
             change.merged_into = live[profile]
             wanted = last.merged_into != live[profile] or bool(job.sends)
@@ -101,7 +102,10 @@ def _fold(jobs: Sequence[SegmentationJob], new: set[str]) -> dict[str, Segmentat
     """One job a profile, everything added up; of the sends those that are new, once."""
     folded: dict[str, SegmentationJob] = {}
     for job in jobs:
-        known = folded.setdefault(job.profile, SegmentationJob(profile=job.profile, quiet=True, silent=True))
+        known = folded.setdefault(
+            job.profile, SegmentationJob(profile=job.profile, quiet=True, silent=True, revision=job.revision)
+        )
+        known.revision, known.hops = min(known.revision, job.revision), max(known.hops, job.hops)
         known.silent = known.silent and job.silent
         known.quiet = known.quiet and job.quiet
         known.changed = sorted({*known.changed, *job.changed})

@@ -71,8 +71,12 @@ class Window(Definition):
 
 
 class Segment(Definition):
-    """A group of profiles: those for which the condition holds, and those that workflows put there."""
+    """A group of profiles: those for which the condition holds, and those that workflows put there.
+
+    With a `source`, events of it say who enters and who leaves: rules may want `segment-entered` and `segment-left`.
+    """
 
     kind: Literal["segment"] = "segment"
     condition: Condition | None = None
+    source: Id | None = None
     enabled: bool = True

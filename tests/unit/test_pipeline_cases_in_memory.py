@@ -10,12 +10,14 @@ from schemas.definitions.inbound import Source
 from schemas.failures import DeadLetter
 from schemas.limits import MAX_HOPS, MAX_RECORD_BYTES
 from schemas.origin import Origin, event_id_of
+from schemas.profiles import SegmentationJob
 from schemas.topics import (
     DEAD_LETTERS,
     EVENTS_ACCEPTED,
     EVENTS_REJECTED,
     MERGE_JOBS,
     PROFILE_CHANGES,
+    SEGMENTATION_JOBS,
     WORKFLOW_RUNS,
     destination_topic,
 )
@@ -685,3 +687,63 @@ async def test_rules_and_workflows_see_the_traits_that_a_source_looks_up_as_they
     ]
     states = [driver.memory.state(profile).values() for profile in live(driver)]
     assert [state["seen_as"] for state in states if "seen_as" in state] == ["pro"]
+
+
+ANNOUNCED: tuple[dict[str, Any], ...] = (
+    {"kind": "segment", "id": "busy", "condition": "profile.counters.view > 1", "source": "shop"},
+    {"kind": "segment", "id": "silent", "condition": "profile.counters.view > 1"},
+    {"kind": "rule", "id": "welcome", "event_type": "segment-entered", "workflows": ["welcome"]},
+    {
+        "kind": "workflow",
+        "id": "welcome",
+        "nodes": {"w": {"action": "update-profile", "config": {"append": {"in": "event.properties.segment"}}}},
+    },
+)
+
+
+async def test_who_enters_a_segment_is_an_event_that_rules_may_want_once():
+    driver = pipeline(*ANNOUNCED)
+    for _ in range(3):
+        driver.send(sent({"type": "view"}, session="s"))
+        await driver.run()
+    said = [event for event in driver.read(EVENTS_ACCEPTED) if event.type.startswith("segment-")]
+    assert [(event.type, msgspec.json.decode(event.properties)) for event in said] == [
+        ("segment-entered", {"segment": "busy"})
+    ]
+    (profile,) = live(driver)
+    assert said[0].profile == profile
+    assert driver.memory.state(profile).values() == {"in": ["busy"]}
+    assert unaccounted(driver) == 0
+
+
+async def test_workflows_that_move_a_profile_in_and_out_of_a_segment_come_to_an_end():
+    def moves(type: str, do: str) -> list[dict[str, Any]]:
+        nodes = {"move": {"action": "segment", "config": {"segment": "ball", "do": do}}}
+        return [
+            {"kind": "rule", "id": type, "event_type": type, "workflows": [type]},
+            {"kind": "workflow", "id": type, "nodes": nodes},
+        ]
+
+    ball = {"kind": "segment", "id": "ball", "source": "shop"}
+    driver = pipeline(
+        ball, *moves("kick-off", "add"), *moves("segment-entered", "remove"), *moves("segment-left", "add")
+    )
+    driver.send(sent({"type": "kick-off"}, session="s"))
+    await driver.run()
+    said = [event.type for event in driver.read(EVENTS_ACCEPTED) if event.type.startswith("segment-")]
+    assert len(said) == MAX_HOPS
+    assert unaccounted(driver) == 0
+
+
+async def test_a_segment_that_is_new_says_nothing_of_who_is_in_it_already():
+    driver = pipeline()
+    driver.send(sent({"type": "view"}, {"type": "view"}, session="s"))
+    await driver.run()
+    (profile,) = live(driver)
+    driver.definitions = definitions(SHOP, USER, LOGIN, *ANNOUNCED)
+    driver.definitions.revision = 1
+    job = SegmentationJob(profile=profile, changed=["segments"], silent=True, revision=1)
+    driver._append(SEGMENTATION_JOBS.encode(job))
+    await driver.run()
+    assert driver.read(PROFILE_CHANGES)[-1].entered == ["busy", "silent"]
+    assert [event for event in driver.read(EVENTS_ACCEPTED) if event.type.startswith("segment-")] == []
