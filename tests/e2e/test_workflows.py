@@ -193,3 +193,34 @@ def test_an_event_that_emits_itself_ends_after_ten_rounds(shop: Installation) ->
         "where e.type = 'around' and e.hops = 10"
     )
     assert "loop_detected" in json.dumps(last)
+
+
+TRIGGERED = """
+kind: source
+id: shop
+---
+kind: segment
+id: often
+condition: profile.counters['page-view'] > 2
+source: shop
+---
+kind: rule
+id: often
+event_type: segment-*
+workflows: [note]
+---
+kind: workflow
+id: note
+nodes:
+  note: {action: update-profile, config: {append: {been_in: event.properties.segment}}}
+"""
+
+
+def test_who_enters_a_segment_sets_off_a_workflow_once(shop: Installation) -> None:
+    shop.apply(TRIGGERED)
+    for _ in range(5):
+        shop.write(json.dumps(payload("shop", {"type": "page-view"}, session="often")).encode(), b"often")
+        shop.wait_through()
+    told = shop.sql("select type, properties from events where type like 'segment-%'")
+    assert told == [("segment-entered", {"segment": "often"})]
+    assert shop.one("select traits->'been_in'->0 from profile_traits where traits ? 'been_in'") == ["often"]
