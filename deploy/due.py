@@ -54,12 +54,10 @@ class _OldSessions:
 
     async def take_due(self, connection: Connection) -> list[EmittedEvent]:
         """Sessions that are older than their source keeps them are forgotten; nothing is said of it."""
-        now = datetime.now(UTC)
-        kept = [
-            (source.id, now - timedelta(days=source.session_retention_days))
-            for source in self._feed.get().sources.values()
-            if source.session_retention_days is not None
-        ]
-        while await forget_sessions(connection, kept, OLD_BATCH):
-            await connection.commit()
+        for source in self._feed.get().sources.values():
+            after: str | None = ""
+            while source.session_retention_days is not None and after is not None:
+                since = datetime.now(UTC) - timedelta(days=source.session_retention_days)
+                _, after = await forget_sessions(connection, source.id, since, after, OLD_BATCH)
+                await connection.commit()
         return []

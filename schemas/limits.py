@@ -30,7 +30,7 @@ MAX_IDENTIFIER_CHARS = 200
 MAX_TYPE_CHARS = 100
 #: A trait that events carry with them, in bytes of JSON.
 MAX_LOOKUP_BYTES = 1_000
-#: Of a profile's counters those with the most events travel with its events: somebody may write ids into event types.
+#: Of a profile's counters so many travel with its events: somebody may write ids into event types.
 MAX_COUNTERS = 250
 #: Client clocks may run ahead by this much before their time is replaced by the time of receipt, in seconds.
 MAX_CLOCK_AHEAD_S = 300

@@ -6,6 +6,8 @@ import msgspec
 
 #: Longer ones are nobody's.
 MAX_USER_AGENT_CHARS = 1000
+#: The door's are shorter: an address, and a user agent of which each character may be escaped.
+MAX_HEADER_BYTES = 6 * MAX_USER_AGENT_CHARS + 100
 
 
 class Client(msgspec.Struct, omit_defaults=True, rename="camel"):
@@ -32,6 +34,8 @@ def noted(address: str, forwarded: str, proxies: int, user_agent: str | None) ->
 
 def with_client(context: msgspec.Raw, header: bytes) -> msgspec.Raw:
     """The context with what the header says, where it does not say so itself."""
+    if len(header) > MAX_HEADER_BYTES:
+        return context
     try:
         client = _checked(_decode(header))
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -51,6 +55,6 @@ def _checked(client: Client) -> Client:
 
 def _address(text: str) -> str | None:
     try:
-        return str(ip_address(text))
+        return None if "%" in text else str(ip_address(text))  # a zone behind it may be anything
     except ValueError:
         return None

@@ -11,6 +11,7 @@ import msgspec
 
 from schemas.definitions.consent import Protected
 from schemas.events import ValidEvent
+from schemas.origin import Origin
 from schemas.profiles import SegmentationJob
 from workflows.definitions import Definitions
 from workflows.identifiers import HASHED, is_hashed, may_hold
@@ -89,6 +90,7 @@ class ConsentBook:
         #: (profile, consent) to what is to be stored.
         self.news: dict[tuple[str, str], Statement] = {}
         self._quiet: dict[str, bool] = {}
+        self._given: dict[Origin, dict[str, bool]] = {}
 
     def judge(self, event: ValidEvent, people: Collection[str]) -> ValidEvent | None:
         """The event without what these people, who are one, have not agreed to; None where its source may not send
@@ -98,6 +100,7 @@ class ConsentBook:
         for consent, statement in stated_by(event, self._definitions).items():
             if consent not in said or said[consent].stamp < statement.stamp:
                 said[consent] = statement
+        self._given[event.origin] = given(said, event.received_at, self._definitions)
         source = self._definitions.sources.get(event.source)
         if source is not None and not self._all(source.requires_consent, said, event):
             return None
@@ -113,9 +116,9 @@ class ConsentBook:
                 known[consent] = self.news[profile, consent] = statement
                 self._quiet[profile] = self._quiet.get(profile, True) and event.quiet
 
-    def given_by(self, profile: str, event: ValidEvent) -> dict[str, bool]:
-        """Which consents the profile has given when the event comes."""
-        return given(self._said.get(profile, {}), event.received_at, self._definitions)
+    def given_at(self, event: ValidEvent) -> dict[str, bool]:
+        """Which consents were given as the event, that was judged, had its turn."""
+        return self._given.get(event.origin, {})
 
     def must_be_remembered(self, event: ValidEvent) -> bool:
         """Whether the event says no where whoever says nothing has agreed."""

@@ -27,7 +27,7 @@ class Trait(msgspec.Struct, array_like=True, gc=False):
     value: Any
     at: int
     by: str
-    #: A list that was set as a whole, not appended to: of two profiles' the later takes the other's place.
+    #: A list that was set as a whole, and not appended to since: it takes the place of another profile's earlier one.
     whole: bool = False
 
     @property
@@ -154,7 +154,7 @@ def _combined(one: Trait, other: Trait, strategy: Strategy) -> Trait:
         case "union":
             items = _ordered([*_as_list(one.value), *_as_list(other.value)])
             return Trait(items, *max(one.stamp, other.stamp))
-        case "auto" if both_lists and not (one.whole and other.whole):
+        case "auto" if both_lists and not max(one, other, key=lambda trait: trait.stamp).whole:
             return Trait(_ordered([*one.value, *other.value]), *max(one.stamp, other.stamp))
         case _:
             return max(one, other, key=lambda trait: trait.stamp)

@@ -65,7 +65,7 @@ class Remembering:
     def _watch(self, session: SessionKey, event: ValidEvent) -> None:
         source = self._definitions.sources.get(event.source)
         if source is not None and VISIT_ENDED in source.system_events and not event.quiet:
-            self.resolution.timers[session] = event.occurred_at + timedelta(minutes=source.session_idle_minutes)
+            self.resolution.timers[session] = timedelta(minutes=source.session_idle_minutes)
 
     def _see_again(self, one: Shown, event: ValidEvent) -> None:
         stored = self._known.identifiers[one.key]

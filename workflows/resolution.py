@@ -1,6 +1,6 @@
 """What identity resolution says of a batch: whose events they are, and what is to be written."""
 
-from datetime import datetime
+from datetime import timedelta
 
 import msgspec
 
@@ -39,8 +39,8 @@ class Resolution(msgspec.Struct):
     sessions: dict[SessionKey, str]
     #: Sessions, stored or new, of whose visit something is new.
     visits: dict[SessionKey, Visit]
-    #: New sessions of sources that want to know when their visit is over, and when to look whether it is.
-    timers: dict[SessionKey, datetime]
+    #: New sessions of sources that want to know when their visit is over, and after how long to look whether it is.
+    timers: dict[SessionKey, timedelta]
     links: dict[IdentifierKey, Link]
     #: Stored identifiers that were seen earlier or later than was known, or verified now.
     seen: dict[IdentifierKey, Sighting]

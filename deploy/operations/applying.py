@@ -1,6 +1,6 @@
 """`headwater apply`: a folder of definitions becomes what is in force, for people who are known already too."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psycopg
@@ -10,8 +10,9 @@ from deploy.installation import kafka_admin
 from deploy.operations.backfilling import Progress, backfill, count_days, is_unfinished
 from deploy.operations.claiming import claim_traits
 from deploy.settings import Settings
-from processors.storage.database import Connection
+from processors.storage.database import LANE_OPTIONS, Connection
 from processors.storage.definitions import DefinitionStore
+from schemas.definitions import AnyDefinition
 
 #: What segments depend on beside the profiles.
 _OF_SEGMENTS = ("segment/", "window/", "consent/")
@@ -33,16 +34,19 @@ async def apply_folder(
     """
     wanted = read_folder(folder)
     async with (
-        await psycopg.AsyncConnection.connect(settings.database_url, autocommit=True) as lock,
+        await psycopg.AsyncConnection.connect(settings.database_url, autocommit=True, **LANE_OPTIONS) as lock,
         await psycopg.AsyncConnection.connect(settings.database_url) as connection,
     ):
+        shown = await _lines(connection, wanted, prune)
+        if not agreed(shown):
+            return False
         await _take_turn(lock, progress)
+        if (now := await _lines(connection, wanted, prune)) != shown and not agreed(now):
+            return False
         current = await DefinitionStore(connection).current()
         await connection.commit()
         changes: Change = difference(current, wanted, prune)
         after = in_force_after(current, changes)
-        if not agreed(show(current, changes)):
-            return False
         # First, so that no segment ever sees a window that has not been counted.
         await count_days(connection, after, progress)
         if changes:
@@ -54,6 +58,15 @@ async def apply_folder(
         if await is_unfinished(connection):
             await backfill(settings, progress)
     return bool(changes)
+
+
+async def _lines(connection: Connection, wanted: Mapping[str, AnyDefinition], prune: bool) -> list[str]:
+    """What would change, for a person. Raises DefinitionError where it does not go together."""
+    current = await DefinitionStore(connection).current()
+    await connection.commit()
+    changes = difference(current, wanted, prune)
+    in_force_after(current, changes)
+    return show(current, changes)
 
 
 async def _take_turn(lock: Connection, progress: Progress) -> None:

@@ -20,7 +20,8 @@ _STATE = {
                       from identifiers i join who on who.id = i.profile_id""",
     "counters": """select who.person, c.type, c.count, c.first_at, c.last_at
                    from profile_counters c join who on who.id = c.profile_id where who.live""",
-    "traits": """select who.person, t.traits, t.totals
+    "traits": """select who.person, (select jsonb_object_agg(name, jsonb_build_array(trait->0, trait->1, trait->2))
+                                   from jsonb_each(t.traits) as of_theirs(name, trait)), t.totals
                  from profile_traits t join who on who.id = t.profile_id
                  where who.live and (t.traits <> '{}' or t.totals <> '{}')""",
     "memberships": """select who.person, m.segment, m.origin

@@ -28,7 +28,10 @@ def locator(path: str) -> Locate:
     def locate(address: str) -> Mapping[str, str]:
         try:
             return _place(database.get(address))
-        except ValueError:  # no address
+        except (ValueError, TypeError):  # no address
+            return {}
+        except maxminddb.InvalidDatabaseError:
+            log.exception("HEADWATER_GEO_DATABASE is damaged; nothing is added where it is")
             return {}
 
     return locate

@@ -40,7 +40,7 @@ class Ticker:
                     log.exception("the ticker cannot go on")
                     raise
                 log.warning("%s unavailable; what is due waits", cause)
-                await asyncio.sleep(EVERY_S)
+                await asyncio.sleep(self._every_s)
 
     async def tick(self, connection: Connection) -> int:
         """Publish some of what is due; how much it was."""

@@ -121,7 +121,7 @@ def _session(event: ValidEvent) -> SessionKey | None:
 
 
 def _identified(event: ValidEvent, owner: str | None, book: ConsentBook | None) -> IdentifiedEvent:
-    consents = book.given_by(owner, event) if book and owner else {}
+    consents = book.given_at(event) if book and owner else {}
     return IdentifiedEvent(**{**msgspec.structs.asdict(event), "profile": owner, "keep": True}, consents=consents)
 
 

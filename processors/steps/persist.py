@@ -9,6 +9,7 @@ from processors.storage.events import Counters, Events
 from processors.storage.profiles import Profiles
 from processors.storage.windows import Windows
 from schemas.events import EMPTY_OBJECT, AcceptedEvent, IdentifiedEvent
+from schemas.limits import MAX_COUNTERS
 
 
 async def persist(
@@ -45,12 +46,36 @@ async def persist(
     await counters.add(outcome.new)
     await windows.add(outcome.new)
     totals = await counters.load({event.profile for event in outcome.new if event.profile})
-    return list(reversed([_accepted(event, totals) for event in reversed(outcome.new)]))
+    carried = _carried(totals, outcome.new)
+    return list(reversed([_accepted(event, carried) for event in reversed(outcome.new)]))
+
+
+def _carried(totals: dict[str, dict[str, int]], events: Sequence[IdentifiedEvent]) -> dict[str, dict[str, int]]:
+    """The counters that travel with the events: of somebody with very many event types those of the batch, and those
+    with the most events."""
+    own: dict[str, set[str]] = {}
+    for event in events:
+        own.setdefault(event.profile or "", set()).add(event.type)
+
+    def most(profile: str, counts: dict[str, int]) -> dict[str, int]:
+        first = sorted(counts.items(), key=lambda one: (one[0] not in own[profile], -one[1], one[0]))
+        return dict(first[: max(MAX_COUNTERS, len(own[profile]))])
+
+    return {
+        profile: counts if len(counts) <= MAX_COUNTERS else most(profile, counts) for profile, counts in totals.items()
+    }
 
 
 def _emptied(event: IdentifiedEvent) -> IdentifiedEvent:
     return msgspec.structs.replace(
-        event, profile=None, session=None, properties=EMPTY_OBJECT, context=EMPTY_OBJECT, save=False
+        event,
+        profile=None,
+        session=None,
+        properties=EMPTY_OBJECT,
+        context=EMPTY_OBJECT,
+        save=False,
+        traits={},
+        consents={},
     )
 
 

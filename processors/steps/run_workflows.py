@@ -57,6 +57,8 @@ async def run_workflows(
     for run in runs:
         owner = parted.get(run.origin, run.profile)
         mine = msgspec.structs.replace(run, profile=owner and live[owner])
+        if owner != run.profile:  # what it carries is another person's
+            mine.traits, mine.consents = {}, {}
         batch.add(mine, todo.pop(run.origin, None) is not None)
     if batch.outcomes:
         await finished.store(batch.outcomes)

@@ -138,6 +138,8 @@ class Judgement:
         locate: Locate,
     ) -> None:
         self._tracked, self._payload, self._locate = tracked, payload, locate
+        #: What is kept of it where it is rejected.
+        self._kept = payload
         self._attempt = replay.attempt if replay else 0
         self._is_archived = replay is not None and replay.kind == "archive"
         self._first_ordinal = max(replay.origin.ordinal, 0) if replay else 0
@@ -145,6 +147,8 @@ class Judgement:
         self._source = definitions.sources.get(payload.source or "") or Source(id="unknown", enabled=False)
         if tracked.client and "client" in self._source.enrich:
             self._payload = msgspec.structs.replace(payload, context=with_client(payload.context, tracked.client))
+            if "anonymous-ip" not in self._source.enrich:  # else the whole address is in `tracks` and archive only
+                self._kept = self._payload
         # The payload's bridge is not checked for what workflows emit: their source let the first event in.
         bridge = None if tracked.bridge == "workflow" else tracked.bridge
         #: The same for all events of a session.
@@ -228,7 +232,7 @@ class Judgement:
             type=event.type,
             reasons=reasons,
             received_at=self._tracked.received_at,
-            payload=_single(self._payload, raw) if self._may_keep(event) else msgspec.Raw(NOT_KEPT),
+            payload=_single(self._kept, raw) if self._may_keep(event) else msgspec.Raw(NOT_KEPT),
             revision=self._definitions.revision,
             attempt=self._attempt,
             hops=self._tracked.hops,

@@ -8,7 +8,6 @@ import msgspec
 
 from processors.storage.database import NULL, Connection, as_json, copied, copy_rows, uuids
 from schemas.events import IdentifiedEvent
-from schemas.limits import MAX_COUNTERS
 from schemas.origin import Origin, derived_id
 
 _COLUMNS = (
@@ -175,8 +174,7 @@ class Counters:
             )
 
     async def load(self, profiles: Collection[str]) -> dict[str, dict[str, int]]:
-        """Counts by profile and event type: of a profile with very many types, of those with the most events. They
-        travel with each of its events."""
+        """Counts by profile and event type."""
         cursor = await self._connection.execute(
             "select profile_id::text, type, count from profile_counters where profile_id = any(%s::uuid[])",
             (uuids(profiles),),
@@ -184,11 +182,7 @@ class Counters:
         found: dict[str, dict[str, int]] = {profile: {} for profile in profiles}
         for profile, type, count in await cursor.fetchall():
             found[profile][type] = count
-        return {profile: counts if len(counts) <= MAX_COUNTERS else _most(counts) for profile, counts in found.items()}
-
-
-def _most(counts: dict[str, int]) -> dict[str, int]:
-    return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:MAX_COUNTERS])
+        return found
 
 
 def _row(event: IdentifiedEvent, reused_id: str | None) -> str:

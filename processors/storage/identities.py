@@ -119,7 +119,7 @@ class Identities:
         await self._hold({*chain(*getting), *(refused.profile for refused in resolution.refused)})
         await self._link_sessions(resolution, known)
         await self._prolong_visits(resolution)
-        await VisitTimers(self._connection).set(resolution.timers)
+        await VisitTimers(self._connection).start(resolution.timers)
         taken = await self._link_identifiers(resolution)
         await self._see_again(resolution)
         await self._ask_to_join(resolution)

@@ -1,6 +1,6 @@
 """When visits are over because nothing more was heard, and sessions that are old enough to be forgotten."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -24,13 +24,25 @@ class VisitTimers:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def set(self, timers: Mapping[SessionKey, datetime]) -> None:
-        """Look at these sessions then; those that have a timer keep it."""
-        if timers:
-            rows = [{"source": source, "session": id, "due": due} for (source, id), due in timers.items()]
+    async def start(self, timers: Mapping[SessionKey, timedelta]) -> None:
+        """Look at these sessions after so long by our clock: what they sent until now may still be on its way. Those
+        that have a timer keep it."""
+        rows = [{"s": source, "i": id, "idle": idle.total_seconds()} for (source, id), idle in timers.items()]
+        if rows:
             await self._connection.execute(
-                "insert into visit_timers (source, session_id, due_at) select source, session, due "
-                "from jsonb_to_recordset(%s::jsonb) as r(source text, session text, due timestamptz) "
+                "insert into visit_timers (source, session_id, due_at) "
+                "select s, i, now() + make_interval(secs => idle) "
+                "from jsonb_to_recordset(%s::jsonb) as r(s text, i text, idle double precision) "
+                "order by 1, 2 on conflict do nothing",
+                (as_json(rows),),
+            )
+
+    async def _wait(self, until: Mapping[SessionKey, datetime]) -> None:
+        rows = [{"s": source, "i": id, "due": due} for (source, id), due in until.items()]
+        if rows:
+            await self._connection.execute(
+                "insert into visit_timers (source, session_id, due_at) select s, i, due "
+                "from jsonb_to_recordset(%s::jsonb) as r(s text, i text, due timestamptz) "
                 "order by 1, 2 on conflict do nothing",
                 (as_json(rows),),
             )
@@ -50,32 +62,34 @@ class VisitTimers:
         )
         open = [IdleVisit(*row) for row in await cursor.fetchall() if row[0] in idle]
         over = [visit for visit in open if visit.last_at + idle[visit.source] <= now]
-        await self.set({(v.source, v.session): v.last_at + idle[v.source] for v in open if v not in over})
+        await self._wait({(v.source, v.session): v.last_at + idle[v.source] for v in open if v not in over})
         return over
 
 
-async def forget_sessions(connection: Connection, kept: Collection[tuple[str, datetime]], limit: int) -> int:
-    """Delete up to `limit` sessions of each of these sources of which nothing was heard since the moment given; how
-    many it was. That their people had visits is kept."""
-    forgotten = 0
-    for source, since in kept:
-        cursor = await connection.execute(_FORGET.encode(), {"source": source, "since": since, "limit": limit})
-        ((count,),) = await cursor.fetchall()
-        forgotten += count
-    return forgotten
+async def forget_sessions(
+    connection: Connection, source: str, since: datetime, after: str, limit: int
+) -> tuple[int, str | None]:
+    """Look at the next `limit` sessions of a source behind the id `after`, and delete those of which nothing was heard
+    since the moment given, nor by our clock anything known then. How many it was, and the last id that was looked at,
+    None at the end. That their people had visits is kept."""
+    cursor = await connection.execute(
+        _FORGET.encode(), {"source": source, "since": since, "after": after, "limit": limit}
+    )
+    row = await cursor.fetchone()
+    return (0, None) if row is None else (row[0], row[1])
 
 
+_OLD = "coalesce(s.last_at, s.started_at) < %(since)s and s.seen_at < %(since)s"
 _FORGET = (
-    "with old as (select id from sessions where source = %(source)s and coalesce(last_at, started_at) < %(since)s "
-    "order by id limit %(limit)s for update skip locked), "
-    "gone as (delete from sessions s using old where s.source = %(source)s and s.id = old.id "
-    "returning s.profile_id, s.started_at), "
-    "watched as (delete from visit_timers t using old where t.source = %(source)s and t.session_id = old.id), "
+    "with page as (select id from sessions where source = %(source)s and id > %(after)s order by id limit %(limit)s), "
+    f"gone as (delete from sessions s using page where s.source = %(source)s and s.id = page.id and {_OLD} "
+    "returning s.id, s.profile_id, s.started_at), "
+    "watched as (delete from visit_timers t using gone where t.source = %(source)s and t.session_id = gone.id), "
     "visits as (select profile_id, count(*) as count, min(started_at) as first_at, max(started_at) as last_at "
     "from gone group by profile_id order by profile_id), "
     "noted as (insert into past_visits as p (profile_id, count, first_at, last_at) "
     "select profile_id, count, first_at, last_at from visits on conflict (profile_id) do update set "
     "count = p.count + excluded.count, first_at = least(p.first_at, excluded.first_at), "
     "last_at = greatest(p.last_at, excluded.last_at)) "
-    "select count(*) from gone"
+    "select (select count(*) from gone), (select max(id) from page)"
 )

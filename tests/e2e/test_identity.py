@@ -3,6 +3,7 @@
 import itertools
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 
 from tests.conftest import MakeInstallation
@@ -209,6 +210,10 @@ def test_a_visit_that_nobody_ends_is_over_after_its_idle_time_and_that_is_said_o
         happened = {"type": "card-read", "timestamp": (long_ago + timedelta(minutes=minutes)).isoformat()}
         assert shop.track(payload("kiosk", happened, session="kiosk-1")).status_code == 200
     shop.track(payload("kiosk", {"type": "card-read"}, session="kiosk-2"))
+    until(lambda: len(shop.sql("select * from visit_timers")) == 2, 30, shop.tell)
+    shop.wait_through()
+    with psycopg.connect(shop.database_url, autocommit=True) as connection:
+        connection.execute("update visit_timers set due_at = now()")  # five minutes pass
     query = "select session_id, occurred_at, properties from events where type = 'visit-ended'"
     until(lambda: shop.sql(query), 30, shop.tell)
     shop.wait_through()

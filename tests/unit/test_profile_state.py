@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -235,11 +236,17 @@ def test_a_list_that_is_set_as_a_whole_is_the_latest_whenever_its_people_become_
     assert merge_states(states).values() == {"tags": lists[-1]}
 
 
-def test_a_list_that_one_has_set_and_the_other_appended_to_has_both():
-    one, other = empty(), empty()
-    apply(SetTrait("tags", ["a"]), one, 9, "e9")
-    apply(AppendToTrait("tags", "b"), other, 1, "e1")
-    assert merge_states([one, other]).values() == merge_states([other, one]).values() == {"tags": ["a", "b"]}
+@pytest.mark.parametrize(("set_at", "appended_at", "left"), [(9, 1, ["a"]), (1, 9, ["a", "b"])])
+def test_a_list_that_one_has_set_and_the_other_appended_to_is_as_if_one_had_done_both(
+    set_at: int, appended_at: int, left: list[str]
+):
+    one, other, alone = empty(), empty(), empty()
+    commands = [(set_at, SetTrait("tags", ["a"]), one), (appended_at, AppendToTrait("tags", "b"), other)]
+    for at, command, state in sorted(commands, key=lambda each: each[0]):
+        apply(command, state, at, f"e{at}")
+        apply(command, alone, at, f"e{at}")
+    merged = [merge_states([one, other]).values(), merge_states([other, one]).values()]
+    assert merged == [alone.values()] * 2 == [{"tags": left}] * 2
 
 
 def trait(value: Any, at: int = 1, by: str = "e") -> ProfileState:

@@ -14,3 +14,6 @@ create table past_visits (
     first_at timestamptz not null,
     last_at timestamptz not null
 );
+
+-- When we came to know of a session, by our clock: those of old events that come now are not forgotten at once.
+alter table sessions add column seen_at timestamptz not null default now();
