@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import closing
 from typing import Any
 
 from confluent_kafka import (
@@ -31,12 +32,13 @@ TIMEOUT_S = 10
 TOPIC_ID_S = 2
 #: (topic without prefix, partition, offset)
 Place = tuple[str, int, int]
-#: A consumer that looks at single records: it fetches no more than it must.
+#: A consumer that looks at single records: it fetches little more than it must. Of less the broker would give one
+#: partition's, and the next one's only later.
 _ONE_RECORD = {
     "group.id": "headwater-reader",
     "enable.auto.commit": False,
     "auto.offset.reset": "earliest",
-    "max.partition.fetch.bytes": 1,
+    "max.partition.fetch.bytes": 100_000,
     "queued.min.messages": 1,
 }
 
@@ -192,15 +194,13 @@ class KafkaAdmin:
         """
         found: dict[Place, float] = {}
         left = set(places)
-        consumer = Consumer({**self._kafka, **_ONE_RECORD})
-        try:
-            while left:
-                # One place of a partition at a time.
-                asked = {(topic, partition): (topic, partition, offset) for topic, partition, offset in left}
-                left -= set(asked.values())
+        while left:
+            # One place of a partition at a time, each time by a consumer of its own: one that is assigned anew takes up
+            # to a second for it, or forgets a partition.
+            asked = {(topic, partition): (topic, partition, offset) for topic, partition, offset in left}
+            left -= set(asked.values())
+            with closing(Consumer({**self._kafka, **_ONE_RECORD})) as consumer:
                 found |= self._first_written(consumer, asked)
-        finally:
-            consumer.close()
         return found
 
     def _first_written(self, consumer: Consumer, asked: dict[tuple[str, int], Place]) -> dict[Place, float]:
@@ -210,8 +210,9 @@ class KafkaAdmin:
         while len(found) < len(asked) and time.monotonic() < deadline:
             for message in consumer.consume(len(asked), 0.1):
                 place = asked.get(((message.topic() or "")[len(self.prefix) :], message.partition() or 0))
-                if message.error() is None and place is not None:
-                    found.setdefault(place, message.timestamp()[1] / 1000)
+                if message.error() is None and place is not None and place not in found:
+                    found[place] = message.timestamp()[1] / 1000
+                    consumer.incremental_unassign([TopicPartition(self.prefix + place[0], place[1])])
         return found
 
     def read_all(self, topic: str) -> Iterator[bytes]:

@@ -170,7 +170,7 @@ def test_a_consumer_that_begins_as_kafka_goes_away_has_its_partitions_when_it_is
         given = Given()
         consumer.subscribe([topic], listener=given)
         await consumer._client.force_metadata_update()  # it has asked in vain
-        await asyncio.to_thread(shop.services.kafka.start)
+        shop.services.kafka.start()  # not on a thread: it would die with that
         try:
             # Not aiokafka's five minutes: it leads its group, and gives out the partitions that it knows of.
             await asyncio.wait_for(given.any.wait(), 30)
@@ -179,6 +179,7 @@ def test_a_consumer_that_begins_as_kafka_goes_away_has_its_partitions_when_it_is
             await consumer.stop()
 
     assert len(asyncio.run(begin())) == shop.partitions
+    until(lambda: shop.track(payload("shop", {"type": "page-view"}, session="again")).status_code == 200, 60, shop.tell)
 
 
 def test_an_answer_of_kafkas_that_is_lost_holds_a_worker_up_for_seconds_and_its_end_hardly(shop: Installation) -> None:
