@@ -38,8 +38,7 @@ def load(shop: Installation) -> Load:
 
 def require_done(shop: Installation, load: Load, receiver: Receiver) -> None:
     """When nothing is left to do, everything is as it must be."""
-    # A member that wakes, says that it is there and is fenced can hold its group's rebalance up for a minute.
-    shop.wait_through(within_s=120)
+    shop.wait_through()
     require_exact(shop, load)
     require_calls(load, receiver.taken())
 
