@@ -64,9 +64,11 @@ async def copy_rows(connection: Connection, table: str, columns: Sequence[str], 
     Raises Unavailable where one of them is there: another lane wrote it since it was looked for, and whoever starts
     again will find it.
     """
+    # All of it first: a process that is frozen within a COPY keeps its locks, PostgreSQL does not take it for idle.
+    written = "".join(lines)
     try:
         async with connection.cursor().copy(f"copy {table} ({', '.join(columns)}) from stdin".encode()) as copy:
-            await copy.write("".join(lines))
+            await copy.write(written)
     except UniqueViolation as error:
         raise Unavailable(f"{table} raced") from error
 
