@@ -19,7 +19,7 @@ from processors.runner.fail_points import Reach, nowhere
 from processors.runner.failures import LaneStopped, Unavailable, unavailable_cause
 from processors.runner.publisher import Publishes
 from processors.runner.stage import Stage
-from processors.storage.database import Connect, Connection
+from processors.storage.database import Connect, Connection, end_frozen
 from processors.storage.progress import LaneHealth, LaneKey, Progress, ProgressRow
 from schemas.codecs import Message
 
@@ -218,6 +218,7 @@ class Lane:
             return self._connection
         await self._publisher.open()
         connection = self._connection = await self._connect()
+        await end_frozen(connection)
         topic_id, committed = await self._log.topic_id(), await self._log.committed()
         beginning, end = await self._log.beginning(), await self._log.end()
         row = await Progress(connection, self.key).create(topic_id, beginning)

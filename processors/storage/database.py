@@ -64,13 +64,29 @@ async def copy_rows(connection: Connection, table: str, columns: Sequence[str], 
     Raises Unavailable where one of them is there: another lane wrote it since it was looked for, and whoever starts
     again will find it.
     """
-    # All of it first: a process that is frozen within a COPY keeps its locks, PostgreSQL does not take it for idle.
+    # All of it first: what is frozen within a COPY keeps its locks until another lane calls `end_frozen`.
     written = "".join(lines)
     try:
         async with connection.cursor().copy(f"copy {table} ({', '.join(columns)}) from stdin".encode()) as copy:
             await copy.write(written)
     except UniqueViolation as error:
         raise Unavailable(f"{table} raced") from error
+
+
+async def end_frozen(connection: Connection) -> None:
+    """End the sessions of this connection's name and role that have waited within a statement for their client, for as
+    long as they may idle within a transaction: their process must be frozen.
+
+    None of PostgreSQL's timeouts reaches a COPY that waits for its rows (seen with 18; only a termination does), and
+    whoever takes the lane over would wait for its row for ever.
+    """
+    await connection.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity where state = 'active' and wait_event = 'ClientRead' "
+        "and datname = current_database() and usename = current_user "
+        "and application_name = current_setting('application_name') and state_change < now() - interval '1 ms' * "
+        "(select setting::int from pg_settings where name = 'idle_in_transaction_session_timeout')"
+    )
+    await connection.commit()
 
 
 def copied(text: str | None) -> str:

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from confluent_kafka import KafkaException, TopicCollection
 from faust.types import TP
+from psycopg.errors import AdminShutdown
 
 from deploy.installation import create_topics
 from processors.runner import lane as lane_module
@@ -21,13 +22,17 @@ from processors.runner.publisher import FencedPublisher, Publisher
 from processors.runner.stage import Stage
 from processors.runner.transport import Batch
 from processors.storage.database import connector
-from processors.storage.progress import LaneKey
+from processors.storage.progress import LaneKey, Progress
 from schemas.codecs import Message
 from schemas.profiles import SegmentationJob
 from schemas.topics import SEGMENTATION_JOBS, TRACKS
 from tests.conftest import MakeInstallation
 from tests.kit.installation import Installation
 from tests.kit.waiting import until
+
+FROZEN_FOR_LONG = (
+    "select count(*) from pg_stat_activity where query like 'copy%' and state_change < now() - interval '1 s'"
+)
 
 
 class Record:
@@ -102,6 +107,7 @@ class Bench:
         self.publisher = FailingPublisher(
             Publisher({"bootstrap.servers": installation.kafka, "log_level": 0}, installation.prefix)
         )
+        self.connect = connector(installation.database_url, "test")
         self.log = PartitionLog(self.topic_id())
         self.values: list[bytes] = []
         self.lanes: list[Lane] = []
@@ -132,10 +138,9 @@ class Bench:
     def lane(self) -> Lane:
         """A new one, as after a start or an assignment."""
         stage = Stage("validate", (TRACKS,), self.step, (SEGMENTATION_JOBS,))
-        connect = connector(self.installation.database_url, "test")
         attempt = Attempt(stage, TRACKS, lambda _: {})
         key = LaneKey("validate", "tracks", 0)
-        self.lanes.append(Lane(key, stage, self.log, connect, self.publisher, attempt))
+        self.lanes.append(Lane(key, stage, self.log, self.connect, self.publisher, attempt))
         return self.lanes[-1]
 
     def batch(self, start: int, *values: bytes, topic_id: str = "") -> Batch:
@@ -268,6 +273,20 @@ async def test_a_database_that_went_back_in_time_stops_the_lane(bench: Bench) ->
     with pytest.raises(LaneStopped, match="went back in time"):
         await bench.lane().process(bench.batch(2, b"c"))
     assert bench.next_offset() == 1
+
+
+async def test_who_is_frozen_within_a_copy_gives_the_lane_up_to_whoever_takes_it_over(bench: Bench) -> None:
+    """No timeout of PostgreSQL's ends a COPY that waits for its rows."""
+    bench.connect = connector(bench.installation.database_url, "test", idle_s=1)
+    await bench.lane().process(bench.batch(0, b"a"))
+    frozen = await bench.connect()
+    await Progress(frozen, LaneKey("validate", "tracks", 0)).lock()
+    with pytest.raises(AdminShutdown):
+        async with frozen.cursor().copy("copy events from stdin"):
+            await asyncio.to_thread(until, lambda: bench.installation.one(FROZEN_FOR_LONG))
+            await bench.lane().process(bench.batch(1, b"b"))
+    assert (bench.seen, bench.next_offset()) == ([b"a", b"b"], 2)
+    await frozen.close()
 
 
 async def test_two_lanes_of_one_partition_do_each_record_once(bench: Bench) -> None:
