@@ -15,7 +15,7 @@ from deploy.settings import SettingsError
 from processors.runner.fail_points import Reach, nowhere
 from processors.storage.database import Connection
 
-_RUNNER = ("decode", "lock", "step", "insert", "checkpoint", "commit", "produce", "report", "acknowledge")
+_RUNNER = ("decode", "lock", "step", "insert", "copy", "checkpoint", "commit", "produce", "report", "acknowledge")
 _DOOR = ("door-produce", "door-report")
 #: Every place: before and after each of these.
 FAIL_POINTS = tuple(f"{when}-{place}" for place in (*_RUNNER, *_DOOR) for when in ("before", "after"))
@@ -38,14 +38,17 @@ def fail_point(setting: str) -> Reach:
 
 
 def failing_connections(reach: Reach) -> type[Connection]:
-    """Connections that pass before-insert and after-insert at every statement with which a step writes."""
+    """Connections that pass before-insert and after-insert at every statement with which a step writes, and before-copy
+    and after-copy while one of them waits for its rows, or for their end."""
 
     class FailingCursor(psycopg.AsyncCursor[TupleRow]):
         @asynccontextmanager
         async def copy(self, *args: Any, **kwargs: Any) -> AsyncIterator[psycopg.AsyncCopy]:
             reach("before-insert")
             async with super().copy(*args, **kwargs) as copy:
+                reach("before-copy")
                 yield copy
+                reach("after-copy")
             reach("after-insert")
 
     class Failing(psycopg.AsyncConnection[TupleRow]):

@@ -35,10 +35,12 @@ FAILING = ("persist", "run-workflows", "segment", "dispatch-hook")
 PASSAGE = 2
 #: Places that a process never passes, and why.
 NEVER = {
+    "segment": {"copy": "it writes by INSERT"},
     "dispatch-hook": {
         "insert": "its effects are calls: it writes nothing to PostgreSQL but its position",
+        "copy": "it writes nothing to PostgreSQL but its position",
         "report": "its effects are calls: only its dead letters are messages",
-    }
+    },
 }
 DOOR = ("door-produce", "door-report")
 

@@ -9,10 +9,10 @@ from tests.faults.row import Row
 from tests.faults.trial import Trial
 
 STAGES = ("validate", "identify", "persist", "route", "run-workflows", "merge", "segment", "deliver")
-DOES = ("decode", "lock", "step", "insert", "checkpoint", "commit", "produce", "report", "acknowledge")
+DOES = ("decode", "lock", "step", "insert", "copy", "checkpoint", "commit", "produce", "report", "acknowledge")
 PLACES = tuple(f"{when}-{what}" for what in DOES for when in ("before", "after"))
-#: These write nothing to PostgreSQL but their position: they never come by an insert.
-NO_INSERT = ("route", "deliver")
+#: Who never comes by a place: these write nothing to PostgreSQL but their position, or never by COPY.
+NEVER = {"insert": ("route", "deliver"), "copy": tuple({*STAGES} - {"persist", "run-workflows"})}
 GIVEN_UP_AFTER_S = 40.0
 DIED = 86
 
@@ -77,4 +77,4 @@ def run(trial: Trial) -> Row:
 
 
 def _places(stage: str) -> list[str]:
-    return [place for place in PLACES if not (place.endswith("-insert") and stage in NO_INSERT)]
+    return [place for place in PLACES if stage not in NEVER.get(place.partition("-")[2], ())]
