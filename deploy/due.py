@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from deploy.feed import DefinitionsFeed
 from processors.runner.ticker import EVERY_S, TakeDue
 from processors.storage.database import Connection
+from processors.storage.parked import ParkedRuns
 from processors.storage.visits import VisitTimers, forget_sessions
 from processors.storage.windows import Windows
-from schemas.events import EmittedEvent
+from schemas.events import EmittedEvent, WorkflowRun
 from schemas.profiles import SegmentationJob
 from workflows.announcing import visit_over
 from workflows.remembering import VISIT_ENDED
@@ -22,6 +23,8 @@ def due_of(stage: str, feed: DefinitionsFeed) -> Iterator[tuple[TakeDue, float]]
     """What to take out of which table, and how often (s) to look."""
     if stage == "segment":
         yield take_due_segments, EVERY_S
+    if stage == "run-workflows":
+        yield take_due_runs, EVERY_S
     if stage == "identify":
         yield _VisitsOver(feed).take_due, EVERY_S
         yield _OldSessions(feed).take_due, OLD_EVERY_S
@@ -31,6 +34,11 @@ async def take_due_segments(connection: Connection) -> list[SegmentationJob]:
     """Segments are looked at again when a day leaves a window, or a consent ends."""
     due = await Windows(connection).take_due(datetime.now(UTC), BATCH)
     return [SegmentationJob(profile=profile, changed=["segments"], silent=True) for profile in due]
+
+
+async def take_due_runs(connection: Connection) -> list[WorkflowRun]:
+    """Workflow runs that waited for a time, or for something that has not come in time."""
+    return await ParkedRuns(connection).take_due(datetime.now(UTC), BATCH)
 
 
 class _VisitsOver:

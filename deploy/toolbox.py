@@ -22,6 +22,7 @@ from processors.storage.failures import Failures
 from processors.storage.identities import Identities
 from processors.storage.memberships import SegmentMemberships, Versions
 from processors.storage.merges import Merges
+from processors.storage.parked import ParkedRuns
 from processors.storage.partings import Partings
 from processors.storage.people import People
 from processors.storage.profiles import Profiles
@@ -69,6 +70,7 @@ STORAGE: Mapping[str, Callable[[Connection], Any]] = {
     "counters": Counters,
     "finished": Runs,
     "traits": Traits,
+    "parked": ParkedRuns,
     "merges": Merges,
     "partings": Partings,
     "erasures": Erasures,

@@ -79,6 +79,8 @@ class ValidEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 class IdentifiedEvent(ValidEvent, kw_only=True, omit_defaults=True):
     """The event with its profile: `profile` is now the id of a stored profile (none only for events without one)."""
 
+    #: The first of its session.
+    opens_visit: bool = False
     #: What its source looks up of the profile; not stored with the event.
     traits: dict[str, Any] = {}
     #: Each consent that is defined, and whether the profile has given it; not stored either.
@@ -92,12 +94,30 @@ class AcceptedEvent(IdentifiedEvent, kw_only=True, omit_defaults=True):
     counters: dict[str, int] = {}
 
 
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What came of what a workflow run waited for: a value, or an error's name, or (neither) that the time is over."""
+
+    value: Any = None
+    error: str = ""
+    is_late: bool = False
+
+
+class Resumption(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The time of a run that waits has come, or answers have: node to answer. `at`: when, by our clock."""
+
+    workflow: str
+    at: datetime
+    answers: dict[str, Answer] = {}
+
+
 class WorkflowRun(AcceptedEvent, kw_only=True, omit_defaults=True):
     """The event with the workflows that the rules chose for it, in order; maybe none."""
 
     workflows: list[str] = []
     #: The config revision that the rules were of: who runs the workflows must know at least that one.
     routed_revision: int = 0
+    #: Not a new event: a run of this one, which had waited, goes on.
+    resumption: Resumption | None = None
 
 
 class EmittedEvent(msgspec.Struct, kw_only=True, gc=False):

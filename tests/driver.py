@@ -13,12 +13,13 @@ import msgspec
 
 from processors.runner.attempt import Attempt
 from processors.runner.stage import Stage
+from processors.storage.parked import told
 from processors.topology import PIPELINE
 from schemas.codecs import Message
-from schemas.events import Record
+from schemas.events import Answer, Record, Resumption, WorkflowRun
 from schemas.profiles import SegmentationJob
-from schemas.topics import DEAD_LETTERS, SEGMENTATION_JOBS, TRACKS, Topic
-from tests.memory import TOOLS, Memory
+from schemas.topics import DEAD_LETTERS, SEGMENTATION_JOBS, TRACKS, WORKFLOW_RUNS, Topic
+from tests.memory import TOOLS, Memory, ParkedRuns
 from workflows.definitions import Definitions
 from workflows.identity import ProfileIds
 from workflows.replays import Replays
@@ -74,6 +75,19 @@ class Driver:
                 del self.memory.timers[profile]
                 job = SegmentationJob(profile=profile, changed=["segments"], silent=True)
                 self._append(SEGMENTATION_JOBS.encode(job))
+        for run in ParkedRuns(self.memory).take_due(self.now):
+            self._append(WORKFLOW_RUNS.encode(run))
+
+    def answer(self, node: str, answer: Answer) -> None:
+        """What the outside says to the call of a node, of all runs that wait there."""
+        for id, ((origin, workflow), asking, _) in list(self.memory.calls.items()):
+            if asking == node:
+                del self.memory.calls[id]
+                (event, *_) = self.memory.parked[origin, workflow]
+                told_so = told(
+                    msgspec.json.decode(event, type=WorkflowRun), Resumption(workflow, self.now, {node: answer})
+                )
+                self._append(WORKFLOW_RUNS.encode(told_so))
 
     def waiting(self, stage: Stage, topic: Topic) -> list[Record]:
         """What the stage has not read yet."""

@@ -16,23 +16,29 @@ import msgspec
 
 from processors.storage.events import Recorded
 from processors.storage.memberships import Said
+from processors.storage.parked import told
 from processors.storage.people import Person
-from processors.storage.runs import Done
 from schemas.definitions.identity import Strategy
-from schemas.events import IdentifiedEvent, TrackedPayload, ValidEvent
+from schemas.events import IdentifiedEvent, Resumption, TrackedPayload, ValidEvent, WorkflowRun
 from schemas.failures import DeadLetter, RejectedEvent
 from schemas.origin import Origin, derived_id
 from schemas.profiles import MergeJob, ProfileChange, Visits
 from workflows.consent import Statement, Statements
 from workflows.definitions import Definitions
+from workflows.graph import Graph
 from workflows.known import Birth, Known, Sighting, Stored, Visit
 from workflows.merging import Candidate, Decision
 from workflows.profile import ProfileState, Trait, merge_states
 from workflows.resolution import Resolution
+from workflows.running import Done, Parked, Part, RunKey
 from workflows.segments import Memberships
+from workflows.waiting import Call, RunState
 from workflows.windows import since
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
+_encode_any = msgspec.json.Encoder(enc_hook=str, decimal_format="number").encode
+_workflow_run = msgspec.json.Decoder(WorkflowRun).decode
+_run_state = msgspec.json.Decoder(RunState).decode
 _traits = msgspec.json.Decoder(dict[str, Trait]).decode
 _totals = msgspec.json.Decoder(dict[str, Decimal]).decode
 
@@ -78,6 +84,13 @@ class Memory:
         self.counters: Counter[tuple[str, str]] = Counter()
         self.runs: dict[Origin, bytes] = {}
         self.changes: dict[Origin, bytes] = {}
+        #: Run to event, state, version of the workflow, and when it is due.
+        self.parked: dict[RunKey, tuple[bytes, bytes, str, datetime | None]] = {}
+        #: Id to run, node and call.
+        self.calls: dict[str, tuple[RunKey, str, Call]] = {}
+        self.parts: list[Part] = []
+        #: What workflows were when a run that waits began.
+        self.graphs: dict[str, Graph] = {}
         self.traits: dict[str, tuple[bytes, bytes]] = {}
         self.memberships: dict[str, Memberships] = {}
         self.versions: dict[str, Said] = {}
@@ -284,6 +297,52 @@ class Runs(Table):
             self.memory.changes[done.event.origin] = _encode(done.changes)
 
 
+class ParkedRuns(Table):
+    async def awaited_types(self) -> frozenset[str]:
+        return frozenset(type for graph in self.memory.graphs.values() for type in graph.awaits)
+
+    async def owners(self, runs: Collection[RunKey]) -> dict[RunKey, str | None]:
+        return {run: self._event(run).profile for run in runs if run in self.memory.parked}
+
+    def _event(self, run: RunKey) -> WorkflowRun:
+        return _workflow_run(self.memory.parked[run][0])
+
+    async def load(self, runs: Collection[RunKey], profiles: Collection[str], definitions: Definitions) -> list[Parked]:
+        theirs = {run for run in self.memory.parked if self.memory.live(self._event(run).profile or "") in profiles}
+        return [
+            Parked(_workflow_run(event), self.memory.graphs[version], _run_state(state))
+            for event, state, version, _ in (
+                self.memory.parked[run] for run in sorted(theirs | (runs & self.memory.parked.keys()))
+            )
+        ]
+
+    async def store(self, runs: Collection[Parked]) -> None:
+        for one in runs:
+            if not one.state.waiting:
+                self.memory.parked.pop(one.key, None)
+                self.memory.calls = {id: call for id, call in self.memory.calls.items() if call[0] != one.key}
+                continue
+            self.memory.graphs[one.graph.version] = one.graph
+            state = _encode_any(one.state)
+            self.memory.parked[one.key] = (_encode_any(one.event), state, one.graph.version, one.state.due_at)
+            for node, (id, call) in one.asked.items():
+                self.memory.calls.setdefault(id, (one.key, node, call))
+
+    async def note(self, parts: Sequence[Part]) -> None:
+        for part in parts:
+            outcome = msgspec.json.decode(self.memory.runs[part.origin])
+            self.memory.runs[part.origin] = _encode(outcome | {part.workflow: part.outcome})
+        self.memory.parts = [*self.memory.parts, *parts]
+
+    def take_due(self, now: datetime) -> list[WorkflowRun]:
+        found = []
+        for run, (event, state, version, due) in list(self.memory.parked.items()):
+            if due is not None and due <= now:
+                self.memory.parked[run] = (event, state, version, None)
+                found.append(told(_workflow_run(event), Resumption(run[1], due)))
+        return found
+
+
 class Traits(Table):
     async def load(self, profiles: Collection[str]) -> dict[str, ProfileState]:
         return {profile: self.memory.state(profile) for profile in profiles}
@@ -472,6 +531,7 @@ TOOLS: Mapping[str, type[Table]] = {
     "counters": Counters,
     "finished": Runs,
     "traits": Traits,
+    "parked": ParkedRuns,
     "merges": Merges,
     "partings": Partings,
     "erasures": Erasures,

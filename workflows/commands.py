@@ -69,6 +69,13 @@ class SendTo(msgspec.Struct, frozen=True):
     properties: dict[str, Any]
 
 
+class Keep(msgspec.Struct, frozen=True):
+    """Keep a value for the nodes that come after, as `data.<name>`; None forgets it."""
+
+    name: str
+    value: Any
+
+
 class Log(msgspec.Struct, frozen=True):
     """Note that the run came here. The text is the definition's own: nothing of the event may get into logs."""
 
@@ -85,5 +92,6 @@ Command = (
     | MergeBy
     | Emit
     | SendTo
+    | Keep
     | Log
 )

@@ -9,15 +9,12 @@ from typing import Any
 
 import msgspec
 
-from schemas.definitions.consent import Protected
+from schemas.definitions.consent import CONSENT_UPDATE, Protected
 from schemas.events import ValidEvent
 from schemas.origin import Origin
 from schemas.profiles import SegmentationJob
 from workflows.definitions import Definitions
 from workflows.identifiers import HASHED, is_hashed, may_hold
-
-#: The event type that says what a person agrees to, in its property `consents`. Any other may in its context.
-CONSENT_UPDATE = "consent-update"
 
 
 class Statement(msgspec.Struct, frozen=True):

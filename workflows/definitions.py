@@ -80,7 +80,7 @@ class Definitions:
 
     def __init__(self, definitions: Iterable[AnyDefinition], actions: Registry, revision: int = 0) -> None:
         """Raises DefinitionError for the first definition that cannot be used."""
-        self.revision = revision
+        self.revision, self._actions = revision, actions
         self.sources: dict[str, Source] = {}
         self.schemas: dict[str, EventSchema] = {}
         self.reshapings: dict[str, list[CompiledReshaping]] = {}
@@ -164,6 +164,20 @@ class Definitions:
     def namespace(self, name: str) -> Namespace:
         """The namespace's definition, or the defaults."""
         return self.namespaces.get(name) or Namespace(id=name)
+
+    @cached_property
+    def awaited_types(self) -> frozenset[str]:
+        """The event types that runs may wait for."""
+        return frozenset(type for graph in self.workflows.values() for type in graph.awaits)
+
+    @cached_property
+    def graphs(self) -> dict[str, Graph]:
+        """Workflows by version: those in force, and whatever is added of older ones."""
+        return {graph.version: graph for graph in self.workflows.values()}
+
+    def graph_of(self, workflow: Workflow) -> Graph:
+        """The graph of a workflow that may not be in force. Raises GraphError."""
+        return Graph(workflow, self._actions)
 
     @cached_property
     def governs(self) -> bool:

@@ -6,50 +6,115 @@ from typing import Any
 import msgspec
 
 from schemas.definitions.identity import Strategy
-from workflows.actions.action import Run
+from schemas.events import Answer
+from workflows.actions.action import ERROR, Outcome, Run
 from workflows.changes import Change, carry_out
-from workflows.commands import Command
+from workflows.commands import Command, Emit, Keep
 from workflows.graph import Graph, Step
 from workflows.profile import NO_STRATEGIES
+from workflows.waiting import RunState
+
+#: Events that one run may make.
+MAX_EMITTED = 100
+#: Bytes of what a run that waits has to remember.
+MAX_STATE_BYTES = 256_000
+_NO_ANSWERS: Mapping[str, Answer] = {}
+_encode = msgspec.msgpack.Encoder(enc_hook=str).encode
 
 
 class Ran(msgspec.Struct):
-    """What one run did: the nodes it passed, what failed (node, class of the error), and the commands in order."""
+    """What a run did now: the commands in order, by node, and where it stands then: it waits for what is in
+    `state.waiting`."""
 
     workflow: str
-    nodes: list[str]
-    errors: list[tuple[str, str]]
     commands: list[tuple[str, Command]]
     changed: set[str]
     #: What was decided about the profile, as the change log keeps it.
     changes: list[Change]
+    state: RunState
+
+    @property
+    def nodes(self) -> list[str]:
+        """The nodes that it passed, from its beginning."""
+        return self.state.nodes
+
+    @property
+    def errors(self) -> list[tuple[str, str]]:
+        """What failed, from its beginning: node, class of the error."""
+        return self.state.errors
 
 
 def run_workflow(graph: Graph, run: Run, strategies: Mapping[str, Strategy] = NO_STRATEGIES) -> Ran:
-    """Run every node that is reached, each once, after all that lead to it.
+    """The run from its beginning; `run.now` is when its event was received."""
+    return advance(graph, RunState(reached=set(graph.first), data=run.data), run, strategies=strategies)
+
+
+def advance(
+    graph: Graph,
+    state: RunState,
+    run: Run,
+    answers: Mapping[str, Answer] = _NO_ANSWERS,
+    strategies: Mapping[str, Strategy] = NO_STRATEGIES,
+) -> Ran:
+    """Run every node that can run now, each once, after all that lead to it: those that wait and have an answer, and
+    what is behind them. `state` becomes what it is then; the run's data are its data.
 
     Branches are independent: where a node fails, the nodes behind its `error` port go on, and its own branch ends
-    there; the others are not touched. Changes of the profile are seen by the nodes that come after.
+    there (or the run does, where the node says so); the others are not touched, and wait for nobody. A node that
+    several lead to comes when none of them can come any more. Changes of the profile are seen by the nodes that come
+    after. The same state, event, profile, answers and time give the same.
     """
-    ran = Ran(graph.id, [], [], [], set(), [])
-    reached = set(graph.first)
+    ran = Ran(graph.id, [], set(), [], state)
+    run.workflow = graph.id
     for step in graph.steps:
-        if step.name in reached:
-            ran.nodes.append(step.name)
-            reached.update(step.ports.get(_run_step(step, run, ran, strategies), ()))
+        if state.ended:
+            break
+        name = step.name
+        if name in state.waiting:
+            if name not in answers:
+                continue
+            del state.waiting[name]
+        elif name not in state.reached or name in state.done or _must_wait(step, state):
+            continue
+        if name not in answers:
+            state.nodes.append(name)
+        if step.action.joins:
+            run.led_by_all = all(state.done.get(before) in ports for before, ports in step.led_by)
+        port = _run_step(step, run, ran, answers.get(name), strategies)
+        if port is not None:
+            state.done[name] = port
+            state.reached.update(step.ports.get(port, ()))
+    if state.ended:
+        state.waiting.clear()
+    elif state.waiting and len(_encode(state)) > MAX_STATE_BYTES:
+        ran.errors.extend((node, "too_much_to_remember") for node in state.waiting)
+        state.waiting.clear()
     return ran
 
 
-def _run_step(step: Step, run: Run, ran: Ran, strategies: Mapping[str, Strategy]) -> str:
+def _must_wait(step: Step, state: RunState) -> bool:
+    """Whether a node that waits, or one that waits for it, may still lead here."""
+    return bool(state.waiting) and not step.takes_first and not step.before.isdisjoint(state.waiting)
+
+
+def _run_step(step: Step, run: Run, ran: Ran, answer: Answer | None, strategies: Mapping[str, Strategy]) -> str | None:
+    """The port by which it leaves; None where it waits."""
     errors_before = len(run.context.errors)
+    run.node = step.name
     try:
-        outcome = step.action.run(step.config, run)
+        outcome = _outcome(step, run, answer)
     # Actions are also other people's plug-ins: whatever they raise is theirs, is recorded, and ends their branch.
     except Exception as error:
-        ran.errors.append((step.name, type(error).__name__))
-        return "error"
+        return _failed(step, ran, type(error).__name__)
     ran.errors.extend((step.name, error) for _, error in run.context.errors[errors_before:])
     for command in outcome.commands:
+        if isinstance(command, Keep):
+            run.keep(command.name, command.value)
+            continue
+        if isinstance(command, Emit):
+            ran.state.emitted += 1
+            if ran.state.emitted > MAX_EMITTED:
+                return _failed(step, ran, "too_many_events")
         ran.commands.append((step.name, command))
         changed, kept = carry_out(command, run.profile, run.at, run.event.id, strategies)
         if kept is not None:
@@ -57,9 +122,35 @@ def _run_step(step: Step, run: Run, ran: Ran, strategies: Mapping[str, Strategy]
         if changed is not None:
             ran.changed.add(changed)
             run.profile_changed()
+    if outcome.error:
+        return _failed(step, ran, outcome.error)
+    if outcome.wait is not None:
+        ran.state.waiting[step.name] = outcome.wait
+        return None
+    ran.state.ended |= outcome.ends
     return outcome.port
+
+
+def _outcome(step: Step, run: Run, answer: Answer | None) -> Outcome:
+    if answer is None:
+        return step.action.run(step.config, run)
+    if answer.error:
+        return Outcome(error=answer.error)
+    if answer.value is not None:
+        run.keep(step.name, answer.value)
+    return step.action.resume(step.config, run, answer)
+
+
+def _failed(step: Step, ran: Ran, error: str) -> str:
+    ran.errors.append((step.name, error))
+    ran.state.ended |= step.stops_on_error
+    return ERROR
 
 
 def describe(ran: Ran) -> dict[str, Any]:
     """What is kept of a run, for whoever asks what became of an event. No values."""
-    return {"nodes": ran.nodes, "errors": [{"node": node, "error": error} for node, error in ran.errors]}
+    told: dict[str, Any] = {
+        "nodes": ran.nodes,
+        "errors": [{"node": node, "error": error} for node, error in ran.errors],
+    }
+    return told | {"waiting": sorted(ran.state.waiting)} if ran.state.waiting else told

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from schemas.definitions.automation import Rule
 from workflows.conditions import Condition, share_needs
+from workflows.wildcards import matches
 
 #: Pairs of event type and source that are remembered: anybody may make up event types.
 MAX_REMEMBERED = 4096
@@ -19,9 +20,7 @@ class CompiledRule:
 
     def takes_type(self, type: str) -> bool:
         """Whether it is about events of this type."""
-        if self.event_type.endswith("*"):
-            return type.startswith(self.event_type[:-1])
-        return type == self.event_type
+        return matches((self.event_type,), type)
 
     def takes_source(self, source: str) -> bool:
         """Whether it is about events of this source."""

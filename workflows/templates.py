@@ -4,7 +4,9 @@ Dotted paths and nothing else: a template computes nothing.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 #: `$` and a path; `?` behind it: left out where nothing lies there. `$$` begins a text with a dollar sign.
@@ -23,6 +25,58 @@ class Unfilled(Exception):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.path = path
+
+
+#: `{event.properties.order.id}`; a brace is written twice.
+_PLACE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+#: What a text may become, at most.
+MAX_TEXT_CHARS = 64_000
+
+
+class TextTemplate:
+    """A text with paths in braces, in whose place stands what lies there."""
+
+    def __init__(self, text: str, roots: Collection[str]) -> None:
+        """`roots`: the names that paths may begin with. Raises TemplateError for another, and for a lonely brace."""
+        self._parts: list[str | _Reference] = []
+        end = 0
+        for found in _PLACE.finditer(text):
+            self._parts.append(text[end : found.start()])
+            self._parts.append(_in_text(found, roots))
+            end = found.end()
+        self._parts.append(text[end:])
+
+    def fill(self, values: Mapping[str, Any], write: Callable[[str], str] = str) -> str:
+        """The text; `write` escapes what is put in. Raises Unfilled for the first path that leads nowhere, or to what
+        is no text, number or truth value; ValueError for what gets too long."""
+        filled = "".join(part if isinstance(part, str) else write(_text(part, values)) for part in self._parts)
+        if len(filled) > MAX_TEXT_CHARS:
+            raise ValueError("the text is too long")
+        return filled
+
+
+def _in_text(found: re.Match[str], roots: Collection[str]) -> "str | _Reference":
+    if found[0] in ("{{", "}}"):
+        return found[0][0]
+    if not found[1]:
+        raise TemplateError(f"{found[0]!r} is no path in braces (a brace itself is written twice)")
+    reference = _compile(f"${found[1].strip()}", roots)
+    if not isinstance(reference, _Reference):
+        raise TemplateError(f"{found[0]!r} is no path in braces")
+    return reference
+
+
+def _text(reference: "_Reference", values: Mapping[str, Any]) -> str:
+    value = _look_up(reference, values)
+    if value is _MISSING or value is None:
+        if reference.optional:
+            return ""
+        raise Unfilled(reference.path)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str | int | float | Decimal | datetime):
+        raise Unfilled(reference.path)
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 class _Reference:

@@ -31,6 +31,13 @@ _PARTS = {
     "runs": "select r.source, r.event_id, r.ran_at, r.outcome, r.changes from events e join workflow_runs r "
     "using (origin_partition, origin_offset, origin_ordinal) where e.profile_id = any(%(ids)s::uuid[]) "
     "order by r.ran_at, r.source, r.event_id",
+    "later_changes": "select e.source, e.id as event_id, r.ran_at, r.changes from events e join run_parts r "
+    "using (origin_partition, origin_offset, origin_ordinal) where e.profile_id = any(%(ids)s::uuid[]) "
+    "order by r.ran_at, r.place",
+    "waiting_runs": "select e.source, e.id as event_id, r.workflow, r.due_at, r.awaits, "
+    "convert_from(r.state, 'UTF8')::jsonb as state from events e join parked_runs r "
+    "using (origin_partition, origin_offset, origin_ordinal) where e.profile_id = any(%(ids)s::uuid[]) "
+    "order by r.parked_at",
     "refused_identifiers": "select namespace, value, reason, source, event_id, first_at from refused_identifiers "
     "where profile_id = any(%(ids)s::uuid[]) order by namespace, value",
     "merges": "select survivor::text, absorbed::text, cause, namespace, event_id, merged_at, before from merges "

@@ -112,7 +112,7 @@ async def profile_changes(connection: Connection, id: str, limit: int) -> list[d
     found = await rows(
         connection,
         "select r.ran_at as changed_at, e.occurred_at, e.source, e.id as event, e.type, c as change "
-        "from events e join workflow_runs r using (origin_partition, origin_offset, origin_ordinal), "
+        "from events e join run_changes r using (origin_partition, origin_offset, origin_ordinal), "
         "jsonb_array_elements(r.changes) with ordinality as t(c, place) "
         "where e.profile_id in (select id from profiles where id = %(id)s or merged_into = %(id)s) "
         "and (jsonb_array_length(c) > 3 or c->>0 = 'segment') order by r.ran_at desc, r.place desc, t.place "

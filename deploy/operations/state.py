@@ -31,6 +31,8 @@ _STATE = {
     "windows": """select who.person, d.type, d.day, sum(d.count)
                   from profile_days d join who on who.id = d.profile_id group by 1, 2, 3""",
     "runs": "select source, event_id, outcome from workflow_runs",
+    "waiting": """select e.source, e.id, r.workflow, r.version
+                  from parked_runs r join events e using (origin_partition, origin_offset, origin_ordinal)""",
     "failures": """select kind, stage, source, event_id, type, reasons, content from failures where state = 'open'""",
 }
 

@@ -64,7 +64,10 @@ async def identify(
         await consents.store(book.news)
         dropped = [event for event, (allowed, _) in zip(events, judged, strict=True) if allowed is None]
         await consents.drop(partition, dropped)
-    identified = [_identified(event, owner, book) for event, owner in judged if event is not None]
+    opening = {event.origin for event in resolution.first_of_sessions}
+    identified = [
+        _identified(event, owner, book, event.origin in opening) for event, owner in judged if event is not None
+    ]
     await _look_up(identified, definitions, traits)
     jobs = book.jobs() if book else []
     owners = {event.origin: owner for event, owner in judged if event is not None and owner is not None}
@@ -120,9 +123,10 @@ def _session(event: ValidEvent) -> SessionKey | None:
     return (event.source, event.session) if event.session else None
 
 
-def _identified(event: ValidEvent, owner: str | None, book: ConsentBook | None) -> IdentifiedEvent:
+def _identified(event: ValidEvent, owner: str | None, book: ConsentBook | None, opens_visit: bool) -> IdentifiedEvent:
     consents = book.given_at(event) if book and owner else {}
-    return IdentifiedEvent(**{**msgspec.structs.asdict(event), "profile": owner, "keep": True}, consents=consents)
+    fields = {**msgspec.structs.asdict(event), "profile": owner, "keep": True}
+    return IdentifiedEvent(**fields, consents=consents, opens_visit=opens_visit)
 
 
 async def _look_up(events: Sequence[IdentifiedEvent], definitions: Definitions, traits: Traits) -> None:

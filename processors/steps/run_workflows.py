@@ -1,29 +1,24 @@
-"""run-workflows: runs the chosen workflows, once an event, and writes the profile they leave behind."""
+"""run-workflows: runs the chosen workflows, once an event, and writes the profile they leave behind. Runs that wait are
+parked, and go on when what they wait for has come."""
 
-import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from processors.runner.failures import Unavailable
+from processors.storage.consents import Consents
 from processors.storage.memberships import SegmentMemberships
+from processors.storage.parked import ParkedRuns
 from processors.storage.profiles import Profiles
-from processors.storage.runs import Done, Runs, Traits
-from schemas.events import EmittedEvent, WorkflowRun
-from schemas.limits import MAX_HOPS, MAX_RECORD_BYTES
-from schemas.origin import derived_id
-from schemas.profiles import MergeJob, SegmentationJob, Send
-from workflows.actions.action import Run
-from workflows.commands import Emit, Increment, Log, MergeBy, SendTo, SetMembership, SetTrait
+from processors.storage.runs import Runs, Traits
+from schemas.events import WorkflowRun
+from workflows.consent import given
 from workflows.definitions import Definitions
-from workflows.engine import Ran, describe, run_workflow
-from workflows.graph import Graph
-from workflows.identification import IdentifierKey, Identifiers
+from workflows.identification import Identifiers
 from workflows.identity import ProfileIds
-from workflows.profile import ProfileState
-
-log = logging.getLogger("headwater.workflows")
+from workflows.running import Parked, RunKey, Running
+from workflows.wildcards import matches
 
 
 async def run_workflows(
@@ -34,6 +29,8 @@ async def run_workflows(
     finished: Runs,
     traits: Traits,
     members: SegmentMemberships,
+    parked: ParkedRuns,
+    consents: Consents,
 ) -> list[Any]:
     """Merge jobs, emitted events, and a segmentation job for each profile that an event touched.
 
@@ -41,148 +38,80 @@ async def run_workflows(
     """
     if any(run.routed_revision > definitions.revision for run in runs):
         raise Unavailable("definitions behind")
-    live = await profiles.lock_live({run.profile for run in runs if run.profile})
-    wanted: dict[Any, WorkflowRun] = {
-        run.origin: run for run in runs if run.workflows or (run.profile and definitions.mappings_of(run))
-    }
+    resumed = await parked.owners({(run.origin, run.resumption.workflow) for run in runs if run.resumption})
+    awaited = definitions.awaited_types | await parked.awaited_types()
+    live = await profiles.lock_live({run.profile for run in runs if run.profile} | _people(resumed))
+    wanted = {run.origin: run for run in runs if _may_run(run, definitions, awaited)}
     # The lock first: what another lane runs meanwhile is not due any more once we have it.
-    states = await traits.lock({live[run.profile] for run in wanted.values() if run.profile}) if wanted else {}
+    owners = {run.profile for run in wanted.values() if run.profile} | _people(resumed)
+    states = await traits.lock({live[owner] for owner in owners}) if owners else {}
     due = await finished.due(list(wanted)) if wanted else {}
-    todo = {origin: run for origin, run in wanted.items() if origin in due}
-    if parted := {origin: owner for origin, run in todo.items() if (owner := due[origin]) and owner != run.profile}:
+    if parted := {o: owner for o, run in wanted.items() if (owner := due.get(o)) and owner != run.profile}:
         # A merge was undone while they were on their way.
         live |= await profiles.lock_live(set(parted.values()))
         states |= await traits.lock({live[owner] for owner in parted.values()} - states.keys())
-    batch = _Batch(definitions, Identifiers(definitions, profile_ids.hide), states)
+    waiting = await _waiting(resumed, wanted.values(), awaited, live, definitions, parked, consents)
+    batch = Running(definitions, Identifiers(definitions, profile_ids.hide), states, waiting)
     for run in runs:
+        if run.resumption is not None:
+            batch.resume(run.origin, run.resumption)
+            continue
         owner = parted.get(run.origin, run.profile)
         mine = msgspec.structs.replace(run, profile=owner and live[owner])
         if owner != run.profile:  # what it carries is another person's
             mine.traits, mine.consents = {}, {}
-        batch.add(mine, todo.pop(run.origin, None) is not None)
-    if batch.outcomes:
-        await finished.store(batch.outcomes)
-    if batch.touched:
-        await traits.store({profile: states[profile] for profile in sorted(batch.touched)})
-    if batch.memberships:
-        await members.say(batch.memberships)
+        batch.add(mine, run.origin in due)
+        due.pop(run.origin, None)
+    await _store(batch, finished, traits, members, parked)
     return [*batch.merges, *batch.emitted, *batch.jobs.values()]
 
 
-class _Batch:
-    """What the runs of a batch lead to."""
-
-    def __init__(self, definitions: Definitions, identifiers: Identifiers, states: dict[str, ProfileState]) -> None:
-        self._definitions, self._identifiers, self._states = definitions, identifiers, states
-        self.outcomes: list[Done] = []
-        self.jobs: dict[str, SegmentationJob] = {}
-        self.merges: list[MergeJob] = []
-        self.emitted: list[EmittedEvent] = []
-        #: Profiles whose state the runs changed.
-        self.touched: set[str] = set()
-        #: What workflows said, last, of a profile's membership in a segment.
-        self.memberships: dict[tuple[str, str], bool] = {}
-
-    def add(self, event: WorkflowRun, first_time: bool) -> None:
-        job = self.jobs.get(event.profile or "")
-        if job is None:
-            job = SegmentationJob(profile=event.profile or "", changed=["counters"], quiet=True)
-            if event.profile is not None:
-                self.jobs[event.profile] = job
-        job.quiet, job.hops = job.quiet and event.quiet, max(job.hops, event.hops)
-        if first_time:
-            state = self._states[event.profile] if event.profile else ProfileState({}, {})
-            done = Done(event, {}, [])
-            self._run_all(done, state, job)
-            self.outcomes.append(done)
-
-    def _run_all(self, done: Done, state: ProfileState, job: SegmentationJob) -> None:
-        event = done.event
-        for mapping in self._definitions.mappings_of(event) if event.profile else ():
-            self._run(mapping.graph, done, state, job)
-        for workflow in event.workflows:
-            graph = self._definitions.workflows.get(workflow)
-            if graph is None:
-                done.outcome[workflow] = {"nodes": [], "errors": [{"node": "", "error": "unknown_workflow"}]}
-                continue
-            self._run(graph, done, state, job)
-
-    def _run(self, graph: Graph, done: Done, state: ProfileState, job: SegmentationJob) -> None:
-        ran = run_workflow(graph, Run(done.event, state), self._definitions.strategies)
-        self._carry_out(done.event, ran, job)
-        done.outcome[graph.id] = describe(ran)
-        done.changes += ran.changes
-
-    def _carry_out(self, event: WorkflowRun, ran: Ran, job: SegmentationJob) -> None:
-        _add_changed(job, ran.changed)
-        if ran.changed and event.profile:
-            self.touched.add(event.profile)
-        for number, (node, command) in enumerate(ran.commands):
-            match command:
-                case SetTrait() | Increment():  # nearly all are, and the engine has applied them
-                    pass
-                case SetMembership() | SendTo() | MergeBy() if event.profile is None:
-                    ran.errors.append((node, "no_profile"))
-                case SetMembership(segment, member):
-                    self._set_membership(event.profile or "", segment, member, job)
-                case SendTo(destination, properties) if not event.quiet:
-                    job.sends.append(
-                        Send(
-                            id=_effect_id(event, ran, node, number),
-                            revision=self._definitions.revision,
-                            destination=destination,
-                            event_type=event.type,
-                            properties=properties,
-                        )
-                    )
-                case MergeBy(namespace, value):
-                    if key := self._identifiers.key(namespace, value):
-                        self.merges.append(_merge_job(event, event.profile or "", key))
-                case Emit(type, properties):
-                    id = _effect_id(event, ran, node, number)
-                    self._emit(event, ran, node, _payload(event, id, type, properties))
-                case Log(message):
-                    log.info("workflow %s, node %s, event %s: %s", ran.workflow, node, event.id, message)
-
-    def _set_membership(self, profile: str, segment: str, member: bool, job: SegmentationJob) -> None:
-        self.memberships[profile, segment] = member
-        _add_changed(job, [f"segments.{segment}"])
-
-    def _emit(self, event: WorkflowRun, ran: Ran, node: str, payload: msgspec.Raw) -> None:
-        """The event is recorded already: what it may not emit is noted, and must not make a dead letter of it."""
-        key = event.session or event.profile or event.id
-        if event.hops >= MAX_HOPS:
-            ran.errors.append((node, "loop_detected"))
-        elif len(bytes(payload)) + len(key.encode()) > MAX_RECORD_BYTES:
-            ran.errors.append((node, "event_too_large"))
-        else:
-            self.emitted.append(EmittedEvent(key=key, hops=event.hops + 1, payload=payload, quiet=event.quiet))
+def _may_run(run: WorkflowRun, definitions: Definitions, awaited: frozenset[str]) -> bool:
+    """Whether anything may come of the event, if it has not come of it before."""
+    if run.resumption is not None:
+        return False
+    if run.workflows:
+        return True
+    return run.profile is not None and (bool(definitions.mappings_of(run)) or matches(awaited, run.type))
 
 
-def _merge_job(event: WorkflowRun, profile: str, key: IdentifierKey) -> MergeJob:
-    return MergeJob(
-        profiles=[profile], cause="workflow", namespace=key[0], value=key[1], event=event.id, quiet=event.quiet
-    )
+def _people(owners: Mapping[RunKey, str | None]) -> set[str]:
+    return {owner for owner in owners.values() if owner}
 
 
-def _effect_id(event: WorkflowRun, ran: Ran, node: str, number: int) -> str:
-    return derived_id("effect", event.source, event.id, ran.workflow, node, number)
+async def _waiting(
+    resumed: Mapping[RunKey, str | None],
+    events: Iterable[WorkflowRun],
+    awaited: frozenset[str],
+    live: Mapping[str, str],
+    definitions: Definitions,
+    parked: ParkedRuns,
+    consents: Consents,
+) -> list[Parked]:
+    """The runs that may go on now, of those who are live, with what these agree to now."""
+    people = {live[event.profile] for event in events if event.profile and matches(awaited, event.type)}
+    if not resumed and not people:
+        return []
+    found = await parked.load(resumed, people, definitions)
+    theirs = [one.event for one in found if one.event.profile]
+    said = await consents.load({event.profile or "" for event in theirs}) if definitions.governs else {}
+    for event in theirs:
+        profile = event.profile or ""
+        event.consents = given(said[profile], event.received_at, definitions) if said else {}
+        event.profile = live.get(profile, profile)
+    return found
 
 
-def _add_changed(job: SegmentationJob, names: Collection[str]) -> None:
-    if any(name not in job.changed for name in names):  # most events of a profile change the same
-        job.changed = sorted({*job.changed, *names})
-
-
-def _payload(event: WorkflowRun, id: str, type: str, properties: dict[str, Any]) -> msgspec.Raw:
-    body: dict[str, Any] = {"source": {"id": event.source}}
-    if event.session:
-        body["session"] = {"id": event.session}
-    if event.profile:
-        body["profile"] = {"id": event.profile}
-    else:
-        body["profile_less"] = True
-    sent = {"id": id, "type": type, "timestamp": event.occurred_at, "properties": properties}
-    body["events"] = [sent]
-    body["options"] = {"saveEvents": event.save}
-    return msgspec.Raw(msgspec.json.encode(body))
+async def _store(
+    batch: Running, finished: Runs, traits: Traits, members: SegmentMemberships, parked: ParkedRuns
+) -> None:
+    if batch.outcomes:
+        await finished.store(batch.outcomes.values())
+    if batch.touched:
+        await traits.store({profile: batch.states[profile] for profile in sorted(batch.touched)})
+    if batch.memberships:
+        await members.say(batch.memberships)
+    if batch.parts:
+        await parked.note(batch.parts)
+    if batch.parked:
+        await parked.store(list(batch.parked.values()))

@@ -126,6 +126,10 @@ _EVERYTHING = (
     "select origin_partition, origin_offset, origin_ordinal, source, id, '{}', '[]' from events "
     f"where {_OF_THEM} on conflict (origin_partition, origin_offset, origin_ordinal) "
     "do update set outcome = '{}', changes = '[]'",
+    *(
+        f"delete from {table} where (origin_partition, origin_offset, origin_ordinal) in ({_THEIR_PLACES})"
+        for table in ("parked_runs", "outside_calls", "run_parts")
+    ),
     f"delete from refused_identifiers where {_OF_THEM} or (namespace, value) in "
     f"(select namespace, value from identifiers where {_OF_THEM})",
     f"delete from visit_timers t using sessions s where t.source = s.source and t.session_id = s.id and s.{_OF_THEM}",

@@ -186,8 +186,9 @@ class Partings:
 
     async def _happened(self, members: Collection[str]) -> list[Ran | Merged]:
         cursor = await self._connection.execute(
-            "select r.ran_at, r.place, e.profile_id::text, (extract(epoch from e.occurred_at) * 1000000)::bigint, "
-            f"e.id, r.changes from events e join workflow_runs r using {_ORIGIN} where e.profile_id = any(%s::uuid[])",
+            "select r.ran_at, r.place, e.profile_id::text, "
+            "(extract(epoch from coalesce(r.at, e.occurred_at)) * 1000000)::bigint, "
+            f"e.id, r.changes from events e join run_changes r using {_ORIGIN} where e.profile_id = any(%s::uuid[])",
             (uuids(members),),
         )
         found: list[tuple[datetime, int, Ran | Merged]] = [

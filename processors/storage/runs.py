@@ -2,15 +2,13 @@
 
 from collections.abc import Collection, Mapping
 from decimal import Decimal
-from typing import Any
 
 import msgspec
 
 from processors.storage.database import Connection, as_json, copied, copy_rows, uuids
-from schemas.events import WorkflowRun
 from schemas.origin import Origin
-from workflows.changes import Change
 from workflows.profile import ProfileState, Trait
+from workflows.running import Done
 
 _traits = msgspec.json.Decoder(dict[str, Trait]).decode
 _totals = msgspec.json.Decoder(dict[str, Decimal]).decode
@@ -18,14 +16,6 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 _COLUMNS = ("origin_partition", "origin_offset", "origin_ordinal", "source", "event_id", "outcome", "changes", "place")
-
-
-class Done(msgspec.Struct):
-    """What came of running an event's workflows: by workflow, and what was decided about the profile."""
-
-    event: WorkflowRun
-    outcome: dict[str, Any]
-    changes: list[Change]
 
 
 class Runs:

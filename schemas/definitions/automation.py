@@ -31,6 +31,8 @@ class Node(Part):
     config: dict[str, Any] = Field(default_factory=dict)
     #: Nodes that follow on the action's main port, or a table of port to nodes.
     then: tuple[str, ...] | dict[str, tuple[str, ...]] = ()
+    #: Where it fails: only its own branch ends (behind its port `error` it goes on), or the whole run does.
+    on_error: Literal["continue", "stop"] = "continue"
 
 
 class Workflow(Definition):

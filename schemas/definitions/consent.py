@@ -6,6 +6,9 @@ from pydantic import Field
 
 from schemas.definitions.base import Definition, EventType, Id, Part, Path
 
+#: The event type that says what a person agrees to, in its property `consents`. Any other may in its context.
+CONSENT_UPDATE = "consent-update"
+
 
 class ConsentType(Definition):
     """Something that a person may agree to."""

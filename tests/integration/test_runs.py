@@ -8,10 +8,11 @@ import psycopg
 from processors.storage.database import connector
 from processors.storage.events import Events
 from processors.storage.migrate import migrate
-from processors.storage.runs import Done, Runs
+from processors.storage.runs import Runs
 from schemas.events import IdentifiedEvent, WorkflowRun
 from schemas.origin import Origin
 from tests.kit.services import Services
+from workflows.running import Done
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from workflows.actions import builtin
 from workflows.actions.action import Action, microseconds
 from workflows.actions.builtin import BUILTIN, load_actions
+from workflows.actions.event import EmitEvent
 from workflows.actions.flow import Branch, LogMessage, Start
-from workflows.actions.outside import EmitEvent, SendToDestination
+from workflows.actions.outside import SendToDestination
 from workflows.actions.profile import ChangeSegment, CopyToProfile, MergeProfiles, UpdateProfile
 from workflows.actions.testing import run_action
 from workflows.commands import (

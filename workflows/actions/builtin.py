@@ -4,21 +4,52 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from workflows.actions.action import Action, Registry
-from workflows.actions.flow import Branch, LogMessage, Start
-from workflows.actions.outside import EmitEvent, SendToDestination
-from workflows.actions.profile import ChangeSegment, CopyToProfile, MapToProfile, MergeProfiles, UpdateProfile
+from workflows.actions.data import AppendData, FillTemplate, Hide, MapValues, RemoveData, SetData
+from workflows.actions.event import EmitEvent, IsNew, ValueChanged
+from workflows.actions.flow import Branch, End, Join, LogMessage, Split, Start, Switch
+from workflows.actions.outside import HttpRequest, Query, SendToDestination
+from workflows.actions.profile import (
+    ChangeConsent,
+    ChangeSegment,
+    CopyToProfile,
+    Interest,
+    LoadProfile,
+    MapToProfile,
+    MergeProfiles,
+    UpdateProfile,
+)
+from workflows.actions.waits import WaitForEvent, WaitForTime
 
 BUILTIN: tuple[type[Action[Any]], ...] = (
     Start,
+    End,
     Branch,
-    LogMessage,
+    Switch,
+    Split,
+    Join,
+    WaitForTime,
+    WaitForEvent,
+    SetData,
+    AppendData,
+    RemoveData,
+    MapValues,
+    FillTemplate,
+    Hide,
     CopyToProfile,
     UpdateProfile,
     MapToProfile,
+    Interest,
+    ChangeConsent,
     ChangeSegment,
     MergeProfiles,
+    LoadProfile,
     EmitEvent,
+    ValueChanged,
+    IsNew,
+    HttpRequest,
+    Query,
     SendToDestination,
+    LogMessage,
 )
 
 

@@ -1,30 +1,96 @@
-"""What a run sends on: new events, and messages to destinations."""
+"""What a run asks of the outside and sends there. It waits for an answer parked in PostgreSQL: no lane waits for it."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlencode
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from schemas.definitions.base import EventType, TopicPart
+from schemas.definitions.base import Id, TopicPart
 from workflows.actions.action import Action, Config, Expression, Outcome, Run
-from workflows.commands import Emit, SendTo
+from workflows.actions.data import ROOTS, Text, values_of
+from workflows.commands import SendTo
 from workflows.conditions import Condition
+from workflows.templates import TextTemplate
+from workflows.waiting import HttpCall, QueryCall
 
 
-class EmitConfig(Config):
-    """`type`: the new event's type. `properties`: name to CEL."""
+class Asking(Config):
+    """`resource`: its id. `timeout_s`: of one try. `retries`: tries after the first, with growing pauses."""
 
-    type: EventType
-    properties: dict[str, Expression] = Field(default_factory=dict)
+    resource: Id
+    timeout_s: float = Field(default=10, gt=0, le=60)
+    retries: int = Field(default=3, ge=0, le=20)
 
 
-class EmitEvent(Action[EmitConfig]):
-    """Makes a new event of the same source, session and profile. It travels the whole pipeline, once."""
+def _is_path(text: str) -> str:
+    if text and not text.startswith("/"):
+        raise ValueError("a path begins with a slash")
+    return text
 
-    name = "emit-event"
-    Config = EmitConfig
 
-    def run(self, config: EmitConfig, run: Run) -> Outcome:
-        return Outcome(commands=[Emit(config.type, _values(config.properties, run))])
+class HttpRequestConfig(Asking):
+    """`path`: behind the resource's url; what stands in braces is percent-encoded. `query`, `body`: name to CEL, the
+    body is sent as JSON. `headers`: fixed ones, beside the resource's."""
+
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "GET"
+    path: Annotated[Text, AfterValidator(_is_path)] = ""
+    query: dict[str, Expression] = Field(default_factory=dict)
+    body: dict[str, Expression] = Field(default_factory=dict)
+    headers: dict[str, str] = Field(default_factory=dict)
+
+
+class HttpRequest(Action[HttpRequestConfig]):
+    """Asks a service over HTTP. Its answer is `data.<node>`: `status`, `body` (JSON as it is, else a text). Answers
+    that say "later" (408, 425, 429, 5xx) and failures of the network are tried again; leaves by `refused` on any other
+    that is no success, by `error` where there was none at last. A request may be sent twice, under the same
+    Idempotency-Key."""
+
+    name = "http-request"
+    Config = HttpRequestConfig
+    ports = ("out", "refused")
+
+    def run(self, config: HttpRequestConfig, run: Run) -> Outcome:
+        path = TextTemplate(config.path, ROOTS).fill(values_of(run), lambda text: quote(text, safe=""))
+        if any(part in (".", "..") for part in path.split("/")):
+            return Outcome(error="path_leads_elsewhere")
+        query = {name: value for name, value in _values(config.query, run).items() if value is not None}
+        call = HttpCall(
+            resource=config.resource,
+            method=config.method,
+            path=f"{path}?{urlencode(query)}" if query else path,
+            body=_values(config.body, run) if config.body else None,
+            headers=config.headers,
+            timeout_s=config.timeout_s,
+            retries=config.retries,
+        )
+        return Outcome(wait=call)
+
+    def resume(self, config: HttpRequestConfig, run: Run, answer: Any) -> Outcome:
+        return Outcome("out" if 200 <= answer.value["status"] < 300 else "refused")
+
+
+class QueryConfig(Asking):
+    """`sql`: one statement, with `%(name)s` where values go; `values`: name to CEL."""
+
+    sql: str = Field(min_length=1, max_length=20_000)
+    values: dict[str, Expression] = Field(default_factory=dict)
+
+
+class Query(Action[QueryConfig]):
+    """Asks a PostgreSQL resource, in a transaction that may only read. Its rows (at most 100) are `data.<node>`, a list
+    of objects. Leaves by `empty` where there are none, by `error` where it failed. Values never become part of the
+    statement."""
+
+    name = "query"
+    Config = QueryConfig
+    ports = ("out", "empty")
+
+    def run(self, config: QueryConfig, run: Run) -> Outcome:
+        values = _values(config.values, run)
+        return Outcome(wait=QueryCall(config.resource, config.sql, values, config.timeout_s, config.retries))
+
+    def resume(self, config: QueryConfig, run: Run, answer: Any) -> Outcome:
+        return Outcome("out" if answer.value else "empty")
 
 
 class SendConfig(Config):

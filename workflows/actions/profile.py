@@ -6,10 +6,13 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from schemas.definitions.base import Id, Path
+from schemas.definitions.consent import CONSENT_UPDATE
+from schemas.events import Answer
 from workflows.actions.action import Action, Config, Expression, Outcome, Run
 from workflows.commands import (
     AppendToTrait,
     Command,
+    Emit,
     Increment,
     MergeBy,
     RemoveFromTrait,
@@ -17,7 +20,9 @@ from workflows.commands import (
     SetTrait,
     SetTraitIfEmpty,
 )
+from workflows.conditions import Condition
 from workflows.identifiers import identifier_value, value_at
+from workflows.waiting import ProfileCall
 
 
 class CopyConfig(Config):
@@ -134,3 +139,70 @@ class MergeProfiles(Action[MergeConfig]):
         trait = run.profile.traits.get(config.trait)
         value = identifier_value(trait.value, "trim") if trait else None
         return Outcome(commands=[MergeBy(config.trait, value)] if value else [])
+
+
+class InterestConfig(Config):
+    """`name`: CEL, a text as `sport`. `by`: CEL, how much more; negative: less."""
+
+    name: Expression
+    by: Expression = Field(default_factory=lambda: Condition("1"))
+
+
+class Interest(Action[InterestConfig]):
+    """Adds to an interest of the profile: the total `interests.<name>`."""
+
+    name = "interest"
+    Config = InterestConfig
+
+    def run(self, config: InterestConfig, run: Run) -> Outcome:
+        name, by = config.name.value(run.context), config.by.value(run.context)
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_INTEREST_CHARS:
+            return Outcome(error="no_interest")
+        return Outcome(commands=[_increment(f"interests.{name}", by)])
+
+
+#: The name of an interest comes out of events.
+MAX_INTEREST_CHARS = 100
+
+
+class ConsentConfig(Config):
+    """`consent`: its id. `do`: grant or revoke."""
+
+    consent: Id
+    do: Literal["grant", "revoke"]
+
+
+class ChangeConsent(Action[ConsentConfig]):
+    """Says that the person has given a consent, or taken it back: an event `consent-update` of the same profile, which
+    has its effect as any other such."""
+
+    name = "consent"
+    Config = ConsentConfig
+
+    def run(self, config: ConsentConfig, run: Run) -> Outcome:
+        return Outcome(commands=[Emit(CONSENT_UPDATE, {"consents": {config.consent: config.do == "grant"}})])
+
+
+class LoadProfileConfig(Config):
+    """`namespace`: of the identifier. `value`: CEL."""
+
+    namespace: Id
+    value: Expression
+
+
+class LoadProfile(Action[LoadProfileConfig]):
+    """Looks another profile up by an identifier. What is known of it is `data.<node>`: `id`, `traits` (no private
+    ones), `totals`, `segments`. Leaves by `unknown` where nobody has the identifier."""
+
+    name = "load-profile"
+    Config = LoadProfileConfig
+    ports = ("out", "unknown")
+
+    def run(self, config: LoadProfileConfig, run: Run) -> Outcome:
+        value = config.value.value(run.context)
+        if not isinstance(value, str | int):
+            return Outcome("unknown")
+        return Outcome(wait=ProfileCall(config.namespace, str(value)))
+
+    def resume(self, config: LoadProfileConfig, run: Run, answer: Answer) -> Outcome:
+        return Outcome("unknown" if answer.value is None else "out")

@@ -1,0 +1,248 @@
+"""What the workflow runs of a batch lead to: outcomes, changed profiles, jobs, events, runs that wait. Pure."""
+
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from schemas.events import Answer, EmittedEvent, Resumption, WorkflowRun
+from schemas.limits import MAX_HOPS, MAX_RECORD_BYTES
+from schemas.origin import Origin, derived_id
+from schemas.profiles import MergeJob, SegmentationJob, Send
+from workflows.actions.action import Run
+from workflows.actions.waits import came
+from workflows.changes import Change
+from workflows.commands import Command, Emit, Increment, Log, MergeBy, SendTo, SetMembership, SetTrait
+from workflows.definitions import Definitions
+from workflows.engine import Ran, advance, describe, run_workflow
+from workflows.graph import Graph
+from workflows.identification import IdentifierKey, Identifiers
+from workflows.profile import ProfileState
+from workflows.waiting import Call, RunState, over, wants
+
+log = logging.getLogger("headwater.workflows")
+
+#: What identifies a run: its event's origin, and the workflow.
+RunKey = tuple[Origin, str]
+
+
+class Done(msgspec.Struct):
+    """What came of running an event's workflows: by workflow, and what was decided about the profile."""
+
+    event: WorkflowRun
+    outcome: dict[str, Any]
+    changes: list[Change]
+
+
+class Part(msgspec.Struct):
+    """What a run decided after it had waited, and how it stands now, as its event's outcome says it."""
+
+    origin: Origin
+    workflow: str
+    outcome: dict[str, Any]
+    at: datetime
+    changes: list[Change]
+
+
+class Parked(msgspec.Struct):
+    """A run that waits, or that goes on: its event, with the profile that it is of now."""
+
+    event: WorkflowRun
+    graph: Graph
+    state: RunState
+    #: What it asked of the outside since it was read: by node, each with an id that stays the same.
+    asked: dict[str, tuple[str, Call]] = {}
+
+    @property
+    def key(self) -> RunKey:
+        return self.event.origin, self.graph.id
+
+
+class Running:
+    """Runs workflows, event by event, over the profiles' states, and gathers what comes of it."""
+
+    def __init__(
+        self,
+        definitions: Definitions,
+        identifiers: Identifiers,
+        states: dict[str, ProfileState],
+        parked: Iterable[Parked] = (),
+    ) -> None:
+        """`parked`: the runs that any of the batch may go on with."""
+        self._definitions, self._identifiers, self.states = definitions, identifiers, states
+        #: By event.
+        self.outcomes: dict[Origin, Done] = {}
+        self.parts: list[Part] = []
+        self.jobs: dict[str, SegmentationJob] = {}
+        self.merges: list[MergeJob] = []
+        self.emitted: list[EmittedEvent] = []
+        #: Profiles whose state the runs changed.
+        self.touched: set[str] = set()
+        #: What workflows said, last, of a profile's membership in a segment.
+        self.memberships: dict[tuple[str, str], bool] = {}
+        #: Runs that waited when the batch began, or wait now; those that wait for nothing any more are over.
+        self.parked: dict[RunKey, Parked] = {one.key: one for one in parked}
+
+    def add(self, event: WorkflowRun, first_time: bool) -> None:
+        """An event of the batch; its workflows run where that has not been done before."""
+        job = self._job(event)
+        if not first_time:
+            return
+        for waiting in list(self._waiting_for(event)):
+            self._offer(waiting, event)
+        state = self._state(event)
+        done = self.outcomes[event.origin] = Done(event, {}, [])
+        for mapping in self._definitions.mappings_of(event) if event.profile else ():
+            self._begin(mapping.graph, done, state, job)
+        for workflow in event.workflows:
+            graph = self._definitions.workflows.get(workflow)
+            if graph is None:
+                done.outcome[workflow] = {"nodes": [], "errors": [{"node": "", "error": "unknown_workflow"}]}
+                continue
+            self._begin(graph, done, state, job)
+
+    def resume(self, origin: Origin, told: Resumption) -> None:
+        """A run of which time, or an answer, has come. Where it waits for none of it, it was told before; what it asked
+        and still waits for is asked again, if nobody has it any more."""
+        waiting = self.parked.get((origin, told.workflow))
+        if waiting is None:
+            return
+        answers = {node: answer for node, answer in told.answers.items() if node in waiting.state.waiting}
+        if news := over(waiting.state, told.at) | answers:
+            self._go_on(waiting, told.at, news)
+        else:
+            waiting.asked = _asked(waiting)
+
+    def _waiting_for(self, event: WorkflowRun) -> Iterator[Parked]:
+        for waiting in self.parked.values():
+            if event.profile is not None and waiting.event.profile == event.profile:
+                yield waiting
+
+    def _offer(self, waiting: Parked, event: WorkflowRun) -> None:
+        state = self._state(event)
+        run = Run(waiting.event, state, waiting.state.data)
+        other = Run(event, state, waiting.state.data)
+        wanting = [waiting.graph.by_name[node] for node in wants(waiting.state, event.type, event.received_at)]
+        news = {step.name: came(other) for step in wanting if step.action.takes(step.config, run, other)}
+        if news:
+            self._go_on(waiting, event.received_at, news)
+
+    def _go_on(self, waiting: Parked, at: datetime, news: Mapping[str, Answer]) -> None:
+        event = waiting.event
+        run = Run(event, self._state(event), waiting.state.data, at)
+        ran = advance(waiting.graph, waiting.state, run, news, self._definitions.strategies)
+        self._carry_out(event, ran, self._job(event))
+        self._park(event, waiting.graph, ran)
+        if (done := self.outcomes.get(event.origin)) is not None:
+            done.outcome[waiting.graph.id] = describe(ran)
+        self.parts.append(Part(event.origin, waiting.graph.id, describe(ran), run.changed_at, ran.changes))
+
+    def _begin(self, graph: Graph, done: Done, state: ProfileState, job: SegmentationJob) -> None:
+        ran = run_workflow(graph, Run(done.event, state), self._definitions.strategies)
+        self._carry_out(done.event, ran, job)
+        if ran.state.waiting:
+            self._park(done.event, graph, ran)
+        done.outcome[graph.id] = describe(ran)
+        done.changes += ran.changes
+
+    def _park(self, event: WorkflowRun, graph: Graph, ran: Ran) -> None:
+        parked = self.parked.setdefault((event.origin, graph.id), Parked(event, graph, ran.state))
+        parked.asked = _asked(parked)
+
+    def _state(self, event: WorkflowRun) -> ProfileState:
+        return self.states[event.profile] if event.profile else ProfileState({}, {})
+
+    def _job(self, event: WorkflowRun) -> SegmentationJob:
+        job = self.jobs.get(event.profile or "")
+        if job is None:
+            job = SegmentationJob(profile=event.profile or "", changed=["counters"], quiet=True)
+            if event.profile is not None:
+                self.jobs[event.profile] = job
+        job.quiet, job.hops = job.quiet and event.quiet, max(job.hops, event.hops)
+        return job
+
+    def _carry_out(self, event: WorkflowRun, ran: Ran, job: SegmentationJob) -> None:
+        _add_changed(job, ran.changed)
+        if ran.changed and event.profile:
+            self.touched.add(event.profile)
+        for number, (node, command) in enumerate(ran.commands):
+            match command:
+                case SetTrait() | Increment():  # nearly all are, and the engine has applied them
+                    pass
+                case SetMembership() | SendTo() | MergeBy() if event.profile is None:
+                    ran.errors.append((node, "no_profile"))
+                case SetMembership(segment, member):
+                    self.memberships[event.profile or "", segment] = member
+                    _add_changed(job, [f"segments.{segment}"])
+                case SendTo(destination, properties) if not event.quiet:
+                    job.sends.append(
+                        Send(
+                            id=_effect_id(event, ran, node, number),
+                            revision=self._definitions.revision,
+                            destination=destination,
+                            event_type=event.type,
+                            properties=properties,
+                        )
+                    )
+                case _:
+                    self._carry_out_rare(event, ran, node, number, command)
+
+    def _carry_out_rare(self, event: WorkflowRun, ran: Ran, node: str, number: int, command: Command) -> None:
+        match command:
+            case MergeBy(namespace, value):
+                if key := self._identifiers.key(namespace, value):
+                    self.merges.append(_merge_job(event, event.profile or "", key))
+            case Emit(type, properties):
+                id = _effect_id(event, ran, node, number)
+                self._emit(event, ran, node, _payload(event, id, type, properties))
+            case Log(message):
+                log.info("workflow %s, node %s, event %s: %s", ran.workflow, node, event.id, message)
+
+    def _emit(self, event: WorkflowRun, ran: Ran, node: str, payload: msgspec.Raw) -> None:
+        """The event is recorded already: what it may not emit is noted, and must not make a dead letter of it."""
+        key = event.session or event.profile or event.id
+        if event.hops >= MAX_HOPS:
+            ran.errors.append((node, "loop_detected"))
+        elif len(bytes(payload)) + len(key.encode()) > MAX_RECORD_BYTES:
+            ran.errors.append((node, "event_too_large"))
+        else:
+            self.emitted.append(EmittedEvent(key=key, hops=event.hops + 1, payload=payload, quiet=event.quiet))
+
+
+def _asked(parked: Parked) -> dict[str, tuple[str, Call]]:
+    event, workflow = parked.event, parked.graph.id
+    return {
+        node: (derived_id("call", event.source, event.id, workflow, node), call)
+        for node, call in parked.state.calls.items()
+    }
+
+
+def _merge_job(event: WorkflowRun, profile: str, key: IdentifierKey) -> MergeJob:
+    return MergeJob(
+        profiles=[profile], cause="workflow", namespace=key[0], value=key[1], event=event.id, quiet=event.quiet
+    )
+
+
+def _effect_id(event: WorkflowRun, ran: Ran, node: str, number: int) -> str:
+    return derived_id("effect", event.source, event.id, ran.workflow, node, number)
+
+
+def _add_changed(job: SegmentationJob, names: Collection[str]) -> None:
+    if any(name not in job.changed for name in names):  # most events of a profile change the same
+        job.changed = sorted({*job.changed, *names})
+
+
+def _payload(event: WorkflowRun, id: str, type: str, properties: dict[str, Any]) -> msgspec.Raw:
+    body: dict[str, Any] = {"source": {"id": event.source}}
+    if event.session:
+        body["session"] = {"id": event.session}
+    if event.profile:
+        body["profile"] = {"id": event.profile}
+    else:
+        body["profile_less"] = True
+    sent = {"id": id, "type": type, "timestamp": event.occurred_at, "properties": properties}
+    body["events"] = [sent]
+    body["options"] = {"saveEvents": event.save}
+    return msgspec.Raw(msgspec.json.encode(body))
