@@ -3,11 +3,13 @@
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 
+from cryptography.fernet import Fernet
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 _PREFIX = "HEADWATER_"
 #: Written by whoever started embedded services, so that other commands find them.
@@ -40,6 +42,8 @@ class Settings(BaseModel):
     lineage: int = Field(default=0, ge=0, le=2_000_000)
     session_timeout_s: int = Field(default=8, ge=1, le=300)
     identity_key: str = ""
+    secrets_key: str = ""
+    private_networks: str = ""
     archive_url: str = ""
     geo_database: str = ""
     max_in_flight: int = Field(default=2000, ge=1)
@@ -52,6 +56,13 @@ class Settings(BaseModel):
         if self.identity_key and not 16 <= len(self.identity_key.encode()) <= 64:
             raise ValueError("identity_key has 16 to 64 bytes")
         return self
+
+    @field_validator("private_networks")
+    @classmethod
+    def _are_networks(cls, given: str) -> str:
+        for network in filter(None, given.split(",")):
+            ip_network(network.strip())
+        return given
 
     @property
     def first_partition(self) -> int:
@@ -98,7 +109,7 @@ def connected(settings: Settings) -> Settings:
             "kafka": settings.kafka or found.get("kafka", ""),
             "database_url": settings.database_url or found.get("database_url", ""),
             "http_port": found.get("http_port", settings.http_port),
-            "identity_key": settings.identity_key or stored_identity_key(settings.data, make=False),
+            **stored_keys(settings, make=False),
         }
     )
     if not filled.kafka or not filled.database_url:
@@ -109,13 +120,22 @@ def connected(settings: Settings) -> Settings:
     return filled
 
 
-def stored_identity_key(data: Path, make: bool) -> str:
-    """The key that profile ids are minted with, kept in the data folder; made once where asked for."""
-    path = data / "identity.key"
+def stored_keys(settings: Settings, make: bool) -> dict[str, str]:
+    """The keys that profile ids are minted with and secrets are sealed with: what is set, else what is kept in the data
+    folder, made once where asked for."""
+    makers: dict[str, Callable[[], str]] = {
+        "identity_key": lambda: secrets.token_hex(24),
+        "secrets_key": lambda: Fernet.generate_key().decode(),
+    }
+    return {name: getattr(settings, name) or _stored(settings.data, name, made, make) for name, made in makers.items()}
+
+
+def _stored(data: Path, name: str, made: Callable[[], str], make: bool) -> str:
+    path = data / f"{name.removesuffix('_key')}.key"
     if not path.exists() and make:
         data.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(24))
+        path.write_text(made())
     return path.read_text() if path.exists() else ""
 
 

@@ -18,7 +18,7 @@ from deploy.kafka import client_config
 from deploy.operations.applying import apply_folder
 from deploy.operations.metrics import serve_metrics
 from deploy.pipeline import Pipeline, say
-from deploy.settings import Settings, stored_identity_key, write_running
+from deploy.settings import Settings, stored_keys, write_running
 from deploy.wiring import dispatchers, run_until_signal
 from schemas.topics import CONFIG
 from workflows.actions.builtin import load_actions
@@ -51,8 +51,7 @@ class Services:
             postgres = EmbeddedPostgres(self._settings.data / "postgres", self._settings.postgres_port, say)
             self._start(postgres)
             addresses["database_url"] = postgres.url
-        key = self._settings.identity_key or stored_identity_key(self._settings.data, make=True)
-        return self._settings.model_copy(update={**addresses, "identity_key": key})
+        return self._settings.model_copy(update={**addresses, **stored_keys(self._settings, make=True)})
 
     def _start(self, server: EmbeddedServer) -> None:
         server.start()

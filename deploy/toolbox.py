@@ -8,6 +8,7 @@ import httpx
 
 from deploy.feed import DefinitionsFeed
 from deploy.keys import identity_key, profile_ids
+from deploy.sealing import Seals
 from deploy.settings import Settings
 from processors.connectors.archive import Archive
 from processors.connectors.geo import locator
@@ -46,7 +47,9 @@ def toolbox(
         "now": lambda: lambda: datetime.now(UTC),
         "locate": lambda: locator(settings.geo_database),
         "files": lambda: Archive(settings.archive()),
-        "webhook": lambda: Webhook(lambda: feed.get().destinations.get(stage.name[len(DISPATCH) :]), client),
+        "webhook": lambda: Webhook(
+            lambda: feed.get().destinations.get(stage.name[len(DISPATCH) :]), client, Seals(settings).open
+        ),
     }
     made = {name: make() for name, make in still.items() if name in stage.needs}
 

@@ -21,24 +21,33 @@ from deploy.feed import DefinitionsFeed
 from deploy.kafka import KafkaAdmin, client_config
 from deploy.keys import identity_key, profile_ids
 from deploy.memory import collect_often, settle
+from deploy.sealing import Seals
 from deploy.settings import Settings, SettingsError
 from deploy.toolbox import DISPATCH, toolbox
 from ingest.deadlines import Deadlines
 from ingest.routes import BODY_DEADLINE_S, Door
 from ingest.sink import Sink
+from processors.connectors.guard import Guard, GuardedTransport
+from processors.connectors.outside import Outside
 from processors.runner.attempt import ReplayOf
+from processors.runner.caller import Caller
 from processors.runner.fail_points import Reach
+from processors.runner.failures import Later
 from processors.runner.publisher import FencedPublisher, Publisher, Publishes
 from processors.runner.stage import Stage
 from processors.runner.ticker import Ticker
 from processors.runner.worker import Installation, StageWorker
 from processors.storage.database import connector
+from processors.storage.lookups import PARALLEL_LOOK_UPS, look_up
+from processors.storage.parked import OutsideCall
 from processors.storage.progress import LaneKey
 from processors.topology import PIPELINE, dispatch_to
+from schemas.events import Answer
 from schemas.topics import CONFIG, TRACKS
 from workflows.actions.builtin import load_actions
 from workflows.definitions import Definitions
 from workflows.replays import Replays
+from workflows.waiting import ProfileCall
 
 log = logging.getLogger("headwater")
 
@@ -113,7 +122,10 @@ async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
             settings.first_partition,
             _replay_of(settings) if TRACKS in stage.reads else lambda payload: None,
         )
-        async with httpx.AsyncClient(follow_redirects=False, trust_env=False) as client:
+        guard = Guard(filter(None, settings.private_networks.split(",")))
+        async with httpx.AsyncClient(
+            follow_redirects=False, trust_env=False, transport=GuardedTransport(guard)
+        ) as client:
             worker = StageWorker(stage, installation, toolbox(stage, feed, settings, client))
             beside = [asyncio.create_task(_stop_on(feed.failed, stop))]
             for take_due, every_s in due_of(name, feed):
@@ -121,10 +133,31 @@ async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
                 ticker = Ticker(connect, Publisher(kafka, settings.topic_prefix), take_due, every_s)
                 ticking = asyncio.ensure_future(ticker.run())
                 beside += [ticking, asyncio.create_task(_stop_on(ticking, stop))]
+            if name == "run-workflows":
+                caller = _caller(settings, feed, kafka, Outside(client, guard, Seals(settings).open))
+                calling = asyncio.ensure_future(caller.run())
+                beside += [calling, asyncio.create_task(_stop_on(calling, stop))]
             log.info("%s: working", name)
             await worker.run(stop)
             for task in beside:
                 task.cancel()
+
+
+def _caller(settings: Settings, feed: DefinitionsFeed, kafka: Mapping[str, Any], outside: Outside) -> Caller:
+    """What makes the calls that workflow runs wait for."""
+    connect = connector(settings.database_url, "headwater run-workflows caller")
+
+    async def ask(call: OutsideCall) -> Answer | Later:
+        definitions = feed.get()
+        if not isinstance(call.call, ProfileCall):
+            return await outside.ask(call.id, call.call, definitions.resources.get(call.resource))
+        async with await connect() as connection:
+            return await look_up(connection, call.call, definitions, profile_ids(settings))
+
+    def limits() -> Mapping[str, int]:
+        return {"": PARALLEL_LOOK_UPS, **{id: one.parallel for id, one in feed.get().resources.items()}}
+
+    return Caller(connect, Publisher(kafka, settings.topic_prefix), ask, limits)
 
 
 def _replay_of(settings: Settings) -> ReplayOf:

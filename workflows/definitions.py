@@ -11,7 +11,7 @@ from schemas.definitions.automation import ProfileMapping, Rule, Segment, Window
 from schemas.definitions.consent import Compliance, ConsentType
 from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace, Strategy, TraitDefinition
 from schemas.definitions.inbound import EventTypeDefinition, Reshaping, Source
-from schemas.definitions.outbound import Destination
+from schemas.definitions.outbound import Destination, Resource
 from schemas.events import ValidEvent
 from schemas.failures import Reason
 from workflows.actions.action import Registry
@@ -99,6 +99,7 @@ class Definitions:
         self.segments: list[CompiledSegment] = []
         #: Segment to the source under which events say who enters and who leaves it.
         self.announcing_segments: dict[str, str] = {}
+        self.resources: dict[str, Resource] = {}
         self.destinations: dict[str, Destination] = {}
         self.compiled_destinations: list[CompiledDestination] = []
         rules: list[CompiledRule] = []
@@ -157,6 +158,8 @@ class Definitions:
                 self.segments.append(CompiledSegment(definition.id, condition))
                 if definition.source is not None:
                     self.announcing_segments[definition.id] = definition.source
+            case Resource():
+                self.resources[definition.id] = definition
             case Destination():
                 self.destinations[definition.id] = definition
                 self.compiled_destinations.append(CompiledDestination(definition))
@@ -232,7 +235,11 @@ def dangling(definitions: Mapping[str, AnyDefinition]) -> list[str]:
                 ]
             case Workflow(nodes=nodes):
                 for name, node in nodes.items():
-                    for field, kind in (("segment", "segment"), ("destination", "destination")):
+                    for field, kind in (
+                        ("segment", "segment"),
+                        ("destination", "destination"),
+                        ("resource", "resource"),
+                    ):
                         target = node.config.get(field)
                         if isinstance(target, str) and f"{kind}/{target}" not in definitions:
                             missing.append(f"{definition.key}: node {name}: there is no {kind} {target!r}")

@@ -5,20 +5,17 @@ import logging
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import httpx
 import msgspec
 
+from processors.connectors.outside import RETRIED, Reveal, retry_after
 from processors.runner.failures import Poison, Unavailable
 from schemas.definitions.outbound import Destination
 from schemas.profiles import Delivery
 
 log = logging.getLogger("headwater.dispatch")
 
-#: Answers that say "later", not "never". All of 5xx does, too.
-RETRIED = frozenset({408, 425, 429})
 MAX_BACKOFF_S = 30.0
 #: Profiles served at the same time.
 PARALLEL = 16
@@ -29,9 +26,11 @@ REMEMBERED = 20_000
 class Webhook:
     """One destination's client. A receiver that is down only delays this destination; it is tried until it answers."""
 
-    def __init__(self, destination: Callable[[], Destination | None], client: httpx.AsyncClient) -> None:
+    def __init__(
+        self, destination: Callable[[], Destination | None], client: httpx.AsyncClient, reveal: Reveal
+    ) -> None:
         """`destination` gives the definition in force; `client` is for this destination alone."""
-        self._destination, self._client = destination, client
+        self._destination, self._client, self._reveal = destination, client, reveal
         self._slots = asyncio.Semaphore(PARALLEL)
         self._encode = msgspec.json.Encoder(decimal_format="number").encode
         #: The last deliveries that were taken: a second try of a batch, or of a part of it, does not send them again.
@@ -72,7 +71,7 @@ class Webhook:
         if destination is None:
             raise Unavailable("destination removed")  # its deliveries wait; the topic's retention ends them
         headers = {
-            **destination.headers,
+            **{name: self._reveal(secret) for name, secret in destination.headers.items()},
             "content-type": "application/json",
             "idempotency-key": delivery.id,
         }
@@ -87,16 +86,5 @@ class Webhook:
             return None
         if response.status_code in RETRIED or response.status_code >= 500:
             log.warning("destination %s answered %d", destination.id, response.status_code)
-            return _retry_after(response.headers.get("retry-after", ""))
+            return retry_after(response.headers.get("retry-after", ""))
         raise Poison("refused_by_destination", f"http {response.status_code}")
-
-
-def _retry_after(value: str) -> float:
-    """Seconds, from seconds or an HTTP date; at most two minutes are believed."""
-    try:
-        seconds = (
-            float(value) if value.isdigit() else (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-        )
-    except (ValueError, TypeError):
-        return 0.0
-    return min(max(seconds, 0.0), 120.0)

@@ -1,5 +1,6 @@
 """What can go wrong in a batch, by name. (The third name, Rejected, is a model: schemas.failures.RejectedEvent.)"""
 
+import msgspec
 import psycopg
 from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException
@@ -23,6 +24,13 @@ class Unavailable(Exception):
     def __init__(self, cause: str) -> None:
         super().__init__(cause)
         self.cause = cause
+
+
+class Later(msgspec.Struct, frozen=True):
+    """There was no answer: it may be asked again, not before so many seconds. `error`: what becomes of it at last."""
+
+    error: str
+    after_s: float = 0.0
 
 
 class LaneStopped(Exception):

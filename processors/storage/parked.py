@@ -1,6 +1,6 @@
 """Runs that wait, and what they have asked of the outside: run-workflows' tables."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from schemas.origin import Origin
 from workflows.definitions import Definitions
 from workflows.graph import Graph
 from workflows.running import Parked, Part
-from workflows.waiting import Call, RunState
+from workflows.waiting import Call, ProfileCall, RunState
 
 _KEY = "origin_partition, origin_offset, origin_ordinal, workflow"
 _encode = msgspec.json.Encoder(enc_hook=str, decimal_format="number").encode
@@ -32,6 +32,16 @@ class OutsideCall(msgspec.Struct, frozen=True):
     call: Call
     tries: int
     event: WorkflowRun
+
+    @property
+    def resource(self) -> str:
+        """Whom it asks; '' is ourselves."""
+        return resource_of(self.call)
+
+
+def resource_of(call: Call) -> str:
+    """Whom a call asks; '' is ourselves."""
+    return "" if isinstance(call, ProfileCall) else call.resource
 
 
 class ParkedRuns:
@@ -120,9 +130,12 @@ class ParkedRuns:
         )
         for node, (id, call) in one.asked.items():
             await self._connection.execute(
-                f"insert into outside_calls (id, {_KEY}, node, call) values (%s, %s, %s, %s, %s, %s, %s) "
-                "on conflict do nothing",
-                (id, origin.partition, origin.offset, origin.ordinal, one.graph.id, node, _encode(call)),
+                f"insert into outside_calls ({_KEY}, id, node, resource, call) "
+                "values (%s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
+                (
+                    *(origin.partition, origin.offset, origin.ordinal, one.graph.id),
+                    *(id, node, resource_of(call), _encode(call)),
+                ),
             )
 
     async def _keep_versions(self, graphs: dict[str, Graph]) -> None:
@@ -176,17 +189,30 @@ class ParkedRuns:
         )
         return [told(_event(event), Resumption(workflow, at)) for event, workflow, at in await cursor.fetchall()]
 
-    async def take_calls(self, now: datetime, limit: int, lease: timedelta) -> list[OutsideCall]:
-        """Calls that are to be made, for whoever asks alone; others may take them when the lease is over."""
+    async def take_calls(
+        self, now: datetime, free: Mapping[str, int], limit: int, lease: timedelta
+    ) -> list[OutsideCall]:
+        """Calls that are to be made, for whoever asks alone; others may take them when the lease is over. `free`:
+        resource to how many; of one that it does not name, as many as there are."""
         cursor = await self._connection.execute(
-            "with due as (select id from outside_calls where due_at <= %(now)s order by due_at limit %(limit)s "
-            "for update skip locked) "
+            "with named as (select * from unnest(%(resources)s::text[], %(free)s::int[]) as f(resource, slots)), "
+            "wanted as (select c.id from named, lateral (select id from outside_calls o where o.resource = "
+            "named.resource and due_at <= %(now)s order by due_at limit greatest(named.slots, 0)) c union all "
+            "select id from outside_calls where due_at <= %(now)s and resource <> all(%(resources)s::text[])), "
+            "due as (select id from outside_calls where id in (select id from wanted limit %(limit)s) "
+            "and due_at <= %(now)s for update skip locked) "
             "update outside_calls c set due_at = %(until)s, tries = tries + 1 from due, parked_runs r "
             "where c.id = due.id and (r.origin_partition, r.origin_offset, r.origin_ordinal, r.workflow) = "
             "(c.origin_partition, c.origin_offset, c.origin_ordinal, c.workflow) "
             "returning c.id, c.origin_partition, c.origin_offset, c.origin_ordinal, c.workflow, c.node, c.call, "
             "c.tries - 1, r.event",
-            {"now": now, "until": now + lease, "limit": limit},
+            {
+                "now": now,
+                "until": now + lease,
+                "limit": max(limit, 0),
+                "resources": list(free),
+                "free": list(free.values()),
+            },
         )
         return [
             OutsideCall(id, Origin(p, o, n), workflow, node, _call(call), tries, _event(event))

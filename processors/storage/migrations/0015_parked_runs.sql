@@ -31,11 +31,13 @@ create table outside_calls (
     origin_ordinal int not null,
     workflow text not null,
     node text not null,
+    -- Whom it asks; '' is ourselves.
+    resource text not null,
     call bytea not null,
     tries int not null default 0,
     due_at timestamptz not null default now()
 );
-create index outside_calls_due on outside_calls (due_at);
+create index outside_calls_due on outside_calls (resource, due_at);
 create index outside_calls_run on outside_calls (origin_partition, origin_offset, origin_ordinal, workflow);
 
 -- Workflows as they were when a run that waits began.

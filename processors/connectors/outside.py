@@ -1,0 +1,141 @@
+"""What workflow runs ask of the outside: HTTP services, PostgreSQL databases. At least once, under a stable id."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+import msgspec
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import DictRow, dict_row
+
+from processors.connectors.guard import Guard
+from processors.runner.failures import Later
+from schemas.definitions.outbound import Credentials, Resource
+from schemas.definitions.secret import Secret
+from schemas.events import Answer
+from workflows.waiting import HttpCall, QueryCall
+
+#: Answers that say "later", not "never". All of 5xx does, too.
+RETRIED = frozenset({408, 425, 429})
+#: Of an answer, at most; and rows of a query's.
+MAX_ANSWER_BYTES, MAX_ROWS = 64_000, 100
+#: Of what was asked, the header that stays the same when it is asked again.
+IDEMPOTENCY_KEY = "idempotency-key"
+_encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
+
+#: Opens a sealed secret.
+Reveal = Callable[[Secret], str]
+
+
+class Outside:
+    """Asks resources, with their credentials."""
+
+    def __init__(self, client: httpx.AsyncClient, guard: Guard, reveal: Reveal) -> None:
+        """`client` connects through the guard, and follows no redirects."""
+        self._client, self._guard, self._reveal = client, guard, reveal
+
+    async def ask(
+        self, id: str, call: HttpCall | QueryCall, resource: Resource | None, test: bool = False
+    ) -> Answer | Later:
+        """The answer. `test`: with the resource's test credentials, which it must have then."""
+        wanted = "http" if isinstance(call, HttpCall) else "postgresql"
+        if resource is None or resource.type != wanted:
+            return Answer(error="unknown_resource")
+        credentials = resource.test if test else resource.production
+        if credentials is None:
+            return Answer(error="no_test_credentials")
+        try:
+            async with asyncio.timeout(call.timeout_s):
+                if isinstance(call, HttpCall):
+                    return await self._request(id, call, credentials)
+                return await self._query(call, credentials)
+        except TimeoutError:
+            return Later("timeout")
+        except (httpx.HTTPError, OSError) as error:
+            return Later(type(error).__name__)
+        except (httpx.InvalidURL, ValueError):
+            return Answer(error="invalid_request")
+
+    async def _request(self, id: str, call: HttpCall, credentials: Credentials) -> Answer | Later:
+        headers = {name: self._reveal(secret) for name, secret in credentials.headers.items()}
+        content = None if call.body is None else _encode(call.body)
+        if content is not None:
+            headers = {"content-type": "application/json", **headers}
+        request = self._client.build_request(
+            call.method,
+            str(credentials.url).rstrip("/") + call.path,
+            content=content,
+            headers={**headers, **call.headers, IDEMPOTENCY_KEY: id},
+            timeout=call.timeout_s,
+        )
+        response = await self._client.send(request, stream=True)
+        try:
+            if response.status_code in RETRIED or response.status_code >= 500:
+                return Later(f"http_{response.status_code}", retry_after(response.headers.get("retry-after", "")))
+            content = await _read(response)
+        finally:
+            await response.aclose()
+        if content is None:
+            return Answer(error="answer_too_large")
+        return Answer({"status": response.status_code, "body": _parsed(content)})
+
+    async def _query(self, call: QueryCall, credentials: Credentials) -> Answer | Later:
+        dsn = await self._pinned(self._reveal(credentials.dsn or Secret(value="")))
+        try:
+            connection = await psycopg.AsyncConnection[DictRow].connect(
+                dsn, row_factory=dict_row, connect_timeout=5, application_name="headwater workflow"
+            )
+            async with connection:
+                await connection.set_read_only(True)
+                await connection.execute(f"set local statement_timeout = {int(call.timeout_s * 1000)}".encode())
+                cursor = await connection.execute(call.sql.encode(), call.values)
+                found = await cursor.fetchmany(MAX_ROWS) if cursor.description else []
+        except psycopg.OperationalError as error:
+            return Later(f"postgresql_{error.sqlstate or 'unavailable'}")
+        except psycopg.Error as error:
+            return Answer(error=f"postgresql_{error.sqlstate}")
+        answer = _encode(found)
+        if len(answer) > MAX_ANSWER_BYTES:
+            return Answer(error="answer_too_large")
+        return Answer(msgspec.json.decode(answer))
+
+    async def _pinned(self, dsn: str) -> str:
+        """With the addresses that the guard has looked at."""
+        parts = conninfo_to_dict(dsn)
+        host, port = str(parts.get("host") or "localhost"), str(parts.get("port") or "5432")
+        if "," in host or host.startswith("/") or parts.get("hostaddr"):
+            raise ValueError("one host")
+        addresses = await self._guard.resolve(host, int(port))
+        return make_conninfo(dsn, host=host, hostaddr=addresses[0])
+
+
+async def _read(response: httpx.Response) -> bytes | None:
+    """The body; None where it is too large."""
+    found = bytearray()
+    async for part in response.aiter_bytes():
+        found += part
+        if len(found) > MAX_ANSWER_BYTES:
+            return None
+    return bytes(found)
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return msgspec.json.decode(content) if content else None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return content.decode(errors="replace").replace("\0", "")
+
+
+def retry_after(value: str) -> float:
+    """Seconds, from seconds or an HTTP date; at most two minutes are believed."""
+    try:
+        seconds = (
+            float(value) if value.isdigit() else (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        )
+    except (ValueError, TypeError):
+        return 0.0
+    return min(max(seconds, 0.0), 120.0)

@@ -1,0 +1,93 @@
+"""Makes the calls that workflow runs wait for, beside the lanes: a slow service delays its own runs, and nothing else.
+
+A call lies in PostgreSQL until its answer is on its way to run-workflows. It is leased while it is made; whoever makes
+it and dies loses the lease, and it is made again, under the same id.
+"""
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+
+from processors.runner.attempt import encode
+from processors.runner.failures import Later, unavailable_cause
+from processors.runner.publisher import Publishes
+from processors.storage.database import Connect, Connection
+from processors.storage.parked import OutsideCall, ParkedRuns, answer_to
+from schemas.events import Answer
+
+log = logging.getLogger("headwater.caller")
+
+#: How often to look for calls while nothing happens, and calls that one worker makes at the same time, at most.
+EVERY_S, MAX_CALLS = 0.1, 500
+#: Longer than any call may take.
+LEASE = timedelta(seconds=90)
+MAX_BACKOFF_S = 60.0
+
+#: Makes one call.
+Ask = Callable[[OutsideCall], Awaitable[Answer | Later]]
+#: Resource to how many calls of it may be made at the same time.
+Limits = Callable[[], Mapping[str, int]]
+
+
+class Caller:
+    """Any number of workers may call: what one has leased the others leave."""
+
+    def __init__(self, connect: Connect, publisher: Publishes, ask: Ask, limits: Limits) -> None:
+        self._connect, self._publisher, self._ask, self._limits = connect, publisher, ask, limits
+        self._running: dict[asyncio.Future[Answer | Later], OutsideCall] = {}
+
+    async def run(self) -> None:
+        """For ever. Raises what is no outage."""
+        while True:
+            try:
+                async with await self._connect() as connection:
+                    while True:
+                        await self._take(connection)
+                        await self._finish(connection, await self._wait())
+            except Exception as error:
+                cause = unavailable_cause(error)
+                if cause is None:
+                    log.exception("the caller cannot go on")
+                    raise
+                log.warning("%s unavailable; calls wait", cause)
+                await asyncio.sleep(1)
+
+    async def _take(self, connection: Connection) -> None:
+        """Begin calls that are due, of each resource as many as it bears."""
+        busy = Counter(call.resource for call in self._running.values())
+        free = {resource: limit - busy[resource] for resource, limit in self._limits().items()}
+        calls = await ParkedRuns(connection).take_calls(datetime.now(UTC), free, MAX_CALLS - len(self._running), LEASE)
+        await connection.commit()
+        for call in calls:
+            self._running[asyncio.ensure_future(self._ask(call))] = call
+
+    async def _wait(self) -> set[asyncio.Future[Answer | Later]]:
+        if not self._running:
+            await asyncio.sleep(EVERY_S)
+            return set()
+        done, _ = await asyncio.wait(self._running, timeout=EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+        return done
+
+    async def _finish(self, connection: Connection, done: set[asyncio.Future[Answer | Later]]) -> None:
+        """Send what was answered to run-workflows, then forget the calls: a crash between sends it once more."""
+        if not done:
+            return
+        parked, now = ParkedRuns(connection), datetime.now(UTC)
+        answers = []
+        for task in done:
+            call, outcome = self._running.pop(task), task.result()
+            if isinstance(outcome, Later) and call.tries < call.call.retries:
+                await parked.try_again(call, now + timedelta(seconds=max(outcome.after_s, _backoff(call.tries))))
+            else:
+                answers.append((call, Answer(error=outcome.error) if isinstance(outcome, Later) else outcome))
+        if answers:
+            await self._publisher.publish(encode([answer_to(call, answer, now) for call, answer in answers]))
+            await parked.answered([call for call, _ in answers])
+        await connection.commit()
+
+
+def _backoff(tries: int) -> float:
+    return min(MAX_BACKOFF_S, 0.5 * 2 ** min(tries, 8)) * random.uniform(0.5, 1)
