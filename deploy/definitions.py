@@ -2,6 +2,7 @@
 
 import difflib
 import getpass
+import re
 from collections.abc import Mapping
 from contextlib import closing
 from itertools import chain
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 
 from deploy.feed import Published
 from deploy.kafka import KafkaAdmin, client_config
+from deploy.sealing import Seals
 from deploy.settings import Settings
 from processors.runner.publisher import Publisher
 from processors.storage.database import Connection
@@ -27,6 +29,8 @@ from workflows.definitions import DefinitionError, Definitions, dangling
 from workflows.lookup import private_lookups
 from workflows.private import private_sent
 
+#: A line that holds a sealed secret.
+_SEALED = re.compile(r"(\bsealed: )(\S+)")
 Change = dict[str, dict[str, Any] | None]
 
 
@@ -106,22 +110,39 @@ def plain(definition: AnyDefinition) -> dict[str, Any]:
     return {"kind": definition.kind, **body}
 
 
+def sealed(
+    current: Mapping[str, dict[str, Any]], wanted: Mapping[str, AnyDefinition], seals: Seals
+) -> dict[str, AnyDefinition]:
+    """The definitions with their secrets sealed: those that say what they said before are as they were.
+
+    Raises DefinitionError, SettingsError.
+    """
+    return {key: seals.seal(definition, current.get(key)) for key, definition in wanted.items()}
+
+
 def show(current: Mapping[str, dict[str, Any]], changes: Change) -> list[str]:
     """The difference as lines a person reads."""
     lines: list[str] = []
     for key, body in sorted(changes.items()):
-        before = _yaml(current.get(key))
+        known = str(current.get(key))
+        before = _yaml(current.get(key), known)
         lines.append(f"{'-' if body is None else '~' if key in current else '+'} {key}")
         lines += [
             f"    {line}"
-            for line in difflib.unified_diff(before, _yaml(body), lineterm="", n=1)
+            for line in difflib.unified_diff(before, _yaml(body, known), lineterm="", n=1)
             if not line.startswith(("---", "+++", "@@"))
         ]
     return lines
 
 
-def _yaml(body: dict[str, Any] | None) -> list[str]:
-    return [] if body is None else yaml.safe_dump(body, sort_keys=True).splitlines()
+def _yaml(body: dict[str, Any] | None, known: str) -> list[str]:
+    """A definition as people read it; of a secret only whether it is in `known`."""
+    if body is None:
+        return []
+    return [
+        _SEALED.sub(lambda found: f"{found[1]}{'•••' if found[2] in known else '••• (new)'}", line)
+        for line in yaml.safe_dump(body, sort_keys=True, width=1000).splitlines()
+    ]
 
 
 async def apply(

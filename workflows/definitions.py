@@ -235,12 +235,8 @@ def dangling(definitions: Mapping[str, AnyDefinition]) -> list[str]:
                 ]
             case Workflow(nodes=nodes):
                 for name, node in nodes.items():
-                    for field, kind in (
-                        ("segment", "segment"),
-                        ("destination", "destination"),
-                        ("resource", "resource"),
-                    ):
-                        target = node.config.get(field)
+                    for kind in ("segment", "destination", "resource", "consent"):
+                        target = node.config.get(kind)
                         if isinstance(target, str) and f"{kind}/{target}" not in definitions:
                             missing.append(f"{definition.key}: node {name}: there is no {kind} {target!r}")
     return missing

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import psycopg
 
-from deploy.definitions import Change, apply, difference, in_force_after, publish, read_folder, show
+from deploy.definitions import Change, apply, difference, in_force_after, publish, read_folder, sealed, show
 from deploy.installation import kafka_admin
 from deploy.operations.backfilling import Progress, backfill, count_days, is_unfinished
 from deploy.operations.claiming import claim_traits
+from deploy.sealing import Seals
 from deploy.settings import Settings
 from processors.storage.database import LANE_OPTIONS, Connection
 from processors.storage.definitions import DefinitionStore
@@ -32,20 +33,20 @@ async def apply_folder(
     is to be changed. One applies at a time: the next one waits.
     Raises DefinitionError where what would be in force does not go together.
     """
-    wanted = read_folder(folder)
+    wanted, seals = read_folder(folder), Seals(settings)
     async with (
         await psycopg.AsyncConnection.connect(settings.database_url, autocommit=True, **LANE_OPTIONS) as lock,
         await psycopg.AsyncConnection.connect(settings.database_url) as connection,
     ):
-        shown = await _lines(connection, wanted, prune)
+        shown = await _lines(connection, wanted, seals, prune)
         if not agreed(shown):
             return False
         await _take_turn(lock, progress)
-        if (now := await _lines(connection, wanted, prune)) != shown and not agreed(now):
+        if (now := await _lines(connection, wanted, seals, prune)) != shown and not agreed(now):
             return False
         current = await DefinitionStore(connection).current()
         await connection.commit()
-        changes: Change = difference(current, wanted, prune)
+        changes: Change = difference(current, sealed(current, wanted, seals), prune)
         after = in_force_after(current, changes)
         # First, so that no segment ever sees a window that has not been counted.
         await count_days(connection, after, progress)
@@ -60,11 +61,11 @@ async def apply_folder(
     return bool(changes)
 
 
-async def _lines(connection: Connection, wanted: Mapping[str, AnyDefinition], prune: bool) -> list[str]:
+async def _lines(connection: Connection, wanted: Mapping[str, AnyDefinition], seals: Seals, prune: bool) -> list[str]:
     """What would change, for a person. Raises DefinitionError where it does not go together."""
     current = await DefinitionStore(connection).current()
     await connection.commit()
-    changes = difference(current, wanted, prune)
+    changes = difference(current, sealed(current, wanted, seals), prune)
     in_force_after(current, changes)
     return show(current, changes)
 

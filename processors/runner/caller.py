@@ -90,4 +90,4 @@ class Caller:
 
 
 def _backoff(tries: int) -> float:
-    return min(MAX_BACKOFF_S, 0.5 * 2 ** min(tries, 8)) * random.uniform(0.5, 1)
+    return min(MAX_BACKOFF_S, 0.5 * 2.0 ** min(tries, 8)) * random.uniform(0.5, 1)
