@@ -22,8 +22,8 @@ log = logging.getLogger("headwater.caller")
 
 #: How often to look for calls while nothing happens, and calls that one worker makes at the same time, at most.
 EVERY_S, MAX_CALLS = 0.1, 500
-#: Longer than any call may take.
-LEASE = timedelta(seconds=90)
+#: How long a call is its maker's, who says anew meanwhile that it still makes it.
+LEASE, RENEWED_EVERY_S = timedelta(seconds=15), 5.0
 MAX_BACKOFF_S = 60.0
 
 #: Makes one call.
@@ -37,6 +37,7 @@ class Caller:
 
     def __init__(self, connect: Connect, publisher: Publishes, ask: Ask, limits: Limits) -> None:
         self._connect, self._publisher, self._ask, self._limits = connect, publisher, ask, limits
+        self._renewed = 0.0
         self._running: dict[asyncio.Future[Answer | Later], OutsideCall] = {}
 
     async def run(self) -> None:
@@ -45,6 +46,7 @@ class Caller:
             try:
                 async with await self._connect() as connection:
                     while True:
+                        await self._renew(connection)
                         await self._take(connection)
                         await self._finish(connection, await self._wait())
             except Exception as error:
@@ -54,6 +56,13 @@ class Caller:
                     raise
                 log.warning("%s unavailable; calls wait", cause)
                 await asyncio.sleep(1)
+
+    async def _renew(self, connection: Connection) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._running and now > self._renewed + RENEWED_EVERY_S:
+            await ParkedRuns(connection).renew(self._running.values(), datetime.now(UTC) + LEASE)
+            await connection.commit()
+            self._renewed = now
 
     async def _take(self, connection: Connection) -> None:
         """Begin calls that are due, of each resource as many as it bears."""

@@ -219,6 +219,12 @@ class ParkedRuns:
             for id, p, o, n, workflow, node, call, tries, event in await cursor.fetchall()
         ]
 
+    async def renew(self, calls: Collection[OutsideCall], until: datetime) -> None:
+        """These calls are still under way."""
+        await self._connection.execute(
+            "update outside_calls set due_at = %s where id = any(%s)", (until, [call.id for call in calls])
+        )
+
     async def try_again(self, call: OutsideCall, at: datetime) -> None:
         """The call is to be made again then."""
         await self._connection.execute("update outside_calls set due_at = %s where id = %s", (at, call.id))

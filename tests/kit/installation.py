@@ -47,6 +47,7 @@ READS: Mapping[str, tuple[str, ...]] = {
 ALL = tuple(READS)
 #: As far as events are recorded, or their failure is.
 RECORDING = ("validate", "identify", "persist", "record-failures")
+SECRETS_KEY = "dGVzdHMgb25seTogdGhpcnR5LXR3byBieXRlcyBsb24="
 IDENTITY_KEY = "a key for tests only, 32 bytes.."
 
 Place = tuple[int, int]
@@ -86,7 +87,7 @@ class Installation:
             topic_prefix=self.prefix,
             partitions=partitions,
             identity_key=IDENTITY_KEY,
-            **settings,
+            **{"private_networks": "127.0.0.0/8", "secrets_key": SECRETS_KEY, **settings},
         )
         asyncio.run(migrate_database(self.settings))
         create_topics(self.settings)
