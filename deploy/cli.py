@@ -8,6 +8,7 @@ from deploy.commands.look import COMMANDS as LOOK
 from deploy.commands.operate import COMMANDS as OPERATE
 from deploy.commands.rehearse import COMMANDS as REHEARSE
 from deploy.commands.run import COMMANDS as RUN
+from deploy.commands.workflows import COMMANDS as WORKFLOWS
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -24,7 +25,7 @@ def main() -> None:
     """
 
 
-for command in (*RUN, *LOOK, *FAILURES, *OPERATE, *REHEARSE, *IDENTITY):
+for command in (*RUN, *LOOK, *FAILURES, *OPERATE, *REHEARSE, *WORKFLOWS, *IDENTITY):
     main.add_command(command)
 
 

@@ -69,6 +69,11 @@ class Seals:
 
         return _changed(definition, change)
 
+    @staticmethod
+    def has_secrets(definition: AnyDefinition) -> bool:
+        """Whether there are any in it."""
+        return bool(_secrets_in(definition))
+
     def check(self, definition: AnyDefinition) -> None:
         """Raises SettingsError where a secret of it cannot be opened."""
         for secret in _secrets_in(definition).values():

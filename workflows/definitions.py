@@ -95,6 +95,7 @@ class Definitions:
         self.mappings: dict[str, list[CompiledMapping]] = {}
         self.rules = RuleIndex([])
         self.workflows: dict[str, Graph] = {}
+        self.drafts: dict[str, Graph] = {}
         self.windows: list[Window] = []
         self.segments: list[CompiledSegment] = []
         #: Segment to the source under which events say who enters and who leaves it.
@@ -150,7 +151,8 @@ class Definitions:
             case ProfileMapping(enabled=True):
                 self.mappings.setdefault(definition.event_type, []).append(CompiledMapping(definition, actions))
             case Workflow():
-                self.workflows[definition.id] = Graph(definition, actions)
+                graphs = self.drafts if definition.draft else self.workflows
+                graphs[definition.id] = Graph(definition, actions)
             case Window():
                 self.windows.append(definition)
             case Segment(enabled=True):

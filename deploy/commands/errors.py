@@ -16,6 +16,7 @@ from deploy.operations.recovery import RecoveryError
 from deploy.operations.rehearsing import RehearsalError
 from deploy.operations.repairing import RepairError
 from deploy.operations.replay_job import ReplayError
+from deploy.operations.scaffolding import ScaffoldError
 from deploy.settings import SettingsError
 from processors.connectors.geo import GeoError
 from processors.runner.failures import Unavailable
@@ -31,6 +32,7 @@ _PLAIN = (
     DemoError,
     RecoveryError,
     RehearsalError,
+    ScaffoldError,
     RepairError,
     ReplayError,
     StuckError,

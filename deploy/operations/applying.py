@@ -41,7 +41,7 @@ async def apply_folder(
         shown = await _lines(connection, wanted, seals, prune)
         if not agreed(shown):
             return False
-        await _take_turn(lock, progress)
+        await take_turn(lock, progress)
         if (now := await _lines(connection, wanted, seals, prune)) != shown and not agreed(now):
             return False
         current = await DefinitionStore(connection).current()
@@ -70,7 +70,8 @@ async def _lines(connection: Connection, wanted: Mapping[str, AnyDefinition], se
     return show(current, changes)
 
 
-async def _take_turn(lock: Connection, progress: Progress) -> None:
+async def take_turn(lock: Connection, progress: Progress) -> None:
+    """Wait until nobody else changes definitions; until the connection ends nobody else does."""
     cursor = await lock.execute("select pg_try_advisory_lock(hashtext('headwater apply'))")
     if await cursor.fetchone() != (True,):
         progress("waiting for another apply to be done")

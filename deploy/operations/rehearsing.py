@@ -12,7 +12,7 @@ from deploy.settings import Settings, connected
 from processors.steps.validate import Judgement
 from schemas.events import TrackedPayload, ValidEvent
 from schemas.failures import Reason, RejectedEvent
-from schemas.payload import PayloadError, read_event, read_payload
+from schemas.payload import PayloadError, TrackerPayload, read_event, read_payload
 from workflows.actions.builtin import load_actions
 from workflows.definitions import Definitions
 from workflows.enriching import Locate
@@ -42,13 +42,8 @@ async def definitions_from(folder: Path | None, settings: Settings) -> Definitio
 
 def rehearse(body: bytes, source: str | None, definitions: Definitions, locate: Locate) -> list[Rehearsed]:
     """What validate makes of a payload, or of one event of a source. Raises RehearsalError."""
-    try:
-        payload = read_payload(_as_payload(body, source, definitions))
-    except PayloadError as error:
-        raise RehearsalError(f"this is no payload: {error.code}") from error
-    tracked = TrackedPayload(partition=0, offset=0, received_at=datetime.now(UTC), body=body, bridge="workflow")
-    judgement = Judgement(tracked, None, payload, definitions, ProfileIds(b"nothing of this is kept"), locate)
-    found = []
+    payload = _read(body, source, definitions)
+    judgement, found = _judgement(payload, definitions, locate), []
     for number, raw in enumerate(payload.events):
         event, by = judgement.event(number, raw)
         sent = read_event(raw)
@@ -62,6 +57,27 @@ def rehearse(body: bytes, source: str | None, definitions: Definitions, locate: 
             )
         )
     return found
+
+
+def judged(body: bytes, source: str | None, definitions: Definitions, locate: Locate) -> ValidEvent:
+    """The first event of a payload, or one event of a source, as it comes out of validate. Raises RehearsalError."""
+    payload = _read(body, source, definitions)
+    event, _ = _judgement(payload, definitions, locate).event(0, payload.events[0])
+    if isinstance(event, RejectedEvent):
+        raise RehearsalError(f"the event is rejected: {event.reasons[0].code} {event.reasons[0].path}".rstrip())
+    return event
+
+
+def _read(body: bytes, source: str | None, definitions: Definitions) -> TrackerPayload:
+    try:
+        return read_payload(_as_payload(body, source, definitions))
+    except PayloadError as error:
+        raise RehearsalError(f"this is no payload: {error.code}") from error
+
+
+def _judgement(payload: TrackerPayload, definitions: Definitions, locate: Locate) -> Judgement:
+    tracked = TrackedPayload(partition=0, offset=0, received_at=datetime.now(UTC), body=b"", bridge="workflow")
+    return Judgement(tracked, None, payload, definitions, ProfileIds(b"nothing of this is kept"), locate)
 
 
 def _after(event: ValidEvent) -> dict[str, Any]:

@@ -40,6 +40,13 @@ class Workflow(Definition):
 
     kind: Literal["workflow"] = "workflow"
     nodes: dict[Id, Node] = Field(min_length=1, max_length=200)
+    #: Not in force: it stands beside the one that is, to be tried, until it is published.
+    draft: bool = False
+
+    @property
+    def key(self) -> str:
+        """A draft has a key of its own."""
+        return f"workflow-draft/{self.id}" if self.draft else super().key
 
 
 class ProfileMapping(Definition):

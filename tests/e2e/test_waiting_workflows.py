@@ -284,7 +284,10 @@ def test_runs_that_wait_go_on_exactly_once_over_kills(shop: Installation, servic
     wait_over(shop, 120)
     expected = {
         session: {
-            "asked": 1, "waited": 1, "one": f"tier of {session}", "two": f"tier of {session}",
+            "asked": 1,
+            "waited": 1,
+            "one": f"tier of {session}",
+            "two": f"tier of {session}",
             **({"left": [session]} if number % 2 else {"bought": [session]}),
         }
         for number, session in enumerate(sessions)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf
+from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, WithJsonSchema
 
 from schemas.events import AcceptedEvent, Answer, IdentifiedEvent, ValidEvent
 from workflows.commands import Command
@@ -32,7 +32,9 @@ def _compile(source: Any) -> Condition:
 
 
 #: A field of an action's settings that holds CEL, compiled when the definition is loaded.
-Expression = Annotated[InstanceOf[Condition], BeforeValidator(_compile)]
+Expression = Annotated[
+    InstanceOf[Condition], BeforeValidator(_compile), WithJsonSchema({"type": "string", "format": "cel"})
+]
 
 
 class Config(BaseModel):

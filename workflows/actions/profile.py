@@ -20,7 +20,6 @@ from workflows.commands import (
     SetTrait,
     SetTraitIfEmpty,
 )
-from workflows.conditions import Condition
 from workflows.identifiers import identifier_value, value_at
 from workflows.waiting import ProfileCall
 
@@ -142,10 +141,10 @@ class MergeProfiles(Action[MergeConfig]):
 
 
 class InterestConfig(Config):
-    """`name`: CEL, a text as `sport`. `by`: CEL, how much more; negative: less."""
+    """`name`: CEL, a text as `sport`. `by`: CEL, how much more, 1 where it is missing; negative: less."""
 
     name: Expression
-    by: Expression = Field(default_factory=lambda: Condition("1"))
+    by: Expression | None = None
 
 
 class Interest(Action[InterestConfig]):
@@ -155,7 +154,7 @@ class Interest(Action[InterestConfig]):
     Config = InterestConfig
 
     def run(self, config: InterestConfig, run: Run) -> Outcome:
-        name, by = config.name.value(run.context), config.by.value(run.context)
+        name, by = config.name.value(run.context), 1 if config.by is None else config.by.value(run.context)
         if not isinstance(name, str) or not 0 < len(name) <= MAX_INTEREST_CHARS:
             return Outcome(error="no_interest")
         return Outcome(commands=[_increment(f"interests.{name}", by)])
