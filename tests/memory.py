@@ -310,11 +310,16 @@ class ParkedRuns(Table):
     async def load(self, runs: Collection[RunKey], profiles: Collection[str], definitions: Definitions) -> list[Parked]:
         theirs = {run for run in self.memory.parked if self.memory.live(self._event(run).profile or "") in profiles}
         return [
-            Parked(_workflow_run(event), self.memory.graphs[version], _run_state(state))
+            Parked(self._now(_workflow_run(event)), self.memory.graphs[version], _run_state(state))
             for event, state, version, _ in (
                 self.memory.parked[run] for run in sorted(theirs | (runs & self.memory.parked.keys()))
             )
         ]
+
+    def _now(self, run: WorkflowRun) -> WorkflowRun:
+        recorded = {event.origin: event.profile for event in self.memory.events.values()}
+        owner = recorded.get(run.origin)
+        return msgspec.structs.replace(run, profile=owner and self.memory.live(owner))
 
     async def store(self, runs: Collection[Parked]) -> None:
         for one in runs:

@@ -1,7 +1,8 @@
 """run-workflows: runs the chosen workflows, once an event, and writes the profile they leave behind. Runs that wait are
 parked, and go on when what they wait for has come."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -31,6 +32,7 @@ async def run_workflows(
     members: SegmentMemberships,
     parked: ParkedRuns,
     consents: Consents,
+    now: Callable[[], datetime],
 ) -> list[Any]:
     """Merge jobs, emitted events, and a segmentation job for each profile that an event touched.
 
@@ -50,7 +52,7 @@ async def run_workflows(
         # A merge was undone while they were on their way.
         live |= await profiles.lock_live(set(parted.values()))
         states |= await traits.lock({live[owner] for owner in parted.values()} - states.keys())
-    waiting = await _waiting(resumed, wanted.values(), awaited, live, definitions, parked, consents)
+    waiting = await _waiting(resumed, wanted.values(), awaited, live, states, definitions, parked, consents, now)
     batch = Running(definitions, Identifiers(definitions, profile_ids.hide), states, waiting)
     for run in runs:
         if run.resumption is not None:
@@ -84,21 +86,22 @@ async def _waiting(
     events: Iterable[WorkflowRun],
     awaited: frozenset[str],
     live: Mapping[str, str],
+    locked: Collection[str],
     definitions: Definitions,
     parked: ParkedRuns,
     consents: Consents,
+    now: Callable[[], datetime],
 ) -> list[Parked]:
     """The runs that may go on now, of those who are live, with what these agree to now."""
     people = {live[event.profile] for event in events if event.profile and matches(awaited, event.type)}
     if not resumed and not people:
         return []
-    found = await parked.load(resumed, people, definitions)
+    loaded = await parked.load(resumed, people, definitions)
+    found = [one for one in loaded if one.event.profile is None or one.event.profile in locked]
     theirs = [one.event for one in found if one.event.profile]
     said = await consents.load({event.profile or "" for event in theirs}) if definitions.governs else {}
     for event in theirs:
-        profile = event.profile or ""
-        event.consents = given(said[profile], event.received_at, definitions) if said else {}
-        event.profile = live.get(profile, profile)
+        event.consents = given(said[event.profile or ""], now(), definitions) if said else {}
     return found
 
 

@@ -73,11 +73,12 @@ class ParkedRuns:
         profiles: Collection[str],
         definitions: Definitions,
     ) -> list[Parked]:
-        """These runs, and those of these live profiles that wait for events; with the version of their workflow that
-        they began with."""
+        """These runs, and those of these live profiles that wait for events: each with the live profile that its event
+        is of now, and the version of its workflow that it began with."""
         cursor = await self._connection.execute(
-            f"select r.event, r.state, r.version, e.profile_id::text from parked_runs r "
+            f"select r.event, r.state, r.version, coalesce(p.merged_into, p.id)::text from parked_runs r "
             "join events e using (origin_partition, origin_offset, origin_ordinal) "
+            "left join profiles p on p.id = e.profile_id "
             f"where ({_KEY}) in (select p, o, n, w from jsonb_to_recordset(%s::jsonb) "
             "as k(p int, o bigint, n int, w text)) or (r.awaits is not null and r.profile_id in "
             "(select id from profiles where id = any(%s::uuid[]) or merged_into = any(%s::uuid[]))) "

@@ -143,6 +143,11 @@ class Partings:
             "update events set profile_id = %s from r where source = r.one and id = r.two": (
                 (event.source, event.id) for event in division.events
             ),
+            "update parked_runs p set profile_id = %s from r join events e on e.source = r.one and e.id = r.two "
+            "where (p.origin_partition, p.origin_offset, p.origin_ordinal) = "
+            "(e.origin_partition, e.origin_offset, e.origin_ordinal)": (
+                (event.source, event.id) for event in division.events
+            ),
             "update sessions set profile_id = %s from r where source = r.one and id = r.two": division.sessions,
             "update identifiers set profile_id = %s from r where namespace = r.one and value = r.two": (
                 division.identifiers

@@ -27,6 +27,7 @@ from processors.storage.events import Counters, Events
 from processors.storage.identities import Identities
 from processors.storage.memberships import SegmentMemberships
 from processors.storage.merges import Merges
+from processors.storage.parked import ParkedRuns
 from processors.storage.partings import Partings
 from processors.storage.profiles import Profiles
 from processors.storage.runs import Runs, Traits
@@ -94,7 +95,8 @@ class Stages:
         identified = [one for one in found if isinstance(one, IdentifiedEvent)]
         accepted = await persist(identified, 0, Profiles(c), Events(c), Counters(c), Windows(c), Erasures(c))
         runs = await route(accepted, known)
-        found += await run_workflows(runs, known, self.ids, Profiles(c), Runs(c), Traits(c), SegmentMemberships(c))
+        storage = Profiles(c), Runs(c), Traits(c), SegmentMemberships(c), ParkedRuns(c), Consents(c)
+        found += await run_workflows(runs, known, self.ids, *storage, lambda: moment(self.number))
         await self.join([one for one in found if isinstance(one, MergeJob)])
         await c.commit()
         return made.id
