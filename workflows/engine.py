@@ -12,7 +12,7 @@ from workflows.changes import Change, carry_out
 from workflows.commands import Command, Emit, Keep
 from workflows.graph import Graph, Step
 from workflows.profile import NO_STRATEGIES
-from workflows.waiting import RunState
+from workflows.waiting import HttpCall, QueryCall, RunState
 
 #: Events that one run may make.
 MAX_EMITTED = 100
@@ -125,6 +125,8 @@ def _run_step(step: Step, run: Run, ran: Ran, answer: Answer | None, strategies:
     if outcome.error:
         return _failed(step, ran, outcome.error)
     if outcome.wait is not None:
+        if run.event.quiet and isinstance(outcome.wait, HttpCall | QueryCall):
+            return _failed(step, ran, "not_called")
         ran.state.waiting[step.name] = outcome.wait
         return None
     ran.state.ended |= outcome.ends

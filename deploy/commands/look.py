@@ -11,7 +11,7 @@ from deploy.commands.errors import clear_errors
 from deploy.kafka import KafkaAdmin
 from deploy.operations import reports
 from deploy.operations.identity import find
-from deploy.operations.status import Status, read_status
+from deploy.operations.status import Status, Waiting, read_status
 from deploy.settings import connected, load_settings
 from processors.storage.database import Connection
 
@@ -71,8 +71,16 @@ def _status_lines(now: Status, before: Status | None, seconds: float) -> list[st
         *(table(sources, _SOURCE_HEADER) if sources else ["no events yet"]),
         "",
         f"{now.profiles:,} profiles, {now.events:,} events",
+        *_waiting(now.waiting),
         *[f"STOPPED  {stage.stage} {lane}" for stage in now.stages for lane in stage.stopped],
     ]
+
+
+def _waiting(now: Waiting) -> list[str]:
+    if not now.runs:
+        return []
+    overdue = "" if now.oldest_s is None else f", the oldest overdue for {now.oldest_s:.0f} s"
+    return [f"{now.runs:,} workflow runs wait, for {now.calls:,} calls ({now.failing:,} tried again{overdue})"]
 
 
 _STAGE_HEADER = (

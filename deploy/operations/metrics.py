@@ -44,6 +44,12 @@ class PipelineCollector(Collector):
         yield from _of_stages(status.stages)
         yield _of_sources(status.sources, sources)
         yield GaugeMetricFamily("headwater_profiles", "Live profiles", status.profiles)
+        yield GaugeMetricFamily("headwater_waiting_runs", "Workflow runs that wait", status.waiting.runs)
+        yield GaugeMetricFamily("headwater_calls", "Calls that workflow runs wait for", status.waiting.calls)
+        yield GaugeMetricFamily("headwater_calls_failing", "Of them, tried again", status.waiting.failing)
+        yield GaugeMetricFamily(
+            "headwater_calls_overdue_seconds", "Since the oldest was to be made", status.waiting.oldest_s or 0
+        )
 
 
 def serve_metrics(settings: Settings) -> int:

@@ -23,8 +23,9 @@ from deploy.operations.said import take_over_said
 from deploy.settings import LINEAGE_PARTITIONS, Settings
 from processors.storage.database import Connection
 from processors.storage.definitions import DefinitionStore
+from processors.storage.parked import ParkedRuns
 from processors.storage.progress import LaneKey
-from schemas.topics import CONFIG, TRACKS
+from schemas.topics import CONFIG, TRACKS, WORKFLOW_RUNS
 
 Say = Callable[[str], None]
 
@@ -173,6 +174,8 @@ async def _accept(connection: Connection, finding: Finding) -> None:
         )
         if cursor.rowcount != 1:
             raise RecoveryError(f"{finding.lane} goes on by itself: look again with --dry-run")
+        if finding.lane.topic == WORKFLOW_RUNS.name:  # what runs that wait were told may be gone
+            await ParkedRuns(connection).wake_all()
         await connection.execute(
             "insert into accepted_gaps (stage, topic, partition, from_offset, to_offset, why, accepted_by) "
             "values (%s, %s, %s, %s, %s, %s, %s)",

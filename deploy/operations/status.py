@@ -57,6 +57,17 @@ class Accounting(msgspec.Struct):
         return self.accepted - outcomes
 
 
+class Waiting(msgspec.Struct):
+    """Workflow runs that wait, and what they have asked of the outside."""
+
+    runs: int = 0
+    calls: int = 0
+    #: Calls that were tried before, and are tried again.
+    failing: int = 0
+    #: Seconds since the call that waits longest was to be made; None where none is overdue.
+    oldest_s: float | None = None
+
+
 class Status(msgspec.Struct):
     """A moment of an installation."""
 
@@ -64,6 +75,7 @@ class Status(msgspec.Struct):
     sources: list[Accounting]
     profiles: int
     events: int
+    waiting: Waiting = msgspec.field(default_factory=Waiting)
 
 
 async def read_status(connection: Connection, admin: KafkaAdmin) -> Status:
@@ -100,7 +112,12 @@ async def read_status(connection: Connection, admin: KafkaAdmin) -> Status:
         "(select coalesce(sum(recorded), 0)::bigint from recorded_counts)"
     )
     profiles, events = await cursor.fetchone() or (0, 0)
-    return Status(stages, await accounting(connection), profiles, events)
+    cursor = await connection.execute(
+        "select (select count(*) from parked_runs), count(*), count(*) filter (where tries > 1), "
+        "extract(epoch from now() - min(due_at) filter (where due_at < now()))::float from outside_calls"
+    )
+    parked = Waiting(*(await cursor.fetchone() or ()))
+    return Status(stages, await accounting(connection), profiles, events, parked)
 
 
 async def _add_health(connection: Connection, stages: dict[str, StageStatus]) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import httpcore
 import httpx
 
-#: An IPv4 address inside an IPv6 one, behind these prefixes: NAT64 (RFC 6052), 6to4 (RFC 3056).
-_NAT64, _6TO4 = IPv6Network("64:ff9b::/96"), IPv6Network("2002::/16")
+#: An IPv4 address at the end of an IPv6 one, behind these prefixes: NAT64 (RFC 6052), IPv4-compatible (RFC 4291).
+_ENDING = (IPv6Network("64:ff9b::/96"), IPv6Network("::/96"))
 
 Address = IPv4Address | IPv6Address
 
@@ -52,9 +52,10 @@ def _meant(address: Address) -> list[Address]:
         return [address.ipv4_mapped]
     if address.teredo is not None:
         return [address, *address.teredo]
-    if address in _6TO4 and address.sixtofour is not None:
+    if address.sixtofour is not None:
         return [address, address.sixtofour]
-    return [address, IPv4Address(address.packed[-4:])] if address in _NAT64 else [address]
+    holds = any(address in network for network in _ENDING)
+    return [address, IPv4Address(address.packed[-4:])] if holds else [address]
 
 
 class _GuardedNetwork(httpcore.AsyncNetworkBackend):
