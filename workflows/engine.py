@@ -19,7 +19,7 @@ MAX_EMITTED = 100
 #: Bytes of what a run that waits has to remember.
 MAX_STATE_BYTES = 256_000
 _NO_ANSWERS: Mapping[str, Answer] = {}
-_encode = msgspec.msgpack.Encoder(enc_hook=str).encode
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class Ran(msgspec.Struct):
@@ -70,24 +70,20 @@ def advance(
         if state.ended:
             break
         name = step.name
-        if name in state.waiting:
-            if name not in answers:
-                continue
+        answer = answers.get(name) if name in state.waiting else None
+        if answer is not None:
             del state.waiting[name]
-        elif name not in state.reached or name in state.done or _must_wait(step, state):
+        elif name in state.waiting or name not in state.reached or name in state.done or _must_wait(step, state):
             continue
-        if name not in answers:
+        if answer is None:
             state.nodes.append(name)
         if step.action.joins:
             run.led_by_all = all(state.done.get(before) in ports for before, ports in step.led_by)
-        port = _run_step(step, run, ran, answers.get(name), strategies)
+        port = _run_step(step, run, ran, answer, strategies)
         if port is not None:
             state.done[name] = port
             state.reached.update(step.ports.get(port, ()))
     if state.ended:
-        state.waiting.clear()
-    elif state.waiting and len(_encode(state)) > MAX_STATE_BYTES:
-        ran.errors.extend((node, "too_much_to_remember") for node in state.waiting)
         state.waiting.clear()
     return ran
 
@@ -105,6 +101,7 @@ def _run_step(step: Step, run: Run, ran: Ran, answer: Answer | None, strategies:
         outcome = _outcome(step, run, answer)
     # Actions are also other people's plug-ins: whatever they raise is theirs, is recorded, and ends their branch.
     except Exception as error:
+        ran.errors.extend((step.name, noted) for _, noted in run.context.errors[errors_before:])
         return _failed(step, ran, type(error).__name__)
     ran.errors.extend((step.name, error) for _, error in run.context.errors[errors_before:])
     for command in outcome.commands:
@@ -128,7 +125,10 @@ def _run_step(step: Step, run: Run, ran: Ran, answer: Answer | None, strategies:
         if run.event.quiet and isinstance(outcome.wait, HttpCall | QueryCall):
             return _failed(step, ran, "not_called")
         ran.state.waiting[step.name] = outcome.wait
-        return None
+        if len(_encode(ran.state)) <= MAX_STATE_BYTES:
+            return None
+        del ran.state.waiting[step.name]
+        return _failed(step, ran, "too_much_to_remember")
     ran.state.ended |= outcome.ends
     return outcome.port
 

@@ -30,7 +30,7 @@ class Step:
         self.takes_first = bool(getattr(config, "first", False)) and action.joins
         #: Nodes that lead here, each with the ports by which it does.
         self.led_by: list[tuple[str, frozenset[str]]] = []
-        #: All nodes from which a way leads here.
+        #: All nodes that a way leads here from, as far as it must wait for them.
         self.before: frozenset[str] = frozenset()
 
     def leads_to(self) -> set[str]:
@@ -52,7 +52,7 @@ class Graph:
         self.by_name = steps
         for step in self.steps:
             _lead_on(step, steps)
-        share_needs(condition for step in self.steps for condition in _conditions_in(vars(step.config)))
+        share_needs(condition for step in self.steps for condition in conditions_in(vars(step.config)))
 
     @cached_property
     def version(self) -> str:
@@ -72,20 +72,21 @@ def _lead_on(step: Step, steps: Mapping[str, Step]) -> None:
     for target in step.leads_to():
         ports = frozenset(port for port, targets in step.ports.items() if target in targets)
         steps[target].led_by.append((step.name, ports))
-        steps[target].before |= step.before | {step.name}
+        # Whatever comes first to such a join is all that those behind it wait for.
+        steps[target].before |= {step.name} | (frozenset() if step.takes_first else step.before)
 
 
-def _conditions_in(value: Any) -> Iterator[Condition]:
+def conditions_in(value: Any) -> Iterator[Condition]:
     """The conditions in an action's settings, wherever they stand."""
     if isinstance(value, Condition):
         yield value
     elif isinstance(value, BaseModel):
-        yield from _conditions_in(vars(value))
+        yield from conditions_in(vars(value))
     elif isinstance(value, Mapping):
-        yield from _conditions_in(list(value.values()))
+        yield from conditions_in(list(value.values()))
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _conditions_in(item)
+            yield from conditions_in(item)
 
 
 def _step(name: str, workflow: Workflow, actions: Mapping[str, Action[Any]]) -> Step:

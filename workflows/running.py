@@ -167,7 +167,9 @@ class Running:
         _add_changed(job, ran.changed)
         if ran.changed and event.profile:
             self.touched.add(event.profile)
-        for number, (node, command) in enumerate(ran.commands):
+        numbers: dict[str, int] = {}
+        for node, command in ran.commands:
+            number = numbers[node] = numbers.get(node, -1) + 1
             match command:
                 case SetTrait() | Increment():  # nearly all are, and the engine has applied them
                     pass

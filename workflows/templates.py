@@ -46,6 +46,11 @@ class TextTemplate:
             end = found.end()
         self._parts.append(text[end:])
 
+    @property
+    def paths(self) -> list[str]:
+        """What it looks at."""
+        return [part.path for part in self._parts if isinstance(part, _Reference)]
+
     def fill(self, values: Mapping[str, Any], write: Callable[[str], str] = str) -> str:
         """The text; `write` escapes what is put in. Raises Unfilled for the first path that leads nowhere, or to what
         is no text, number or truth value; ValueError for what gets too long."""

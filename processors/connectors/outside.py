@@ -17,6 +17,7 @@ from processors.runner.failures import Later
 from schemas.definitions.outbound import Credentials, Resource
 from schemas.definitions.secret import Secret
 from schemas.events import Answer
+from schemas.storable import parsed
 from workflows.waiting import HttpCall, QueryCall
 
 #: Answers that say "later", not "never". All of 5xx does, too.
@@ -55,9 +56,12 @@ class Outside:
                 return await self._query(call, credentials)
         except TimeoutError:
             return Later("timeout")
+        except httpx.LocalProtocolError:
+            return Answer(error="invalid_request")
         except (httpx.HTTPError, OSError) as error:
             return Later(type(error).__name__)
-        except (httpx.InvalidURL, ValueError):
+        # What people wrote cannot be asked: a DSN, a statement and its values, a header.
+        except (httpx.InvalidURL, ValueError, TypeError, psycopg.Error):
             return Answer(error="invalid_request")
 
     async def _request(self, id: str, call: HttpCall, credentials: Credentials) -> Answer | Later:
@@ -81,7 +85,7 @@ class Outside:
             await response.aclose()
         if content is None:
             return Answer(error="answer_too_large")
-        return Answer({"status": response.status_code, "body": _parsed(content)})
+        return _answer({"status": response.status_code, "body": _text_or_json(content)})
 
     async def _query(self, call: QueryCall, credentials: Credentials) -> Answer | Later:
         dsn = await self._pinned(self._reveal(credentials.dsn or Secret(value="")))
@@ -98,10 +102,7 @@ class Outside:
             return Later(f"postgresql_{error.sqlstate or 'unavailable'}")
         except psycopg.Error as error:
             return Answer(error=f"postgresql_{error.sqlstate}")
-        answer = _encode(found)
-        if len(answer) > MAX_ANSWER_BYTES:
-            return Answer(error="answer_too_large")
-        return Answer(msgspec.json.decode(answer))
+        return _answer(found)
 
     async def _pinned(self, dsn: str) -> str:
         """With the addresses that the guard has looked at."""
@@ -123,11 +124,20 @@ async def _read(response: httpx.Response) -> bytes | None:
     return bytes(found)
 
 
-def _parsed(content: bytes) -> Any:
+def _text_or_json(content: bytes) -> Any:
     try:
-        return msgspec.json.decode(content) if content else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.Raw(content) if content and msgspec.json.decode(content) is not None else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return content.decode(errors="replace").replace("\0", "")
+
+
+def _answer(value: Any) -> Answer:
+    """What can be kept, as the events that it may get into."""
+    written = _encode(value)
+    if len(written) > MAX_ANSWER_BYTES:
+        return Answer(error="answer_too_large")
+    read, problem = parsed(msgspec.Raw(written))
+    return Answer(error=f"answer_{problem.code}") if problem else Answer(read)
 
 
 def retry_after(value: str) -> float:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from schemas.definitions.base import Condition, Definition, EventType, EventTypes, Id, Part
 
@@ -24,13 +24,20 @@ class Rule(Definition):
     enabled: bool = True
 
 
+def _ports_as_text(then: Any) -> Any:
+    """YAML reads the ports of a condition as truth values."""
+    if not isinstance(then, dict):
+        return then
+    return {str(port).lower() if isinstance(port, bool) else port: targets for port, targets in then.items()}
+
+
 class Node(Part):
     """One node of a workflow: an action, its settings, and which nodes follow on which of its ports."""
 
     action: str
     config: dict[str, Any] = Field(default_factory=dict)
     #: Nodes that follow on the action's main port, or a table of port to nodes.
-    then: tuple[str, ...] | dict[str, tuple[str, ...]] = ()
+    then: Annotated[tuple[str, ...] | dict[str, tuple[str, ...]], BeforeValidator(_ports_as_text)] = ()
     #: Where it fails: only its own branch ends (behind its port `error` it goes on), or the whole run does.
     on_error: Literal["continue", "stop"] = "continue"
 

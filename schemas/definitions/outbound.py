@@ -23,6 +23,8 @@ class Resource(Definition):
     type: Literal["http", "postgresql"]
     production: Credentials
     test: Credentials | None = None
+    #: Private traits may be sent to it.
+    private: bool = False
     #: Asked at the same time by one worker, at most.
     parallel: int = Field(default=20, ge=1, le=200)
 

@@ -269,7 +269,6 @@ def test_answers_to_what_is_not_asked_change_nothing(case: Case, seed: int):
         assert (again.commands, again.changed, _encode(again.state)) == ([], set(), before)
 
 
-@pytest.mark.xfail(strict=True, reason="a node that begins to wait in the same part is taken for one that waited")
 def test_a_node_that_has_not_waited_takes_no_answer():
     nodes = {
         "a": {"action": "wait", "config": {"days": 1}, "then": ["b"]},
@@ -322,7 +321,6 @@ def test_a_join_that_takes_the_first_goes_on_once(order: list[str]):
     assert joined(True, order)[-1] == ["a", "b", "join", "some"]
 
 
-@pytest.mark.xfail(strict=True, reason="the nodes behind it still wait for every branch that may lead to the join")
 @pytest.mark.parametrize("order", [["a", "b"], ["b", "a"]])
 def test_what_is_behind_a_join_that_takes_the_first_does_not_wait_for_the_others(order: list[str]):
     assert joined(True, order)[1] == ["a", "b", "join", "some"]
@@ -440,18 +438,15 @@ def test_a_run_that_would_have_to_remember_too_much_does_not_wait():
     assert (ran.state.waiting, ran.errors) == ({}, [("wait", "too_much_to_remember")])
 
 
-@pytest.mark.xfail(strict=True, reason="its wait is forgotten: it leaves by no port, and what waited for it never runs")
 def test_a_wait_that_cannot_be_remembered_leaves_by_error_as_whatever_fails():
     state = run_big(MAX_STATE_BYTES).state
     assert state.done == {"big": "out", "wait": ERROR, "b": "out", "join": "some", "fallback": "out"}
 
 
-@pytest.mark.xfail(strict=True, reason="on_error is not looked at where too much is to be remembered")
 def test_a_wait_that_cannot_be_remembered_stops_the_run_where_it_says_so():
     assert run_big(MAX_STATE_BYTES, on_error="stop").state.ended
 
 
-@pytest.mark.xfail(strict=True, raises=OverflowError, reason="the state is measured in msgpack, which has 64 bits")
 @pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**30])
 def test_a_number_that_somebody_answers_does_not_break_the_run_that_asked(number: int):
     nodes = {
@@ -484,9 +479,6 @@ def after_an_event(stored: bool, behind: dict[str, Any]) -> RunState:
     return state
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the time of an event that came is a time at first, and a text once it was stored"
-)
 @pytest.mark.parametrize(
     "behind",
     [
@@ -523,7 +515,6 @@ def test_both_branches_make_their_event():
     assert [type for type, _ in emitted_ids(moment(3601))] == ["type-1"]
 
 
-@pytest.mark.xfail(strict=True, reason="an effect's id has its place among all commands of the part in it")
 def test_what_a_node_sends_has_the_same_id_however_the_answers_came():
     """What is done again (from a backup, from the archive) must be recognised by it."""
     assert emitted_ids(moment(3601), moment(7201)) == emitted_ids(moment(7201))

@@ -6,7 +6,12 @@ import pytest
 from processors.connectors.webhook import Webhook
 from processors.runner.failures import Poison, Unavailable
 from schemas.definitions.outbound import Destination
+from schemas.definitions.secret import Secret
 from schemas.profiles import Delivery
+
+
+def reveal(secret: Secret) -> str:
+    return secret.value or ""
 
 
 def deliveries(count: int) -> list[Delivery]:
@@ -19,7 +24,7 @@ def webhook(answers: dict[str, int], posts: list[str]) -> Webhook:
         return httpx.Response(answers.get(posts[-1], 200))
 
     definition = Destination(id="crm", type="webhook", url="http://crm.example/")
-    return Webhook(lambda: definition, httpx.AsyncClient(transport=httpx.MockTransport(answer)))
+    return Webhook(lambda: definition, httpx.AsyncClient(transport=httpx.MockTransport(answer)), reveal)
 
 
 async def test_what_was_taken_is_not_sent_again_when_a_part_of_the_batch_is_tried_again():
@@ -34,6 +39,6 @@ async def test_what_was_taken_is_not_sent_again_when_a_part_of_the_batch_is_trie
 
 
 async def test_a_destination_that_was_removed_keeps_its_deliveries_waiting():
-    hook = Webhook(lambda: None, httpx.AsyncClient())
+    hook = Webhook(lambda: None, httpx.AsyncClient(), reveal)
     with pytest.raises(Unavailable):
         await hook.deliver(deliveries(1))

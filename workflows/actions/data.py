@@ -96,8 +96,9 @@ class MapValues(Action[MapValuesConfig]):
     def run(self, config: MapValuesConfig, run: Run) -> Outcome:
         value = config.value.value(run.context)
         text = str(value).lower() if isinstance(value, bool) else str(value)
-        port = "out" if value is not None and text in config.table else "unknown"
-        return Outcome(port, [Keep(config.to, config.table.get(text, config.default))])
+        if value is None or text not in config.table:
+            return Outcome("unknown", [Keep(config.to, config.default)])
+        return Outcome(commands=[Keep(config.to, config.table[text])])
 
 
 class FillTemplateConfig(Config):
@@ -119,7 +120,8 @@ class FillTemplate(Action[FillTemplateConfig]):
 
 
 class HideConfig(Config):
-    """`value`: CEL. `how`: its SHA-256 in hex, or stars but for the last `shown` characters. Kept as `to`."""
+    """`value`: CEL. `how`: its SHA-256 in hex, or stars but for the last `shown` characters (for all of a text that is
+    shorter than twice that). Kept as `to`."""
 
     value: Expression
     how: Literal["hash", "mask"]

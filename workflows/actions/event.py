@@ -2,11 +2,14 @@
 
 from typing import Literal
 
+import msgspec
 from pydantic import Field
 
 from schemas.definitions.base import EventType, Id
 from workflows.actions.action import Action, Config, Expression, Outcome, Run
 from workflows.commands import Emit, SetTrait
+
+_encode = msgspec.json.Encoder(order="sorted").encode
 
 
 class EmitConfig(Config):
@@ -45,7 +48,8 @@ class ValueChanged(Action[ValueChangedConfig]):
     def run(self, config: ValueChangedConfig, run: Run) -> Outcome:
         value = config.value.value(run.context)
         known = run.profile.traits.get(config.trait)
-        if value is None or (known is not None and known.value == value):
+        # As JSON: true is not 1.
+        if value is None or (known is not None and _encode(known.value) == _encode(value)):
             return Outcome("same")
         return Outcome("changed", [SetTrait(config.trait, value)])
 

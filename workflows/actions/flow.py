@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from workflows.actions.action import Action, Config, Expression, Outcome, Run
+from workflows.actions.action import ERROR, Action, Config, Expression, Outcome, Run
 from workflows.commands import Log
 
 #: A port that a node's settings name.
@@ -48,10 +48,23 @@ class Branch(Action[ConditionConfig]):
         return Outcome("true" if config.when.holds(run.context) else "false")
 
 
-class SwitchConfig(Config):
-    """`cases`: port to CEL, tried in the order in which they stand."""
+class Case(Config):
+    """`to`: the port. `if`: CEL."""
 
-    cases: dict[Port, Expression] = Field(min_length=1, max_length=50)
+    to: Port
+    when: Expression = Field(alias="if")
+
+
+class SwitchConfig(Config):
+    """`cases`: a list of `{to: PORT, if: CEL}`, tried in their order."""
+
+    cases: tuple[Case, ...] = Field(min_length=1, max_length=50)
+
+    @model_validator(mode="after")
+    def _are_free(self) -> Self:
+        if any(case.to in (ERROR, "default") for case in self.cases):
+            raise ValueError("the ports error and default are there already")
+        return self
 
 
 class Switch(Action[SwitchConfig]):
@@ -62,10 +75,10 @@ class Switch(Action[SwitchConfig]):
     ports = ("default",)
 
     def ports_of(self, config: SwitchConfig) -> tuple[str, ...]:
-        return (*self.ports, *config.cases)
+        return (*self.ports, *dict.fromkeys(case.to for case in config.cases))
 
     def run(self, config: SwitchConfig, run: Run) -> Outcome:
-        holding = (port for port, condition in config.cases.items() if condition.holds(run.context))
+        holding = (case.to for case in config.cases if case.when.holds(run.context))
         return Outcome(next(holding, "default"))
 
 
@@ -78,6 +91,8 @@ class SplitConfig(Config):
     def _is_whole(self) -> Self:
         if abs(sum(self.shares.values()) - 100) > 0.001:
             raise ValueError("the shares are 100 together")
+        if ERROR in self.shares:
+            raise ValueError("the port error is there already")
         return self
 
 
@@ -89,12 +104,12 @@ class Split(Action[SplitConfig]):
     Config = SplitConfig
 
     def ports_of(self, config: SplitConfig) -> tuple[str, ...]:
-        return tuple(config.shares)
+        return tuple(sorted(config.shares))
 
     def run(self, config: SplitConfig, run: Run) -> Outcome:
         whose = f"{run.workflow}\0{run.node}\0{run.event.profile or run.event.id}"
         place = int.from_bytes(blake2b(whose.encode(), digest_size=8).digest()) / 2**64 * 100
-        for port, share in config.shares.items():
+        for port, share in sorted(config.shares.items()):  # stored definitions have no order
             place -= share
             if place < 0:
                 return Outcome(port)

@@ -1,7 +1,9 @@
 """What a run asks of the outside and sends there. It waits for an answer parked in PostgreSQL: no lane waits for it."""
 
+import json
+import re
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from pydantic import AfterValidator, Field
 
@@ -25,7 +27,20 @@ class Asking(Config):
 def _is_path(text: str) -> str:
     if text and not text.startswith("/"):
         raise ValueError("a path begins with a slash")
+    if _NOT_IN_PATHS.search(re.sub(r"\{[^{}]*\}", "", text)) or _leads_elsewhere(text):
+        raise ValueError("a path has no query, no spaces, and no . or .. for a name")
     return text
+
+
+def _leads_elsewhere(path: str) -> bool:
+    return any(unquote(part) in (".", "..") for part in path.split("/"))
+
+
+#: A query has a field of its own.
+_NOT_IN_PATHS = re.compile(r"[?#\\\s\x00-\x1f\x7f]")
+#: RFC 9110, 5.6.2.
+HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
+HeaderText = Annotated[str, Field(pattern=r"^[ -~]*$", max_length=4000)]
 
 
 class HttpRequestConfig(Asking):
@@ -36,14 +51,14 @@ class HttpRequestConfig(Asking):
     path: Annotated[Text, AfterValidator(_is_path)] = ""
     query: dict[str, Expression] = Field(default_factory=dict)
     body: dict[str, Expression] = Field(default_factory=dict)
-    headers: dict[str, str] = Field(default_factory=dict)
+    headers: dict[HeaderName, HeaderText] = Field(default_factory=dict)
 
 
 class HttpRequest(Action[HttpRequestConfig]):
     """Asks a service over HTTP. Its answer is `data.<node>`: `status`, `body` (JSON as it is, else a text). Answers
     that say "later" (408, 425, 429, 5xx) and failures of the network are tried again; leaves by `refused` on any other
-    that is no success, by `error` where there was none at last. A request may be sent twice, under the same
-    Idempotency-Key."""
+    that is no success, by `error` where there was none at last, or where a path would lead elsewhere. A request may be
+    sent twice, under the same Idempotency-Key."""
 
     name = "http-request"
     Config = HttpRequestConfig
@@ -51,9 +66,9 @@ class HttpRequest(Action[HttpRequestConfig]):
 
     def run(self, config: HttpRequestConfig, run: Run) -> Outcome:
         path = TextTemplate(config.path, ROOTS).fill(values_of(run), lambda text: quote(text, safe=""))
-        if any(part in (".", "..") for part in path.split("/")):
+        if _leads_elsewhere(path):
             return Outcome(error="path_leads_elsewhere")
-        query = {name: value for name, value in _values(config.query, run).items() if value is not None}
+        query = {name: _text(value) for name, value in _values(config.query, run).items() if value is not None}
         call = HttpCall(
             resource=config.resource,
             method=config.method,
@@ -108,6 +123,10 @@ class SendToDestination(Action[SendConfig]):
 
     def run(self, config: SendConfig, run: Run) -> Outcome:
         return Outcome(commands=[SendTo(config.destination, _values(config.properties, run))])
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _values(table: dict[str, Condition], run: Run) -> dict[str, Any]:

@@ -17,10 +17,10 @@ MAX_WAIT = timedelta(days=400)
 class Span(Config):
     """A length of time: days, hours, minutes and seconds, added."""
 
-    days: float = Field(default=0, ge=0)
-    hours: float = Field(default=0, ge=0)
-    minutes: float = Field(default=0, ge=0)
-    seconds: float = Field(default=0, ge=0)
+    days: float = Field(default=0, ge=0, le=MAX_WAIT.days)
+    hours: float = Field(default=0, ge=0, le=MAX_WAIT.days * 24)
+    minutes: float = Field(default=0, ge=0, le=MAX_WAIT.days * 24 * 60)
+    seconds: float = Field(default=0, ge=0, le=MAX_WAIT.total_seconds())
 
     @property
     def length(self) -> timedelta:
@@ -34,7 +34,7 @@ class Span(Config):
 
 
 class WaitConfig(Span):
-    """How long, or `until`: CEL whose value is a time, or a text that is one (RFC 3339)."""
+    """How long, or `until`: CEL whose value is a time, or a text that is one (RFC 3339; UTC where it does not say)."""
 
     until: Expression | None = None
 
@@ -78,8 +78,8 @@ class WaitForEventConfig(Span):
 
 
 class WaitForEvent(Action[WaitForEventConfig]):
-    """Waits for another event of the same person. Leaves by `came`, with the event's id, type, time and properties as
-    `data.<node>`; by `timeout` where it did not come in time."""
+    """Waits for another event of the same person. Leaves by `came`, with the event's id, type, time (a text) and
+    properties as `data.<node>`; by `timeout` where it did not come in time."""
 
     name = "wait-for-event"
     Config = WaitForEventConfig
@@ -95,15 +95,19 @@ class WaitForEvent(Action[WaitForEventConfig]):
 def came(other: Run) -> Answer:
     """What a run that waited for this event is told."""
     event = other.event
-    return Answer({"id": event.id, "type": event.type, "time": event.occurred_at, "properties": other.properties})
+    at = event.occurred_at.isoformat()
+    return Answer({"id": event.id, "type": event.type, "time": at, "properties": other.properties})
 
 
 def _time(value: Any) -> datetime | None:
     if isinstance(value, str):
         try:
-            value = datetime.fromisoformat(value)
+            value = datetime.fromisoformat(value.upper())
         except ValueError:
             return None
     if not isinstance(value, datetime):
         return None
-    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    try:
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    except OverflowError:
+        return None
