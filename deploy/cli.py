@@ -2,6 +2,7 @@
 
 import click
 
+from deploy.commands.destinations import COMMANDS as DESTINATIONS
 from deploy.commands.failures import COMMANDS as FAILURES
 from deploy.commands.identity import COMMANDS as IDENTITY
 from deploy.commands.look import COMMANDS as LOOK
@@ -25,7 +26,7 @@ def main() -> None:
     """
 
 
-for command in (*RUN, *LOOK, *FAILURES, *OPERATE, *REHEARSE, *WORKFLOWS, *IDENTITY):
+for command in (*RUN, *LOOK, *FAILURES, *OPERATE, *REHEARSE, *WORKFLOWS, *DESTINATIONS, *IDENTITY):
     main.add_command(command)
 
 

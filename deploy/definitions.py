@@ -31,6 +31,8 @@ from workflows.private import private_sent
 
 #: A line that holds a sealed secret.
 _SEALED = re.compile(r"(\bsealed: )(\S+)")
+#: What commands say, and no file does.
+OPERATORS = "pause/"
 Change = dict[str, dict[str, Any] | None]
 
 
@@ -90,7 +92,7 @@ def difference(current: Mapping[str, dict[str, Any]], wanted: Mapping[str, AnyDe
     bodies = {key: plain(definition) for key, definition in wanted.items()}
     changes: Change = {key: body for key, body in bodies.items() if current.get(key) != body}
     if prune:
-        changes |= {key: None for key in current if key not in bodies}
+        changes |= {key: None for key in current if key not in bodies and not key.startswith(OPERATORS)}
     return changes
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+import psycopg
 
 from deploy.feed import DefinitionsFeed
 from deploy.keys import identity_key, profile_ids
@@ -12,11 +13,15 @@ from deploy.sealing import Seals
 from deploy.settings import Settings
 from processors.connectors.archive import Archive
 from processors.connectors.geo import locator
+from processors.connectors.guard import Guard
+from processors.connectors.outlet import Delivers, Outlet
+from processors.connectors.outside import pinned
+from processors.connectors.table import TableWriter
 from processors.connectors.webhook import Webhook
 from processors.runner.stage import Stage
 from processors.storage.consents import Consents
 from processors.storage.counts import SourceCounts
-from processors.storage.database import Connection
+from processors.storage.database import LANE_OPTIONS, Connection
 from processors.storage.erasures import Erasures
 from processors.storage.events import Counters, Events
 from processors.storage.failures import Failures
@@ -31,6 +36,7 @@ from processors.storage.replayed import Replayed
 from processors.storage.runs import Runs, Traits
 from processors.storage.sends import SaidSends
 from processors.storage.windows import Windows
+from schemas.definitions.outbound import Destination
 from workflows.replays import Replays
 
 #: Before the name of a destination: the stage that calls it.
@@ -38,7 +44,7 @@ DISPATCH = "dispatch-"
 
 
 def toolbox(
-    stage: Stage, feed: DefinitionsFeed, settings: Settings, client: httpx.AsyncClient
+    stage: Stage, feed: DefinitionsFeed, settings: Settings, client: httpx.AsyncClient, guard: Guard
 ) -> Callable[[Connection | None], Mapping[str, Any]]:
     """Makes the tools that the stage's step names, on the connection of the lane that asks."""
     still: dict[str, Callable[[], Any]] = {
@@ -47,9 +53,7 @@ def toolbox(
         "now": lambda: lambda: datetime.now(UTC),
         "locate": lambda: locator(settings.geo_database),
         "files": lambda: Archive(settings.archive()),
-        "webhook": lambda: Webhook(
-            lambda: feed.get().destinations.get(stage.name[len(DISPATCH) :]), client, Seals(settings).open
-        ),
+        "outlet": lambda: _outlet(stage.name[len(DISPATCH) :], feed, settings, client, guard),
     }
     made = {name: make() for name, make in still.items() if name in stage.needs}
 
@@ -60,6 +64,27 @@ def toolbox(
         return found
 
     return tools
+
+
+def _outlet(id: str, feed: DefinitionsFeed, settings: Settings, client: httpx.AsyncClient, guard: Guard) -> Outlet:
+    reveal = Seals(settings).open
+
+    def destination() -> Destination | None:
+        definitions = feed.get()
+        return None if id in definitions.paused else definitions.destinations.get(id)
+
+    async def open(resource: str) -> psycopg.AsyncConnection[Any] | None:
+        known = feed.get().resources.get(resource)
+        if known is None or known.production.dsn is None:
+            return None
+        dsn = await pinned(reveal(known.production.dsn), guard)
+        return await psycopg.AsyncConnection.connect(dsn, autocommit=True, application_name="headwater", **LANE_OPTIONS)
+
+    by_type: dict[str, Delivers] = {
+        "webhook": Webhook(destination, client, reveal),
+        "postgresql": TableWriter(destination, open),
+    }
+    return Outlet(destination, by_type)
 
 
 #: Storage that steps ask for by parameter name.

@@ -126,7 +126,7 @@ async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
         async with httpx.AsyncClient(
             follow_redirects=False, trust_env=False, transport=GuardedTransport(guard)
         ) as client:
-            worker = StageWorker(stage, installation, toolbox(stage, feed, settings, client))
+            worker = StageWorker(stage, installation, toolbox(stage, feed, settings, client, guard))
             beside = [asyncio.create_task(_stop_on(feed.failed, stop))]
             for take_due, every_s in due_of(name, feed):
                 connect = connector(settings.database_url, f"headwater {name} ticker")
@@ -178,9 +178,8 @@ def find_stage(name: str, definitions: Definitions) -> Stage:
 
 def dispatchers(definitions: Definitions) -> list[str]:
     """The dispatch stages that the definitions ask for."""
-    return [
-        DISPATCH + id for id, one in sorted(definitions.destinations.items()) if one.type == "webhook" and one.enabled
-    ]
+    known = sorted(definitions.destinations.items())
+    return [DISPATCH + id for id, one in known if one.is_dispatched and one.enabled]
 
 
 def _publishers(

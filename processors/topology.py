@@ -30,6 +30,7 @@ PIPELINE: tuple[Stage, ...] = (
     Stage("validate", (TRACKS,), validate, (EVENTS_VALID, EVENTS_REJECTED)),
     Stage("identify", (EVENTS_VALID,), identify, (EVENTS_IDENTIFIED, MERGE_JOBS, SEGMENTATION_JOBS, TRACKS)),
     Stage("persist", (EVENTS_IDENTIFIED,), persist, (EVENTS_ACCEPTED,)),
+    # Writes the topic of each destination that wants events, too.
     Stage("route", (EVENTS_ACCEPTED,), route, (WORKFLOW_RUNS,)),
     Stage("run-workflows", (WORKFLOW_RUNS,), run_workflows, (SEGMENTATION_JOBS, MERGE_JOBS, TRACKS)),
     Stage("merge", (MERGE_JOBS,), merge, (SEGMENTATION_JOBS,)),

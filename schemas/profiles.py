@@ -115,3 +115,9 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     profile: str
     version: int
     body: dict[str, Any]
+    #: Why: a profile changed, a workflow sent it, or an event came.
+    cause: Literal["change", "send", "event"] = "change"
+    #: There is no such profile any more: it became part of another, or was erased.
+    gone: bool = False
+    #: When an operator had it sent once more (seconds since 1970): the id stays the same.
+    again: int = 0

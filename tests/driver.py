@@ -103,7 +103,9 @@ class Driver:
             outcome = await attempt.run(self.memory, records, self.memory.begin())
         declared = {each.name for each in stage.writes} | {DEAD_LETTERS.name}
         for message in outcome.messages:
-            assert message.topic in declared or (stage.name == "deliver" and message.topic.startswith("destination-"))
+            assert message.topic in declared or (
+                stage.name in ("route", "deliver") and message.topic.startswith("destination-")
+            )
             self._append(message)
         self._positions[stage.name, topic.name] = self._positions.get((stage.name, topic.name), 0) + len(records)
 

@@ -11,12 +11,13 @@ from schemas.definitions.automation import ProfileMapping, Rule, Segment, Window
 from schemas.definitions.consent import Compliance, ConsentType
 from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace, Strategy, TraitDefinition
 from schemas.definitions.inbound import EventTypeDefinition, Reshaping, Source
-from schemas.definitions.outbound import Destination, Resource
+from schemas.definitions.outbound import Destination, Pause, Resource
 from schemas.events import ValidEvent
 from schemas.failures import Reason
 from workflows.actions.action import Registry
 from workflows.conditions import Condition, ConditionError, share_needs
 from workflows.deliveries import CompiledDestination
+from workflows.event_deliveries import EventDestination
 from workflows.graph import Graph, GraphError
 from workflows.mappings import CompiledMapping
 from workflows.reshaping import CompiledReshaping
@@ -103,6 +104,9 @@ class Definitions:
         self.resources: dict[str, Resource] = {}
         self.destinations: dict[str, Destination] = {}
         self.compiled_destinations: list[CompiledDestination] = []
+        self.event_destinations: list[EventDestination] = []
+        #: Destinations whose deliveries wait.
+        self.paused: set[str] = set()
         rules: list[CompiledRule] = []
         for definition in sorted(definitions, key=lambda definition: definition.key):
             try:
@@ -164,7 +168,12 @@ class Definitions:
                 self.resources[definition.id] = definition
             case Destination():
                 self.destinations[definition.id] = definition
-                self.compiled_destinations.append(CompiledDestination(definition))
+                if definition.events:
+                    self.event_destinations.append(EventDestination(definition))
+                else:
+                    self.compiled_destinations.append(CompiledDestination(definition))
+            case Pause():
+                self.paused.add(definition.id)
 
     def namespace(self, name: str) -> Namespace:
         """The namespace's definition, or the defaults."""
@@ -215,7 +224,7 @@ class Definitions:
         return sorted(name for name, namespace in self.namespaces.items() if namespace.unique)
 
 
-_OF_A_SOURCE = Rule | ProfileMapping | IdentificationPoint | Reshaping | Compliance | Segment
+_OF_A_SOURCE = Rule | ProfileMapping | IdentificationPoint | Reshaping | Compliance | Segment | Destination
 
 
 def dangling(definitions: Mapping[str, AnyDefinition]) -> list[str]:

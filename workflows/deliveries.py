@@ -22,6 +22,7 @@ class CompiledDestination:
     def __init__(self, definition: Destination) -> None:
         self.id = definition.id
         self.enabled, self.consents, self.private = definition.enabled, definition.consents, definition.private
+        self.on_change = definition.on_change
         self.condition = Condition(definition.condition) if definition.condition else None
         self.mapping = {name: Condition(source) for name, source in definition.mapping.items()}
 
@@ -29,6 +30,12 @@ class CompiledDestination:
         """Whether the person has agreed to it. The last change of a profile that became part of another says nothing
         but that, and whoever had the profile must hear it."""
         return change.merged_into is not None or self.has_consent(change)
+
+    def wants(self, change: ProfileChange) -> bool:
+        """Whether any of the fields that it waits for has changed. That a profile is no more concerns everybody."""
+        if not self.on_change or change.merged_into is not None:
+            return True
+        return any(field == one or field.startswith(f"{one}.") for one in self.on_change for field in change.changed)
 
     def has_consent(self, change: ProfileChange) -> bool:
         """Whether the person has given every consent that this destination needs."""
@@ -91,7 +98,7 @@ def owed(change: ProfileChange, destinations: Iterable[CompiledDestination]) -> 
         if not destination.may_have(change):
             continue
         seen = whole if destination.private else public
-        if destination.condition is None or destination.condition.holds(whole.context):
+        if destination.wants(change) and (destination.condition is None or destination.condition.holds(whole.context)):
             found.append(_delivery(change, destination, seen.body(destination)))
         found.extend(
             Delivery(
@@ -100,6 +107,7 @@ def owed(change: ProfileChange, destinations: Iterable[CompiledDestination]) -> 
                 profile=change.merged_into or change.profile,
                 version=change.version,
                 body={"event": send.event_type, "properties": send.properties, **seen.body(destination)},
+                cause="send",
             )
             for send in change.sends
             if send.destination == destination.id and destination.has_consent(change)
@@ -114,4 +122,5 @@ def _delivery(change: ProfileChange, destination: CompiledDestination, body: dic
         profile=change.profile,
         version=change.version,
         body=body,
+        gone=change.erased or change.merged_into is not None,
     )

@@ -66,7 +66,7 @@ async def stage_topics(connection: Connection) -> dict[str, list[str]]:
     """Every stage with the topics it reads; dispatchers too, of destinations that are there and enabled."""
     found = {stage.name: [topic.name for topic in stage.reads] for stage in PIPELINE}
     for body in (await DefinitionStore(connection).current()).values():
-        if body["kind"] == "destination" and body.get("type") == "webhook" and body.get("enabled", True):
+        if body["kind"] == "destination" and body.get("type", "kafka") != "kafka" and body.get("enabled", True):
             found[f"dispatch-{body['id']}"] = [destination_topic(body["id"]).name]
     return found
 

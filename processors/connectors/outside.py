@@ -88,7 +88,7 @@ class Outside:
         return _answer({"status": response.status_code, "body": _text_or_json(content)})
 
     async def _query(self, call: QueryCall, credentials: Credentials) -> Answer | Later:
-        dsn = await self._pinned(self._reveal(credentials.dsn or Secret(value="")))
+        dsn = await pinned(self._reveal(credentials.dsn or Secret(value="")), self._guard)
         try:
             connection = await psycopg.AsyncConnection[DictRow].connect(
                 dsn, row_factory=dict_row, connect_timeout=5, application_name="headwater workflow"
@@ -104,14 +104,16 @@ class Outside:
             return Answer(error=f"postgresql_{error.sqlstate}")
         return _answer(found)
 
-    async def _pinned(self, dsn: str) -> str:
-        """With the addresses that the guard has looked at."""
-        parts = conninfo_to_dict(dsn)
-        host, port = str(parts.get("host") or "localhost"), str(parts.get("port") or "5432")
-        if "," in host or host.startswith("/") or parts.get("hostaddr"):
-            raise ValueError("one host")
-        addresses = await self._guard.resolve(host, int(port))
-        return make_conninfo(dsn, host=host, hostaddr=addresses[0])
+
+async def pinned(dsn: str, guard: Guard) -> str:
+    """The DSN with the address that the guard has looked at. Raises ValueError where it names more than one host, or
+    none; Refused, OSError."""
+    parts = conninfo_to_dict(dsn)
+    host, port = str(parts.get("host") or ""), str(parts.get("port") or "5432")
+    if not host or "," in host or host.startswith("/") or parts.get("hostaddr"):
+        raise ValueError("one host, by its name or address")
+    addresses = await guard.resolve(host, int(port))
+    return make_conninfo(dsn, host=host, hostaddr=addresses[0])
 
 
 async def _read(response: httpx.Response) -> bytes | None:

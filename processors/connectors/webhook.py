@@ -1,22 +1,26 @@
-"""Posts deliveries to a webhook: at least once, each profile's in order, with a stable idempotency key."""
+"""Posts deliveries to a webhook: at least once, each profile's in order, with a stable idempotency key, signed."""
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import logging
-import random
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import httpx
 import msgspec
 
 from processors.connectors.outside import RETRIED, Reveal, retry_after
-from processors.runner.failures import Poison, Unavailable
+from processors.connectors.pacing import Circuit, Pace, backoff
+from processors.runner.failures import GAVE_UP, Poison, Unavailable
 from schemas.definitions.outbound import Destination
+from schemas.origin import derived_id
 from schemas.profiles import Delivery
 
 log = logging.getLogger("headwater.dispatch")
 
-MAX_BACKOFF_S = 30.0
 #: Profiles served at the same time.
 PARALLEL = 16
 #: Deliveries remembered as taken: a few batches of all lanes.
@@ -24,22 +28,32 @@ REMEMBERED = 20_000
 
 
 class Webhook:
-    """One destination's client. A receiver that is down only delays this destination; it is tried until it answers."""
+    """One destination's client. A receiver that is down only delays this destination; it is tried until it answers, or
+    as long as the destination says."""
 
     def __init__(
         self, destination: Callable[[], Destination | None], client: httpx.AsyncClient, reveal: Reveal
     ) -> None:
-        """`destination` gives the definition in force; `client` is for this destination alone."""
+        """`destination` gives the definition in force, None while it is removed or paused; `client` is for this
+        destination alone."""
         self._destination, self._client, self._reveal = destination, client, reveal
         self._slots = asyncio.Semaphore(PARALLEL)
+        self._circuit, self._pace = Circuit(), Pace()
         self._encode = msgspec.json.Encoder(decimal_format="number").encode
         #: The last deliveries that were taken: a second try of a batch, or of a part of it, does not send them again.
-        self._taken: OrderedDict[str, None] = OrderedDict()
+        self._taken: OrderedDict[tuple[str, int], None] = OrderedDict()
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> None:
         """Return when all were taken. Raises Poison where one is refused for good."""
+        now = self._in_force()
+        wanted = latest(deliveries) if now.coalesce else deliveries
+        wanted = [delivery for delivery in wanted if (delivery.id, delivery.again) not in self._taken]
+        if now.batch > 1:
+            for start in range(0, len(wanted), now.batch):
+                await self._send(wanted[start : start + now.batch])
+            return
         by_profile: dict[str, list[Delivery]] = {}
-        for delivery in deliveries:
+        for delivery in wanted:
             by_profile.setdefault(delivery.profile, []).append(delivery)
         results = await asyncio.gather(*map(self._in_order, by_profile.values()), return_exceptions=True)
         for result in results:
@@ -49,42 +63,87 @@ class Webhook:
     async def _in_order(self, deliveries: Sequence[Delivery]) -> None:
         async with self._slots:
             for delivery in deliveries:
-                if delivery.id not in self._taken:
-                    await self._send(delivery)
-                    self._taken[delivery.id] = None
-                    if len(self._taken) > REMEMBERED:
-                        self._taken.popitem(last=False)
+                await self._send([delivery])
 
-    async def _send(self, delivery: Delivery) -> None:
-        tries = 0
+    async def _send(self, deliveries: Sequence[Delivery]) -> None:
+        began, tries = time.monotonic(), 0
         while True:
-            wait = await self._try(delivery)
+            async with self._circuit.turn():
+                destination = self._in_force()
+                await self._pace.wait(destination.rate_per_s)
+                wait = await self._try(destination, deliveries)
             if wait is None:
-                return
+                break
             tries += 1
-            backoff = min(MAX_BACKOFF_S, 0.5 * 2 ** min(tries, 7)) * random.uniform(0.5, 1)
-            await asyncio.sleep(max(wait, backoff))
+            until = destination.give_up_after_s
+            if until is not None and time.monotonic() - began >= until:
+                raise Poison(GAVE_UP, f"after {tries} tries")
+            if not self._circuit.is_open:
+                await asyncio.sleep(max(wait, backoff(tries)))
+        self._taken.update(dict.fromkeys((delivery.id, delivery.again) for delivery in deliveries))
+        while len(self._taken) > REMEMBERED:
+            self._taken.popitem(last=False)
 
-    async def _try(self, delivery: Delivery) -> float | None:
-        """None where it was taken, else the seconds that the receiver asks to be left alone."""
+    def _in_force(self) -> Destination:
         destination = self._destination()
         if destination is None:
-            raise Unavailable("destination removed")  # its deliveries wait; the topic's retention ends them
+            raise Unavailable("destination removed or paused")  # its deliveries wait; the topic's retention ends them
+        return destination
+
+    async def _try(self, destination: Destination, deliveries: Sequence[Delivery]) -> float | None:
+        """None where they were taken, else the seconds that the receiver asks to be left alone."""
+        is_one = destination.batch == 1
+        content = self._encode(deliveries[0] if is_one else deliveries)
+        id = deliveries[0].id if is_one else derived_id("batch", *(delivery.id for delivery in deliveries))
         headers = {
             **{name: self._reveal(secret) for name, secret in destination.headers.items()},
             "content-type": "application/json",
-            "idempotency-key": delivery.id,
+            "idempotency-key": id,
+            **signed(id, int(time.time()), content, map(self._reveal, destination.signing)),
         }
         try:
-            response = await self._client.post(
-                str(destination.url), content=self._encode(delivery), headers=headers, timeout=destination.timeout_s
-            )
+            # Streamed: of the answer only the status counts, however long it is.
+            async with self._client.stream(
+                "POST", str(destination.url), content=content, headers=headers, timeout=destination.timeout_s
+            ) as response:
+                return self._judged(destination, response)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             log.warning("destination %s: %s", destination.id, type(error).__name__)
+            self._circuit.failed(0.0)
             return 0.0
-        if response.is_success:
-            return None
+
+    def _judged(self, destination: Destination, response: httpx.Response) -> float | None:
         if response.status_code in RETRIED or response.status_code >= 500:
             log.warning("destination %s answered %d", destination.id, response.status_code)
-            return retry_after(response.headers.get("retry-after", ""))
+            wait = retry_after(response.headers.get("retry-after", ""))
+            self._circuit.failed(wait)
+            return wait
+        self._circuit.succeeded()
+        if response.is_success:
+            return None
         raise Poison("refused_by_destination", f"http {response.status_code}")
+
+
+def latest(deliveries: Sequence[Delivery]) -> list[Delivery]:
+    """Of each profile's changes the last one; all that workflows sent."""
+    last = {delivery.profile: delivery.id for delivery in deliveries if delivery.cause == "change"}
+    return [one for one in deliveries if one.cause != "change" or last[one.profile] == one.id]
+
+
+def signed(id: str, timestamp: int, content: bytes, secrets: Iterable[str]) -> dict[str, str]:
+    """The headers of Standard Webhooks (standardwebhooks.com, spec v1): by each secret, so that one may be replaced.
+
+    Raises ValueError for what is no secret.
+    """
+    message = f"{id}.{timestamp}.".encode() + content
+    signatures = [
+        "v1," + base64.b64encode(hmac.new(_key(secret), message, hashlib.sha256).digest()).decode()
+        for secret in secrets
+    ]
+    if not signatures:
+        return {}
+    return {"webhook-id": id, "webhook-timestamp": str(timestamp), "webhook-signature": " ".join(signatures)}
+
+
+def _key(secret: str) -> bytes:
+    return base64.b64decode(secret.removeprefix("whsec_"), validate=True)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from processors.runner.fail_points import Reach, nowhere
-from processors.runner.failures import Poison, poison_of, unavailable_cause
+from processors.runner.failures import GAVE_UP, Poison, poison_of, unavailable_cause
 from processors.runner.stage import Stage
 from processors.storage.database import Connection
 from schemas.codecs import Message, Undecodable, attempt_of
@@ -24,6 +24,8 @@ from schemas.topics import DEAD_LETTERS, Topic, topic_of
 Toolbox = Callable[[Connection | None], Mapping[str, Any]]
 
 
+#: A dead letter that was asked for is no sign of a mistake.
+_BY_POLICY = ("dlq.reason", GAVE_UP.encode())
 #: What the signed header of a payload says that is sent again; None for any other.
 ReplayOf = Callable[[TrackedPayload], Replay | None]
 
@@ -115,7 +117,7 @@ class Attempt:
         if good:
             messages += await decide(good)
         self._reach("after-step")
-        dead = sum(message.topic == DEAD_LETTERS.name for message in messages)
+        dead = sum(message.topic == DEAD_LETTERS.name and _BY_POLICY not in message.headers for message in messages)
         return StepOutcome(messages, len(records), dead)
 
     async def _halve(self, step: _TryStep, items: list[_Undecided]) -> list[Message]:

@@ -10,6 +10,10 @@ _UNAVAILABLE_CLASSES = frozenset({"08", "40", "53", "57", "58"})
 _UNAVAILABLE_CODES = frozenset({"25P03", "25006", "55P03"})
 
 
+#: The reason of a delivery that was tried for as long as its destination says.
+GAVE_UP = "destination_gave_up"
+
+
 class Poison(Exception):
     """This record can never succeed here. `reason` is a code from docs/input.md."""
 

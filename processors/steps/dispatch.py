@@ -1,12 +1,12 @@
-"""dispatch: one destination's deliveries to its webhook, each profile's in order."""
+"""dispatch: one destination's deliveries to where they go, each profile's in order."""
 
 from collections.abc import Sequence
 
-from processors.connectors.webhook import Webhook
+from processors.connectors.outlet import Outlet
 from schemas.profiles import Delivery
 
 
-async def dispatch(deliveries: Sequence[Delivery], webhook: Webhook) -> list[None]:
+async def dispatch(deliveries: Sequence[Delivery], outlet: Outlet) -> list[None]:
     """Returns when all were taken. Raises Poison where the destination refused one for good."""
-    await webhook.deliver(deliveries)
+    await outlet.deliver(deliveries)
     return []

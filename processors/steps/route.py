@@ -1,17 +1,20 @@
-"""route: rules choose workflows. Events that no rule wants go on without; they stay `received`."""
+"""route: rules choose workflows, and destinations the events that they want. Events that no rule wants go on without;
+they stay `received`."""
 
 from collections.abc import Sequence
 
 import msgspec
 
 from schemas.events import AcceptedEvent, WorkflowRun
+from schemas.profiles import Delivery
 from workflows.definitions import Definitions
+from workflows.event_deliveries import owed_for
 from workflows.rules import choose_workflows
 
 
-async def route(events: Sequence[AcceptedEvent], definitions: Definitions) -> list[WorkflowRun]:
-    """Each event with its workflows."""
-    return [
+async def route(events: Sequence[AcceptedEvent], definitions: Definitions) -> list[WorkflowRun | Delivery]:
+    """Each event with its workflows, and its deliveries."""
+    runs = [
         WorkflowRun(
             **msgspec.structs.asdict(event),
             workflows=choose_workflows(event, definitions)[0],
@@ -19,3 +22,6 @@ async def route(events: Sequence[AcceptedEvent], definitions: Definitions) -> li
         )
         for event in events
     ]
+    if not definitions.event_destinations:
+        return [*runs]
+    return [*runs, *(one for event in events for one in owed_for(event, definitions.event_destinations))]

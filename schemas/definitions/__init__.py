@@ -11,7 +11,7 @@ from schemas.definitions.automation import ProfileMapping, Rule, Segment, Window
 from schemas.definitions.consent import Compliance, ConsentType
 from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace, TraitDefinition
 from schemas.definitions.inbound import EventTypeDefinition, Reshaping, Source
-from schemas.definitions.outbound import Destination, Resource
+from schemas.definitions.outbound import Destination, Pause, Resource
 from schemas.definitions.predefined import Predefined
 
 AnyDefinition = Annotated[
@@ -30,7 +30,8 @@ AnyDefinition = Annotated[
     | Window
     | Segment
     | Resource
-    | Destination,
+    | Destination
+    | Pause,
     Field(discriminator="kind"),
 ]
 DEFINITION: TypeAdapter[AnyDefinition] = TypeAdapter(AnyDefinition)

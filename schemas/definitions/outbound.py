@@ -1,11 +1,13 @@
 """What goes out, and where we ask: destinations and resources."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, HttpUrl, model_validator
 
-from schemas.definitions.base import Condition, Definition, Id, Part, TopicPart
+from schemas.definitions.base import Condition, Definition, EventTypes, Id, Part, Path, TopicPart
 from schemas.definitions.secret import SecretText
+
+Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_$]*$", max_length=63)]
 
 
 class Credentials(Part):
@@ -41,25 +43,73 @@ class Resource(Definition):
         return self
 
 
+class Table(Part):
+    """A table of a PostgreSQL resource: a row a profile (or an event), whose columns `mapping` names. Its `key` has the
+    profile's id (the delivery's, of events), its `version` the version that the row is of."""
+
+    resource: Id
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?$", max_length=128)]
+    key: Column = "profile"
+    version: Column = "version"
+
+
 class Destination(Definition):
-    """Where profile changes go: a webhook that dispatch calls, or just the topic `destination-<id>` to consume."""
+    """Where profile changes (or events) go: a webhook that dispatch calls, a table that it writes, or just the topic
+    `destination-<id>` to consume."""
 
     kind: Literal["destination"] = "destination"
     id: TopicPart
-    type: Literal["webhook", "kafka"] = "kafka"
+    type: Literal["webhook", "postgresql", "kafka"] = "kafka"
+    #: Events of these types instead of changes of profiles.
+    events: tuple[EventTypes, ...] = ()
+    #: Whose events; of all sources where it is missing.
+    source: Id | None = None
     #: Only people who have given all of these; what workflows send too.
     consents: tuple[Id, ...] = ()
     #: Private traits go there too.
     private: bool = False
-    #: Which changes; all where missing. Sends of workflows always go.
+    #: Which changes, or events; all where missing. Sends of workflows always go.
     condition: Condition | None = None
-    #: What is sent: field name to CEL over `profile` and `change`; the whole change where empty.
+    #: Only changes of one of these fields: `traits.email`, or `segments` for all of them.
+    on_change: tuple[Path, ...] = ()
+    #: What is sent: field name to CEL over `profile` and `change` (or `event`); the whole change where empty.
     mapping: dict[str, Condition] = Field(default_factory=dict)
     url: HttpUrl | None = None
     headers: dict[str, SecretText] = Field(default_factory=dict)
+    #: What webhooks are signed with (Standard Webhooks, `whsec_` and base64); two while one replaces the other.
+    signing: tuple[SecretText, ...] = Field(default=(), max_length=2)
+    table: Table | None = None
     timeout_s: float = Field(default=10, gt=0, le=60)
+    #: Of one profile's changes that wait, only the latest is sent.
+    coalesce: bool = False
+    #: Deliveries in one request, as a list.
+    batch: int = Field(default=1, ge=1, le=1000)
+    #: Requests a second that one worker makes, at most.
+    rate_per_s: float | None = Field(default=None, gt=0)
+    #: A delivery that was tried for so long becomes a dead letter; never, where it is missing.
+    give_up_after_s: float | None = Field(default=None, gt=0)
     enabled: bool = True
 
+    @property
+    def is_dispatched(self) -> bool:
+        """Whether a dispatcher brings its deliveries somewhere."""
+        return self.type != "kafka"
+
     def model_post_init(self, context: Any, /) -> None:
-        if (self.type == "webhook") != (self.url is not None):
-            raise ValueError("a webhook needs a url, a kafka destination has none")
+        if (self.type == "webhook") != (self.url is not None) or (self.type == "postgresql") != (
+            self.table is not None
+        ):
+            raise ValueError("a webhook needs a url, postgresql a table; a kafka destination has neither")
+        if self.type == "postgresql" and not self.mapping:
+            raise ValueError("a table needs a mapping: its columns")
+        if self.events and (self.on_change or self.coalesce):
+            raise ValueError("events are no changes: on_change and coalesce are not for them")
+        if self.source is not None and not self.events:
+            raise ValueError("a source is for events")
+
+
+class Pause(Definition):
+    """A destination whose deliveries wait, as an operator said. Made and removed by commands, not in files."""
+
+    kind: Literal["pause"] = "pause"
+    id: TopicPart

@@ -9,6 +9,7 @@ import pytest
 
 from deploy.settings import Settings
 from deploy.toolbox import toolbox
+from processors.connectors.guard import Guard
 from processors.runner.stage import Stage
 from processors.topology import PIPELINE, dispatch_to
 from schemas.topics import (
@@ -82,7 +83,7 @@ async def test_every_tool_that_a_step_asks_for_is_provided(stage: Stage, tmp_pat
     feed = SimpleNamespace(get=lambda: definitions(hook))
     settings = Settings(data=tmp_path, identity_key="x" * 32)
     async with httpx.AsyncClient() as client:
-        tools = toolbox(stage, feed, settings, client)
+        tools = toolbox(stage, feed, settings, client, Guard())
         # The runner adds the partition. Raises KeyError for what is missing.
         stage.bind({**tools(None if stage.outside else object()), "partition": 0})
 

@@ -1,0 +1,99 @@
+"""Writes deliveries to a table of somebody's PostgreSQL: a row a profile, of its latest version; a row an event."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from processors.runner.failures import Poison, Unavailable
+from schemas.definitions.outbound import Destination, Table
+from schemas.profiles import Delivery
+
+log = logging.getLogger("headwater.dispatch")
+_encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
+
+#: Opens a connection to a resource, None where there is no such resource.
+Open = Callable[[str], Awaitable[psycopg.AsyncConnection[Any] | None]]
+
+
+class TableWriter:
+    """Writes what is newer than what is there: repeats and late repeats change nothing."""
+
+    def __init__(self, destination: Callable[[], Destination | None], open: Open) -> None:
+        self._destination, self._open = destination, open
+        #: One lane at a time: it is one connection.
+        self._turn = asyncio.Lock()
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+
+    async def deliver(self, deliveries: Sequence[Delivery]) -> None:
+        """Return when all are written. Raises Poison where the table refuses one, Unavailable."""
+        destination = self._destination()
+        if destination is None or destination.table is None:
+            raise Unavailable("destination removed or paused")
+        try:
+            async with self._turn:
+                connection = await self._connected(destination.table)
+                async with connection.transaction():
+                    await _write(connection, destination.table, list(destination.mapping), deliveries)
+        except (psycopg.OperationalError, OSError) as error:
+            await self._forget()
+            log.warning("destination %s: %s", destination.id, type(error).__name__)
+            raise Unavailable("destination's database") from error
+        except psycopg.Error as error:
+            await self._forget()
+            raise Poison("refused_by_destination", f"{type(error).__name__} {error.sqlstate}") from error
+
+    async def _connected(self, table: Table) -> psycopg.AsyncConnection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = await self._open(table.resource)
+        if self._connection is None:
+            raise Unavailable("resource removed")
+        return self._connection
+
+    async def _forget(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+
+async def _write(
+    connection: psycopg.AsyncConnection[Any], table: Table, columns: Sequence[str], deliveries: Sequence[Delivery]
+) -> None:
+    newest: dict[str, Delivery] = {}
+    for one in deliveries:
+        key = one.id if one.cause == "event" else one.profile
+        if one.cause != "send" and (key not in newest or newest[key].version <= one.version):
+            newest[key] = one
+    rows = [{**one.body, table.key: key, table.version: one.version} for key, one in newest.items() if not one.gone]
+    gone = {key: one.version for key, one in newest.items() if one.gone}
+    names = _names(table, columns)
+    if rows:
+        await connection.execute(_UPSERT.format(**names), (_encode(rows).decode(),))
+    if gone:
+        await connection.execute(_DELETE.format(**names), (list(gone), list(gone.values())))
+
+
+def _names(table: Table, columns: Sequence[str]) -> Mapping[str, sql.Composable]:
+    every = [table.key, table.version, *(one for one in columns if one not in (table.key, table.version))]
+    sets = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(one)) for one in every[1:]]
+    return {
+        "table": sql.Identifier(*table.name.split(".")),
+        "key": sql.Identifier(table.key),
+        "version": sql.Identifier(table.version),
+        "columns": sql.SQL(", ").join(map(sql.Identifier, every)),
+        "sets": sql.SQL(", ").join(sets),
+    }
+
+
+_UPSERT = sql.SQL(
+    "insert into {table} as t ({columns}) select {columns} from jsonb_populate_recordset(null::{table}, %s::jsonb) "
+    "order by {key} on conflict ({key}) do update set {sets} where t.{version} < excluded.{version}"
+)
+_DELETE = sql.SQL(
+    "delete from {table} t using unnest(%s::text[], %s::bigint[]) as gone(key, version) "
+    "where t.{key}::text = gone.key and t.{version} <= gone.version"
+)
