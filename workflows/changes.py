@@ -34,13 +34,14 @@ _NAMES = {SetTrait: "set", SetTraitIfEmpty: "set_if_empty", AppendToTrait: "appe
 
 def carry_out(
     command: Command, state: ProfileState, at: int, by: str, strategies: Mapping[str, Strategy] = NO_STRATEGIES
-) -> tuple[str | None, Change | None]:
-    """As `apply`; and how it is kept, None for commands that are not about the profile."""
+) -> tuple[bool, str | None, Change | None]:
+    """As `apply`: whether the state is another now (its times, if nothing else), the field whose value is, and how the
+    command is kept, None where it is not about the profile."""
     match command:
         case Increment(name, amount):
             before = state.totals.get(name)
             changed = apply(command, state, at, by, strategies)
-            return changed, ["add", name, str(amount), before and str(before), str(state.totals[name])]
+            return True, changed, ["add", name, str(amount), before and str(before), str(state.totals[name])]
         case (
             SetTrait(name, value)
             | SetTraitIfEmpty(name, value)
@@ -51,14 +52,15 @@ def carry_out(
             changed = apply(command, state, at, by, strategies)
             kept = [_NAMES[type(command)], name, value]
             if changed is None:
-                return None, kept
+                return False, None, kept
             now = state.traits[name].value
             in_list = isinstance(command, AppendToTrait | RemoveFromTrait)
-            return changed, [*kept, None, None] if in_list else [*kept, old and old.value, now]
+            news = changed if old is None or type(old.value) is not type(now) or old.value != now else None
+            return True, news, [*kept, None, None] if in_list else [*kept, old and old.value, now]
         case SetMembership(segment, member):
-            return None, ["segment", segment, member]
+            return False, None, ["segment", segment, member]
         case _:
-            return None, None
+            return False, None, None
 
 
 def command_of(change: Change) -> Command:

@@ -28,10 +28,13 @@ class Ran(msgspec.Struct):
 
     workflow: str
     commands: list[tuple[str, Command]]
+    #: Fields of the profile that have other values now.
     changed: set[str]
     #: What was decided about the profile, as the change log keeps it.
     changes: list[Change]
     state: RunState
+    #: Whether the profile's state is another now, its times if nothing else.
+    touched: bool = False
 
     @property
     def nodes(self) -> list[str]:
@@ -113,7 +116,8 @@ def _run_step(step: Step, run: Run, ran: Ran, answer: Answer | None, strategies:
             if ran.state.emitted > MAX_EMITTED:
                 return _failed(step, ran, "too_many_events")
         ran.commands.append((step.name, command))
-        changed, kept = carry_out(command, run.profile, run.at, run.event.id, strategies)
+        touched, changed, kept = carry_out(command, run.profile, run.at, run.event.id, strategies)
+        ran.touched |= touched
         if kept is not None:
             ran.changes.append(kept)
         if changed is not None:

@@ -165,7 +165,7 @@ class Running:
 
     def _carry_out(self, event: WorkflowRun, ran: Ran, job: SegmentationJob) -> None:
         _add_changed(job, ran.changed)
-        if ran.changed and event.profile:
+        if ran.touched and event.profile:
             self.touched.add(event.profile)
         numbers: dict[str, int] = {}
         for node, command in ran.commands:

@@ -22,7 +22,7 @@ from workflows.profile import ProfileState, apply
 
 
 def kept(state: ProfileState, *commands: Command) -> list[Any]:
-    return [carry_out(command, state, at, f"e{at}")[1] for at, command in enumerate(commands)]
+    return [carry_out(command, state, at, f"e{at}")[2] for at, command in enumerate(commands)]
 
 
 def test_the_log_says_what_each_field_was_before_and_after():
@@ -67,7 +67,7 @@ def test_a_profile_made_anew_is_as_if_nobody_elses_changes_had_been_made_to_it(d
     log: dict[str, list[Ran | Merged]] = {"A": [], "B": []}
     for number, (who, command, at) in enumerate(did):
         by = f"e{number:02}"
-        _, change = carry_out(command, together, at, by)
+        *_, change = carry_out(command, together, at, by)
         log[who].append(Ran(who, at, by, [msgspec.json.decode(msgspec.json.encode(change))]))
         apply(command, alone[who], at, by)
     for who, state in alone.items():
