@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from deploy.alerting import Alerts, OldWindows
 from deploy.feed import DefinitionsFeed
 from processors.runner.ticker import EVERY_S, TakeDue
 from processors.storage.database import Connection
@@ -23,6 +24,9 @@ def due_of(stage: str, feed: DefinitionsFeed) -> Iterator[tuple[TakeDue, float]]
     """What to take out of which table, and how often (s) to look."""
     if stage == "segment":
         yield take_due_segments, EVERY_S
+    if stage == "persist":
+        yield Alerts(feed).take_due, EVERY_S
+        yield OldWindows(feed).take_due, OLD_EVERY_S
     if stage == "run-workflows":
         yield take_due_runs, EVERY_S
     if stage == "identify":

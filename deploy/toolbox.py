@@ -26,6 +26,7 @@ from processors.storage.erasures import Erasures
 from processors.storage.events import Counters, Events
 from processors.storage.failures import Failures
 from processors.storage.identities import Identities
+from processors.storage.measures import Measures
 from processors.storage.memberships import SegmentMemberships, Versions
 from processors.storage.merges import Merges
 from processors.storage.parked import ParkedRuns
@@ -106,6 +107,7 @@ STORAGE: Mapping[str, Callable[[Connection], Any]] = {
     "people": People,
     "versions": Versions,
     "windows": Windows,
+    "measures": Measures,
     "sends": SaidSends,
     "failures": Failures,
 }

@@ -27,6 +27,7 @@ from workflows.consent import Statement, Statements
 from workflows.definitions import Definitions
 from workflows.graph import Graph
 from workflows.known import Birth, Known, Sighting, Stored, Visit
+from workflows.measuring import Sums, WindowKey
 from workflows.merging import Candidate, Decision
 from workflows.profile import ProfileState, Trait, merge_states
 from workflows.resolution import Resolution
@@ -89,6 +90,8 @@ class Memory:
         #: Id to run, node and call.
         self.calls: dict[str, tuple[RunKey, str, Call]] = {}
         self.parts: list[Part] = []
+        self.measured: Counter[WindowKey] = Counter()
+        self.people_measured: set[tuple[str, datetime, str, str]] = set()
         #: What workflows were when a run that waits began.
         self.graphs: dict[str, Graph] = {}
         self.traits: dict[str, tuple[bytes, bytes]] = {}
@@ -283,6 +286,13 @@ class Counters(Table):
             if profile in found:
                 found[profile][type] = count
         return found
+
+
+class Measures(Table):
+    async def add(self, partition: int, sums: Mapping[WindowKey, Sums]) -> None:
+        for (metric, begins, key), one in sums.items():
+            self.memory.measured[metric, begins, key] += one.events
+            self.memory.people_measured |= {(metric, begins, key, profile) for profile in one.people}
 
 
 class Runs(Table):
@@ -543,6 +553,7 @@ TOOLS: Mapping[str, type[Table]] = {
     "members": SegmentMemberships,
     "people": People,
     "windows": Windows,
+    "measures": Measures,
     "versions": Versions,
     "sends": SaidSends,
     "failures": Failures,

@@ -11,7 +11,8 @@ from schemas.definitions.automation import ProfileMapping, Rule, Segment, Window
 from schemas.definitions.consent import Compliance, ConsentType
 from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace, Strategy, TraitDefinition
 from schemas.definitions.inbound import EventTypeDefinition, Reshaping, Source
-from schemas.definitions.outbound import Destination, Pause, Resource
+from schemas.definitions.measuring import Alert, Metric
+from schemas.definitions.outbound import Destination, Pause, Resource, Table
 from schemas.events import ValidEvent
 from schemas.failures import Reason
 from workflows.actions.action import Registry
@@ -20,6 +21,7 @@ from workflows.deliveries import CompiledDestination
 from workflows.event_deliveries import EventDestination
 from workflows.graph import Graph, GraphError
 from workflows.mappings import CompiledMapping
+from workflows.measuring import CompiledMetric
 from workflows.reshaping import CompiledReshaping
 from workflows.rule_index import CompiledRule, RuleIndex
 from workflows.segments import CompiledSegment
@@ -105,6 +107,8 @@ class Definitions:
         self.destinations: dict[str, Destination] = {}
         self.compiled_destinations: list[CompiledDestination] = []
         self.event_destinations: list[EventDestination] = []
+        self.metrics: dict[str, CompiledMetric] = {}
+        self.alerts: list[Alert] = []
         #: Destinations whose deliveries wait.
         self.paused: set[str] = set()
         rules: list[CompiledRule] = []
@@ -172,6 +176,10 @@ class Definitions:
                     self.event_destinations.append(EventDestination(definition))
                 else:
                     self.compiled_destinations.append(CompiledDestination(definition))
+            case Metric(enabled=True):
+                self.metrics[definition.id] = CompiledMetric(definition)
+            case Alert(enabled=True):
+                self.alerts.append(definition)
             case Pause():
                 self.paused.add(definition.id)
 
@@ -224,7 +232,9 @@ class Definitions:
         return sorted(name for name, namespace in self.namespaces.items() if namespace.unique)
 
 
-_OF_A_SOURCE = Rule | ProfileMapping | IdentificationPoint | Reshaping | Compliance | Segment | Destination
+_OF_A_SOURCE = (
+    Rule | ProfileMapping | IdentificationPoint | Reshaping | Compliance | Segment | Destination | Metric | Alert
+)
 
 
 def dangling(definitions: Mapping[str, AnyDefinition]) -> list[str]:
@@ -244,6 +254,10 @@ def dangling(definitions: Mapping[str, AnyDefinition]) -> list[str]:
                     for name in workflows
                     if f"workflow/{name}" not in definitions
                 ]
+            case Alert(metric=metric) if f"metric/{metric}" not in definitions:
+                missing.append(f"{definition.key}: there is no metric {metric!r}")
+            case Destination(table=Table(resource=resource)) if f"resource/{resource}" not in definitions:
+                missing.append(f"{definition.key}: there is no resource {resource!r}")
             case Workflow(nodes=nodes):
                 for name, node in nodes.items():
                     for kind in ("segment", "destination", "resource", "consent"):

@@ -3,10 +3,12 @@
 import asyncio
 import logging
 import sys
+import time
 from pathlib import Path
 
 import click
 
+from deploy.commands.asking import ask, json_option, print_json, table, text
 from deploy.commands.errors import clear_errors
 from deploy.settings import connected, load_settings
 
@@ -99,15 +101,49 @@ def ingest() -> None:
 
 
 @click.command()
+@click.option("--live", is_flag=True, help="Show the metrics of the definitions here, again and again, until Ctrl-C.")
+@click.option("--once", is_flag=True, help="Show them once.")
+@click.option("--windows", default=5, show_default=True, type=click.IntRange(1, 1000), help="So many windows of each.")
+@json_option
 @clear_errors
-def metrics() -> None:
-    """Serve /metrics of the whole pipeline for Prometheus: lag, waiting times, what failed, the accounting.
+def metrics(live: bool, once: bool, windows: int, as_json: bool) -> None:
+    """Serve /metrics of the whole pipeline for Prometheus: lag, waiting times, what failed, the accounting, and the
+    last window of every metric of the definitions.
 
-    One is enough for an installation. The alerts that go with it are in deploy/alerts.
+    One is enough for an installation. The alerts that go with it are in deploy/alerts. With --live or --once the
+    metrics of the definitions are shown instead.
     """
+    if live or once:
+        return _show_metrics(windows, as_json, once)
     from deploy.supervisor import run_metrics
 
     run_metrics(connected(load_settings()))
+
+
+def _show_metrics(windows: int, as_json: bool, once: bool) -> None:
+    from deploy.operations.measures import recent
+
+    header = ("metric", "window", "value", "events", "sum", "people")
+    while True:
+        found = ask(lambda connection, admin: recent(connection, windows))
+        if as_json:
+            print_json(found)
+        else:
+            cells = [
+                [
+                    one.metric,
+                    text(one.begins),
+                    one.value,
+                    *(f"{number:g}" for number in (one.events, one.sum, one.people)),
+                ]
+                for one in found
+            ]
+            if not once:
+                click.clear()
+            click.echo("\n".join(table(cells, header) if cells else ["nothing was counted in these windows"]))
+        if once:
+            return
+        time.sleep(1)
 
 
 @click.command()

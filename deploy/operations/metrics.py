@@ -5,7 +5,7 @@ deploy/alerts/headwater.rules.yaml has the alerts that go with them.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import psycopg
 from confluent_kafka import KafkaException
@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from deploy.installation import kafka_admin
+from deploy.operations.measures import Measured
 from deploy.operations.status import Accounting, StageStatus, Status, read_status
 from deploy.settings import Settings
 from processors.storage.definitions import DefinitionStore
@@ -44,12 +45,25 @@ class PipelineCollector(Collector):
         yield from _of_stages(status.stages)
         yield _of_sources(status.sources, sources)
         yield GaugeMetricFamily("headwater_profiles", "Live profiles", status.profiles)
+        yield from _of_windows(status.measured)
         yield GaugeMetricFamily("headwater_waiting_runs", "Workflow runs that wait", status.waiting.runs)
         yield GaugeMetricFamily("headwater_calls", "Calls that workflow runs wait for", status.waiting.calls)
         yield GaugeMetricFamily("headwater_calls_failing", "Of them, tried again", status.waiting.failing)
         yield GaugeMetricFamily(
             "headwater_calls_overdue_seconds", "Since the oldest was to be made", status.waiting.oldest_s or 0
         )
+
+
+def _of_windows(measured: Sequence[Measured]) -> Iterator[Metric]:
+    for name, help in (
+        ("events", "Events in the last window that is over"),
+        ("sum", "Their sum"),
+        ("people", "Different people"),
+    ):
+        family = GaugeMetricFamily(f"headwater_window_{name}", help, labels=["metric", "value"])
+        for one in measured:
+            family.add_metric([one.metric, one.value], getattr(one, name))
+        yield family
 
 
 def serve_metrics(settings: Settings) -> int:

@@ -8,6 +8,7 @@ import msgspec
 
 from deploy.kafka import KafkaAdmin
 from deploy.operations.lag import lags, oldest, positions, stage_topics, waiting
+from deploy.operations.measures import Measured, last_full
 from processors.storage.database import Connection
 from schemas.failures import RUNNER_REASONS
 
@@ -76,6 +77,8 @@ class Status(msgspec.Struct):
     profiles: int
     events: int
     waiting: Waiting = msgspec.field(default_factory=Waiting)
+    #: Live metrics: each one's last window that is over.
+    measured: list[Measured] = []
 
 
 async def read_status(connection: Connection, admin: KafkaAdmin) -> Status:
@@ -117,7 +120,7 @@ async def read_status(connection: Connection, admin: KafkaAdmin) -> Status:
         "extract(epoch from now() - min(due_at) filter (where due_at < now()))::float from outside_calls"
     )
     parked = Waiting(*(await cursor.fetchone() or ()))
-    return Status(stages, await accounting(connection), profiles, events, parked)
+    return Status(stages, await accounting(connection), profiles, events, parked, await last_full(connection))
 
 
 async def _add_health(connection: Connection, stages: dict[str, StageStatus]) -> None:

@@ -6,10 +6,13 @@ import msgspec
 
 from processors.storage.erasures import Erasures
 from processors.storage.events import Counters, Events
+from processors.storage.measures import Measures
 from processors.storage.profiles import Profiles
 from processors.storage.windows import Windows
 from schemas.events import EMPTY_OBJECT, AcceptedEvent, IdentifiedEvent
 from schemas.limits import MAX_COUNTERS
+from workflows.definitions import Definitions
+from workflows.measuring import measured
 
 
 async def persist(
@@ -20,6 +23,8 @@ async def persist(
     counters: Counters,
     windows: Windows,
     erasures: Erasures,
+    measures: Measures,
+    definitions: Definitions,
 ) -> list[AcceptedEvent]:
     """The events that are new, with their profile's counters as of each. What happened before its person was erased is
     recorded as a place that is taken, empty."""
@@ -45,6 +50,8 @@ async def persist(
     await recorded.count(partition, outcome)
     await counters.add(outcome.new)
     await windows.add(outcome.new)
+    if sums := measured(outcome.new, list(definitions.metrics.values())):
+        await measures.add(partition, sums)
     totals = await counters.load({event.profile for event in outcome.new if event.profile})
     carried = _carried(totals, outcome.new)
     return list(reversed([_accepted(event, carried) for event in reversed(outcome.new)]))

@@ -142,6 +142,7 @@ _EVERYTHING = (
     f"delete from profile_traits where {_OF_THEM}",
     f"delete from memberships where {_OF_THEM}",
     f"delete from segment_timers where {_OF_THEM}",
+    f"delete from metric_people where {_OF_THEM}",
     f"delete from asked_joins where {_OF_THEM} or other_id = any({_IDS})",
     f"delete from kept_apart where {_OF_THEM} or other_id = any({_IDS})",
     f"delete from merges where survivor = any({_IDS}) or absorbed = any({_IDS})",

@@ -11,6 +11,7 @@ from schemas.definitions.automation import ProfileMapping, Rule, Segment, Window
 from schemas.definitions.consent import Compliance, ConsentType
 from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace, TraitDefinition
 from schemas.definitions.inbound import EventTypeDefinition, Reshaping, Source
+from schemas.definitions.measuring import Alert, Metric
 from schemas.definitions.outbound import Destination, Pause, Resource
 from schemas.definitions.predefined import Predefined
 
@@ -31,7 +32,9 @@ AnyDefinition = Annotated[
     | Segment
     | Resource
     | Destination
-    | Pause,
+    | Pause
+    | Metric
+    | Alert,
     Field(discriminator="kind"),
 ]
 DEFINITION: TypeAdapter[AnyDefinition] = TypeAdapter(AnyDefinition)

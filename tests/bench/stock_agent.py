@@ -24,8 +24,11 @@ from processors.runner.attempt import to_record
 from processors.runner.transport import BatchApp
 from processors.steps.persist import persist
 from processors.steps.validate import validate
+from processors.storage.erasures import Erasures
 from processors.storage.events import Counters, Events
+from processors.storage.measures import Measures
 from processors.storage.profiles import Profiles
+from processors.storage.windows import Windows
 from schemas.codecs import Message
 from schemas.topics import CONFIG, EVENTS_IDENTIFIED, TRACKS, Topic, topic_of
 from workflows.actions.builtin import load_actions
@@ -65,10 +68,13 @@ async def _validate_step(settings: Settings) -> Step:
 
 async def _persist_step(settings: Settings) -> Step:
     connection = await psycopg.AsyncConnection.connect(settings.database_url, prepare_threshold=1)
+    feed = DefinitionsFeed(client_config(settings), settings.topic_prefix + CONFIG.name, load_actions())
+    await feed.ready
+    storage = [tool(connection) for tool in (Profiles, Events, Counters, Windows, Erasures, Measures)]
 
     async def step(models: Sequence[Any]) -> list[Message]:
         async with connection.transaction():
-            out = await persist(models, 0, Profiles(connection), Events(connection), Counters(connection))
+            out = await persist(models, 0, *storage, feed.get())
         await connection.commit()
         return _encoded(out)
 

@@ -15,6 +15,7 @@ from processors.storage.database import Connect, Connection
 from processors.storage.erasures import Erasures
 from processors.storage.events import Counters, Events
 from processors.storage.identities import Identities
+from processors.storage.measures import Measures
 from processors.storage.memberships import SegmentMemberships, Versions
 from processors.storage.merges import Merges
 from processors.storage.partings import Partings
@@ -79,7 +80,9 @@ async def test_an_event_that_was_identified_before_its_person_was_erased_is_reco
         9, profile=person, session="s1", properties={"canary": 1}, occurred_at=moment(0) + timedelta(days=9999)
     )
     under_way = msgspec.convert(made, IdentifiedEvent, from_attributes=True)
-    (accepted,) = await persist([under_way], 0, Profiles(c), Events(c), Counters(c), Windows(c), Erasures(c))
+    (accepted,) = await persist(
+        [under_way], 0, Profiles(c), Events(c), Counters(c), Windows(c), Erasures(c), Measures(c), definitions()
+    )
     assert (accepted.profile, accepted.session, bytes(accepted.properties)) == (None, None, b"{}")
     assert await all_of(c, "select profile_id, properties, saved from events") == [(None, None, False)]
     assert await all_of(c, "select * from profile_counters") == []

@@ -25,6 +25,7 @@ from processors.storage.definitions import DefinitionStore
 from processors.storage.erasures import Erasures
 from processors.storage.events import Counters, Events
 from processors.storage.identities import Identities
+from processors.storage.measures import Measures
 from processors.storage.memberships import SegmentMemberships
 from processors.storage.merges import Merges
 from processors.storage.parked import ParkedRuns
@@ -93,7 +94,9 @@ class Stages:
         c, known = self.connection, definitions(*BODIES)
         found = await identify([valid], 0, known, self.ids, Identities(c), Consents(c), Erasures(c), Traits(c))
         identified = [one for one in found if isinstance(one, IdentifiedEvent)]
-        accepted = await persist(identified, 0, Profiles(c), Events(c), Counters(c), Windows(c), Erasures(c))
+        accepted = await persist(
+            identified, 0, Profiles(c), Events(c), Counters(c), Windows(c), Erasures(c), Measures(c), known
+        )
         runs = await route(accepted, known)
         storage = Profiles(c), Runs(c), Traits(c), SegmentMemberships(c), ParkedRuns(c), Consents(c)
         found += await run_workflows(runs, known, self.ids, *storage, lambda: moment(self.number))
