@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from deploy.demo_run import SHOP
+from tests.bench import automation
 from tests.bench.backfill import backfill
 from tests.bench.definitions import WEB
 from tests.bench.door import run_door
 from tests.bench.end_to_end import Pipeline, hold, latency
 from tests.bench.feeds import Purchases
+from tests.bench.receiver import Receiver
 from tests.bench.rig import Rig, Servers
 from tests.bench.scaling import add_profiles, cost_an_event
 from tests.bench.stages import StageFigure, run_stages
@@ -99,6 +101,25 @@ class Bench:
                 **{name: middle([getattr(figure, name) for figure in figures]) for name in _STAGE},
             }
             for stage, figures in runs.items()
+        }
+
+    def automation(self) -> Figures:
+        """Workflow runs of five nodes, and deliveries to a webhook, a second."""
+        runs: dict[str, list[StageFigure]] = {}
+        for number in range(self.plan.runs):
+            self._tell(f"workflows and dispatch: run {number + 1} of {self.plan.runs}")
+            receiver = Receiver()
+            try:
+                with self.rig(Rig, automation.FIVE_NODES.replace("URL", receiver.url)) as rig:
+                    found = automation.measure(rig, self.plan.stage_events // 2, self.seed())
+            finally:
+                receiver.close()
+            for name, figure in found._asdict().items():
+                if figure is not None:
+                    runs.setdefault(name, []).append(figure)
+        return {
+            name: {what: middle([getattr(figure, what) for figure in figures]) for what in _STAGE}
+            for name, figures in runs.items()
         }
 
     def end_to_end(self) -> Figures:

@@ -63,7 +63,7 @@ def run_stage(rig: Rig, stage: str, workers: int = 1, until: Callable[[], bool] 
 
     `until` says when measuring may begin at the earliest, say once all `workers` have joined.
     """
-    topics = READS[stage]
+    topics = READS.get(stage) or (f"destination-{stage.removeprefix('dispatch-')}",)
     # The last offset of a topic written in transactions is the marker that ends the last of them.
     total = sum(end - (topic == "profile-changes" and end > 0) for (topic, _), end in rig.ends(topics).items())
     if not total:
