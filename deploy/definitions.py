@@ -17,6 +17,7 @@ from deploy.feed import Published
 from deploy.kafka import KafkaAdmin, client_config
 from deploy.sealing import Seals
 from deploy.settings import Settings
+from processors.connectors.plugin import load_plugins, problem
 from processors.runner.publisher import Publisher
 from processors.storage.database import Connection
 from processors.storage.definitions import DefinitionStore
@@ -57,10 +58,18 @@ def read_folder(folder: Path) -> dict[str, AnyDefinition]:
                 found.setdefault(definition.key, definition)
         except LookupError as error:
             raise DefinitionError(str(error.args[0])) from error
-    Definitions(found.values(), load_actions())
+    _check_types(Definitions(found.values(), load_actions()))
     if missing := dangling(found):
         raise DefinitionError(missing[0])
     return found
+
+
+def _check_types(definitions: Definitions) -> None:
+    plugins = load_plugins()
+    for destination in definitions.destinations.values():
+        is_ours = destination.type in ("webhook", "postgresql", "kafka")
+        if not is_ours and (wrong := problem(destination, plugins)):
+            raise DefinitionError(f"{destination.key}: {wrong}")
 
 
 async def in_force(connection: Connection) -> Definitions:

@@ -16,6 +16,7 @@ from processors.connectors.geo import locator
 from processors.connectors.guard import Guard
 from processors.connectors.outlet import Delivers, Outlet
 from processors.connectors.outside import pinned
+from processors.connectors.plugin import PluginOutlet, load_plugins
 from processors.connectors.table import TableWriter
 from processors.connectors.webhook import Webhook
 from processors.runner.stage import Stage
@@ -84,6 +85,7 @@ def _outlet(id: str, feed: DefinitionsFeed, settings: Settings, client: httpx.As
     by_type: dict[str, Delivers] = {
         "webhook": Webhook(destination, client, reveal),
         "postgresql": TableWriter(destination, open),
+        **{name: PluginOutlet(plugin, destination, reveal) for name, plugin in load_plugins().items()},
     }
     return Outlet(destination, by_type)
 

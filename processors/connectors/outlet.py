@@ -27,4 +27,6 @@ class Outlet:
         destination = self._destination()
         if destination is None:
             raise Unavailable("destination removed or paused")
+        if destination.type not in self._by_type:
+            raise Unavailable("destination type not installed")
         await self._by_type[destination.type].deliver(deliveries)

@@ -59,7 +59,8 @@ class Destination(Definition):
 
     kind: Literal["destination"] = "destination"
     id: TopicPart
-    type: Literal["webhook", "postgresql", "kafka"] = "kafka"
+    #: `webhook`, `postgresql`, `kafka`, or what a package adds.
+    type: TopicPart = "kafka"
     #: Events of these types instead of changes of profiles.
     events: tuple[EventTypes, ...] = ()
     #: Whose events; of all sources where it is missing.
@@ -79,6 +80,9 @@ class Destination(Definition):
     #: What webhooks are signed with (Standard Webhooks, `whsec_` and base64); two while one replaces the other.
     signing: tuple[SecretText, ...] = Field(default=(), max_length=2)
     table: Table | None = None
+    #: For a type that a package adds.
+    config: dict[str, Any] = Field(default_factory=dict)
+    secrets: dict[str, SecretText] = Field(default_factory=dict)
     timeout_s: float = Field(default=10, gt=0, le=60)
     #: Of one profile's changes that wait, only the latest is sent.
     coalesce: bool = False
@@ -96,10 +100,11 @@ class Destination(Definition):
         return self.type != "kafka"
 
     def model_post_init(self, context: Any, /) -> None:
-        if (self.type == "webhook") != (self.url is not None) or (self.type == "postgresql") != (
-            self.table is not None
-        ):
-            raise ValueError("a webhook needs a url, postgresql a table; a kafka destination has neither")
+        needs = {"webhook": (True, False), "postgresql": (False, True)}.get(self.type, (False, False))
+        if needs != (self.url is not None, self.table is not None):
+            raise ValueError("a webhook needs a url, postgresql a table; others have neither")
+        if (self.config or self.secrets) and self.type in ("webhook", "postgresql", "kafka"):
+            raise ValueError("config and secrets are for types that packages add")
         if self.type == "postgresql" and not self.mapping:
             raise ValueError("a table needs a mapping: its columns")
         if self.events and (self.on_change or self.coalesce):

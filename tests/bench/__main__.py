@@ -1,7 +1,7 @@
 """`python -m tests.bench`: measures, a table for people, and one line of JSON at the end.
 
-ONLY=door,stages,automation,end_to_end,stock,backfill,scaling takes some of them; QUICK=1 takes two minutes; PLOTS=1 draws
-docs/*.svg anew.
+ONLY=door,stages,automation,end_to_end,stock,backfill,scaling takes some of them; QUICK=1 takes two minutes; PLOTS=1
+draws docs/*.svg anew.
 """
 
 import json
