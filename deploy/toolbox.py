@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
+import aiohttp
 import psycopg
 
 from deploy.feed import DefinitionsFeed
@@ -46,7 +46,7 @@ DISPATCH = "dispatch-"
 
 
 def toolbox(
-    stage: Stage, feed: DefinitionsFeed, settings: Settings, client: httpx.AsyncClient, guard: Guard
+    stage: Stage, feed: DefinitionsFeed, settings: Settings, client: aiohttp.ClientSession, guard: Guard
 ) -> Callable[[Connection | None], Mapping[str, Any]]:
     """Makes the tools that the stage's step names, on the connection of the lane that asks."""
     still: dict[str, Callable[[], Any]] = {
@@ -68,7 +68,7 @@ def toolbox(
     return tools
 
 
-def _outlet(id: str, feed: DefinitionsFeed, settings: Settings, client: httpx.AsyncClient, guard: Guard) -> Outlet:
+def _outlet(id: str, feed: DefinitionsFeed, settings: Settings, client: aiohttp.ClientSession, guard: Guard) -> Outlet:
     reveal = Seals(settings).open
 
     def destination() -> Destination | None:

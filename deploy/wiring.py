@@ -8,7 +8,6 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import httpx
 import uvloop
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
@@ -27,7 +26,7 @@ from deploy.toolbox import DISPATCH, toolbox
 from ingest.deadlines import Deadlines
 from ingest.routes import BODY_DEADLINE_S, Door
 from ingest.sink import Sink
-from processors.connectors.guard import Guard, GuardedTransport
+from processors.connectors.guard import Guard, guarded_session
 from processors.connectors.outside import Outside
 from processors.runner.attempt import ReplayOf
 from processors.runner.caller import Caller
@@ -123,9 +122,7 @@ async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
             _replay_of(settings) if TRACKS in stage.reads else lambda payload: None,
         )
         guard = Guard(filter(None, settings.private_networks.split(",")))
-        async with httpx.AsyncClient(
-            follow_redirects=False, trust_env=False, transport=GuardedTransport(guard)
-        ) as client:
+        async with guarded_session(guard) as client:
             worker = StageWorker(stage, installation, toolbox(stage, feed, settings, client, guard))
             beside = [asyncio.create_task(_stop_on(feed.failed, stop))]
             for take_due, every_s in due_of(name, feed):

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 import psycopg
 
@@ -18,7 +17,7 @@ from deploy.operations.reports import rows
 from deploy.sealing import Seals
 from deploy.settings import Settings, connected
 from processors.connectors.geo import locator
-from processors.connectors.guard import Guard, GuardedTransport
+from processors.connectors.guard import Guard, guarded_session
 from processors.connectors.outside import Outside
 from processors.runner.failures import Later
 from processors.storage.database import Connection
@@ -100,7 +99,7 @@ async def _try(
     ran = advance(graph, state, Run(event, profile, state.data), strategies=definitions.strategies)
     parts = [ran]
     guard = Guard(filter(None, settings.private_networks.split(",")))
-    async with httpx.AsyncClient(follow_redirects=False, trust_env=False, transport=GuardedTransport(guard)) as client:
+    async with guarded_session(guard) as client:
         outside = Outside(client, guard, Seals(settings).open)
 
         async def ask(call: Call) -> Answer:

@@ -3,16 +3,16 @@ them: a name is resolved once, every address is looked at, and only one that was
 
 import asyncio
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
-import httpcore
-import httpx
+import aiohttp
 
 #: An IPv4 address at the end of an IPv6 one, behind these prefixes: NAT64 (RFC 6052), IPv4-compatible (RFC 4291).
 _ENDING = (IPv6Network("64:ff9b::/96"), IPv6Network("::/96"))
 
+_WHY = "an address that may not be reached (HEADWATER_PRIVATE_NETWORKS)"
 Address = IPv4Address | IPv6Address
 
 
@@ -34,13 +34,20 @@ class Guard:
             for one in _meant(ip_address(address.partition("%")[0]))
         )
 
+    def socket(self, place: tuple[Any, ...]) -> socket.socket:
+        """A socket for what `getaddrinfo` said. Raises Refused."""
+        family, type, protocol, _, address = place
+        if not self.allows(str(address[0])):
+            raise Refused(_WHY)
+        return socket.socket(family, type, protocol)
+
     async def resolve(self, host: str, port: int) -> list[str]:
         """The addresses of a name, or of an address in whatever spelling. Raises Refused where one is not allowed,
         OSError where there is none."""
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
         if not addresses or not all(map(self.allows, addresses)):
-            raise Refused("an address that may not be reached (HEADWATER_PRIVATE_NETWORKS)")
+            raise Refused(_WHY)
         return addresses
 
 
@@ -58,50 +65,18 @@ def _meant(address: Address) -> list[Address]:
     return [address, IPv4Address(address.packed[-4:])] if holds else [address]
 
 
-class _GuardedNetwork(httpcore.AsyncNetworkBackend):
-    """Connects to what the guard has resolved. TLS still asks for the name."""
+def guarded_session(guard: Guard, limit: int = 200) -> aiohttp.ClientSession:
+    """A client that connects to nothing that the guard does not allow: it looks at each address when the socket to it
+    is made, however it was spelled or resolved. Follows no proxy of the environment, keeps no cookies, unpacks nothing.
 
-    def __init__(self, guard: Guard) -> None:
-        self._guard, self._network = guard, httpcore.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            addresses = await self._guard.resolve(host, port)
-        except OSError as error:
-            raise httpcore.ConnectError(str(error)) from error
-        return await self._first(addresses, port, timeout, local_address, socket_options)
-
-    async def _first(self, addresses: Sequence[str], port: int, *rest: Any) -> httpcore.AsyncNetworkStream:
-        *others, last = addresses
-        for address in others:
-            try:
-                return await self._network.connect_tcp(address, port, *rest)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue
-        return await self._network.connect_tcp(last, port, *rest)
-
-    async def sleep(self, seconds: float) -> None:
-        await self._network.sleep(seconds)
-
-
-class GuardedTransport(httpx.AsyncHTTPTransport):
-    """httpx's transport, over connections that the guard has looked at."""
-
-    def __init__(self, guard: Guard, limit: int = 200) -> None:
-        """`limit`: connections that are open at the same time."""
-        super().__init__(trust_env=False)
-        # httpx passes no network backend on (encode/httpx#2111 and others); tests prove that this one is asked.
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(trust_env=False),
-            max_connections=limit,
-            max_keepalive_connections=limit,
-            keepalive_expiry=5,
-            network_backend=_GuardedNetwork(guard),
-        )
+    `limit`: connections that are open at the same time. To be called within an event loop, and closed.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=limit, limit_per_host=0, keepalive_timeout=5, socket_factory=guard.socket, use_dns_cache=False
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        headers={"accept-encoding": "identity", "user-agent": "headwater"},
+        trust_env=False,
+    )

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import httpx
+import aiohttp
 import msgspec
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
+from yarl import URL
 
 from processors.connectors.guard import Guard
 from processors.runner.failures import Later
@@ -35,7 +36,7 @@ Reveal = Callable[[Secret], str]
 class Outside:
     """Asks resources, with their credentials."""
 
-    def __init__(self, client: httpx.AsyncClient, guard: Guard, reveal: Reveal) -> None:
+    def __init__(self, client: aiohttp.ClientSession, guard: Guard, reveal: Reveal) -> None:
         """`client` connects through the guard, and follows no redirects."""
         self._client, self._guard, self._reveal = client, guard, reveal
 
@@ -56,12 +57,12 @@ class Outside:
                 return await self._query(call, credentials)
         except TimeoutError:
             return Later("timeout")
-        except httpx.LocalProtocolError:
+        except aiohttp.InvalidURL:
             return Answer(error="invalid_request")
-        except (httpx.HTTPError, OSError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             return Later(type(error).__name__)
         # What people wrote cannot be asked: a DSN, a statement and its values, a header.
-        except (httpx.InvalidURL, ValueError, TypeError, psycopg.Error):
+        except (ValueError, TypeError, psycopg.Error):
             return Answer(error="invalid_request")
 
     async def _request(self, id: str, call: HttpCall, credentials: Credentials) -> Answer | Later:
@@ -69,23 +70,20 @@ class Outside:
         content = None if call.body is None else _encode(call.body)
         if content is not None:
             headers = {"content-type": "application/json", **headers}
-        request = self._client.build_request(
+        async with self._client.request(
             call.method,
-            str(credentials.url).rstrip("/") + call.path,
-            content=content,
+            URL(str(credentials.url).rstrip("/") + call.path, encoded=True),
+            data=content,
             headers={**headers, **call.headers, IDEMPOTENCY_KEY: id},
-            timeout=call.timeout_s,
-        )
-        response = await self._client.send(request, stream=True)
-        try:
-            if response.status_code in RETRIED or response.status_code >= 500:
-                return Later(f"http_{response.status_code}", retry_after(response.headers.get("retry-after", "")))
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(call.timeout_s),
+        ) as response:
+            if response.status in RETRIED or response.status >= 500:
+                return Later(f"http_{response.status}", retry_after(response.headers.get("retry-after", "")))
             content = await _read(response)
-        finally:
-            await response.aclose()
         if content is None:
             return Answer(error="answer_too_large")
-        return _answer({"status": response.status_code, "body": _text_or_json(content)})
+        return _answer({"status": response.status, "body": _text_or_json(content)})
 
     async def _query(self, call: QueryCall, credentials: Credentials) -> Answer | Later:
         dsn = await pinned(self._reveal(credentials.dsn or Secret(value="")), self._guard)
@@ -116,10 +114,10 @@ async def pinned(dsn: str, guard: Guard) -> str:
     return make_conninfo(dsn, host=host, hostaddr=addresses[0])
 
 
-async def _read(response: httpx.Response) -> bytes | None:
+async def _read(response: aiohttp.ClientResponse) -> bytes | None:
     """The body; None where it is too large."""
     found = bytearray()
-    async for part in response.aiter_bytes():
+    async for part in response.content.iter_any():
         found += part
         if len(found) > MAX_ANSWER_BYTES:
             return None

@@ -30,7 +30,7 @@ class Circuit:
     """Closed while a destination answers. Open, one call at a time is made, after growing pauses."""
 
     def __init__(self) -> None:
-        self._failures = 0
+        self._failures = self._pauses = 0
         self._not_before = 0.0
         self._probe = asyncio.Lock()
 
@@ -51,13 +51,15 @@ class Circuit:
 
     def succeeded(self) -> None:
         """A call was answered: whatever the answer was, somebody is there."""
-        self._failures = 0
+        self._failures = self._pauses = 0
 
     def failed(self, wait_s: float) -> None:
         """A call was not answered, or with "later"; not before so many seconds."""
         self._failures += 1
-        pause = max(wait_s, backoff(self._failures - OPENS_AFTER))
-        self._not_before = asyncio.get_running_loop().time() + pause
+        now = asyncio.get_running_loop().time()
+        if self.is_open and now >= self._not_before:  # else it began before the pause, as others did
+            self._pauses += 1
+            self._not_before = now + max(wait_s, backoff(self._pauses - 1))
 
 
 def backoff(tries: int) -> float:

@@ -9,8 +9,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
-import httpx
+import aiohttp
 import msgspec
+from yarl import URL
 
 from processors.connectors.outside import RETRIED, Reveal, retry_after
 from processors.connectors.pacing import Circuit, Pace, backoff
@@ -32,7 +33,7 @@ class Webhook:
     as long as the destination says."""
 
     def __init__(
-        self, destination: Callable[[], Destination | None], client: httpx.AsyncClient, reveal: Reveal
+        self, destination: Callable[[], Destination | None], client: aiohttp.ClientSession, reveal: Reveal
     ) -> None:
         """`destination` gives the definition in force, None while it is removed or paused; `client` is for this
         destination alone."""
@@ -102,26 +103,30 @@ class Webhook:
             **signed(id, int(time.time()), content, map(self._reveal, destination.signing)),
         }
         try:
-            # Streamed: of the answer only the status counts, however long it is.
-            async with self._client.stream(
-                "POST", str(destination.url), content=content, headers=headers, timeout=destination.timeout_s
+            # Of the answer only the status counts, however long it is.
+            async with self._client.post(
+                URL(str(destination.url), encoded=True),
+                data=content,
+                headers=headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(destination.timeout_s),
             ) as response:
                 return self._judged(destination, response)
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             log.warning("destination %s: %s", destination.id, type(error).__name__)
             self._circuit.failed(0.0)
             return 0.0
 
-    def _judged(self, destination: Destination, response: httpx.Response) -> float | None:
-        if response.status_code in RETRIED or response.status_code >= 500:
-            log.warning("destination %s answered %d", destination.id, response.status_code)
+    def _judged(self, destination: Destination, response: aiohttp.ClientResponse) -> float | None:
+        if response.status in RETRIED or response.status >= 500:
+            log.warning("destination %s answered %d", destination.id, response.status)
             wait = retry_after(response.headers.get("retry-after", ""))
             self._circuit.failed(wait)
             return wait
         self._circuit.succeeded()
-        if response.is_success:
+        if 200 <= response.status < 300:
             return None
-        raise Poison("refused_by_destination", f"http {response.status_code}")
+        raise Poison("refused_by_destination", f"http {response.status}")
 
 
 def latest(deliveries: Sequence[Delivery]) -> list[Delivery]:

@@ -4,12 +4,11 @@ import inspect
 from pathlib import Path
 from types import SimpleNamespace
 
-import httpx
 import pytest
 
 from deploy.settings import Settings
 from deploy.toolbox import toolbox
-from processors.connectors.guard import Guard
+from processors.connectors.guard import Guard, guarded_session
 from processors.runner.stage import Stage
 from processors.topology import PIPELINE, dispatch_to
 from schemas.topics import (
@@ -82,7 +81,7 @@ async def test_every_tool_that_a_step_asks_for_is_provided(stage: Stage, tmp_pat
     hook = {"kind": "destination", "id": "hook", "type": "webhook", "url": "https://hook.example"}
     feed = SimpleNamespace(get=lambda: definitions(hook))
     settings = Settings(data=tmp_path, identity_key="x" * 32)
-    async with httpx.AsyncClient() as client:
+    async with guarded_session(Guard()) as client:
         tools = toolbox(stage, feed, settings, client, Guard())
         # The runner adds the partition. Raises KeyError for what is missing.
         stage.bind({**tools(None if stage.outside else object()), "partition": 0})

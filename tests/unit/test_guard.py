@@ -6,10 +6,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-import httpx
+import aiohttp
 import pytest
 
-from processors.connectors.guard import Guard, GuardedTransport, Refused
+from processors.connectors.guard import Guard, Refused, guarded_session
 
 #: The loopback, private and special networks, as people and attackers write them.
 INSIDE = [
@@ -78,14 +78,14 @@ def inside() -> Iterator[tuple[int, list[str]]]:
 
 async def test_the_client_connects_to_nothing_that_the_guard_refuses(inside: tuple[int, list[str]]):
     port, asked = inside
-    async with httpx.AsyncClient(transport=GuardedTransport(Guard()), trust_env=False) as client:
-        for host in ("127.0.0.1", "localhost", "[::1]", "0x7f.1"):
-            with pytest.raises(httpx.ConnectError):
+    async with guarded_session(Guard()) as client:
+        for host in ("127.0.0.1", "localhost", "[::1]", "0x7f.1", "2130706433", "[::ffff:127.0.0.1]"):
+            with pytest.raises(aiohttp.ClientError):
                 await client.get(f"http://{host}:{port}/")
     assert asked == []
 
 
-async def test_a_name_that_answers_differently_the_second_time_is_asked_once(
+async def test_a_name_that_answers_differently_each_time_is_asked_once(
     inside: tuple[int, list[str]], monkeypatch: pytest.MonkeyPatch
 ):
     """What was looked at is what is connected to, and the host that is asked for stays the name."""
@@ -97,14 +97,19 @@ async def test_a_name_that_answers_differently_the_second_time_is_asked_once(
         return real(next(answers) if host == "rebinding.example" else host, *rest, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", lying)
-    async with httpx.AsyncClient(transport=GuardedTransport(Guard(["127.0.0.0/8"])), trust_env=False) as client:
-        assert (await client.get(f"http://rebinding.example:{port}/")).status_code == 200
+    async with guarded_session(Guard(["127.0.0.0/8"])) as client:
+        async with client.get(f"http://rebinding.example:{port}/") as response:
+            assert response.status == 200
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await client.get(f"http://rebinding.example:{port}/")
     assert asked == [f"rebinding.example:{port}"]
 
 
 async def test_redirects_are_answers_and_not_followed(inside: tuple[int, list[str]]):
     port, asked = inside
-    transport = GuardedTransport(Guard(["127.0.0.0/8"]))
-    async with httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False) as client:
-        assert (await client.get(f"http://127.0.0.1:{port}/away")).status_code == 302
+    async with (
+        guarded_session(Guard(["127.0.0.0/8"])) as client,
+        client.get(f"http://127.0.0.1:{port}/away", allow_redirects=False) as response,
+    ):
+        assert response.status == 302
     assert len(asked) == 1

@@ -1,9 +1,20 @@
-"""Deliveries to a webhook: each profile's in order, none sent again once it was taken."""
+"""Deliveries to a webhook: each profile's in order, none sent again once it was taken, as fast as it bears."""
 
-import httpx
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
-from processors.connectors.webhook import Webhook
+from processors.connectors.guard import Guard, guarded_session
+from processors.connectors.webhook import Webhook, latest, signed
 from processors.runner.failures import Poison, Unavailable
 from schemas.definitions.outbound import Destination
 from schemas.definitions.secret import Secret
@@ -14,31 +25,134 @@ def reveal(secret: Secret) -> str:
     return secret.value or ""
 
 
-def deliveries(count: int) -> list[Delivery]:
-    return [Delivery(id=f"d{n}", destination="crm", profile=f"p{n % 4}", version=n, body={}) for n in range(count)]
+def deliveries(count: int, profiles: int = 4) -> list[Delivery]:
+    return [
+        Delivery(id=f"d{n}", destination="crm", profile=f"p{n % profiles}", version=n, body={}) for n in range(count)
+    ]
 
 
-def webhook(answers: dict[str, int], posts: list[str]) -> Webhook:
-    def answer(request: httpx.Request) -> httpx.Response:
-        posts.append(request.headers["idempotency-key"])
-        return httpx.Response(answers.get(posts[-1], 200))
+@dataclass
+class Receiver:
+    """A webhook's other end, and the client that calls it."""
 
-    definition = Destination(id="crm", type="webhook", url="http://crm.example/")
-    return Webhook(lambda: definition, httpx.AsyncClient(transport=httpx.MockTransport(answer)), reveal)
+    client: Any
+    url: str = ""
+    #: Says what to answer to a delivery's id.
+    answer: Callable[[str], int] = lambda id: 200
+    #: Idempotency keys, and when each came.
+    posts: list[tuple[str, float]] = field(default_factory=list)
+    came: asyncio.Condition = field(default_factory=asyncio.Condition)
+    at_once: int = 0
+    most_at_once: int = 0
+
+    @property
+    def ids(self) -> list[str]:
+        return [id for id, _ in self.posts]
+
+    def hook(self, **fields: Any) -> Webhook:
+        definition = Destination(id="crm", type="webhook", url=self.url, **fields)
+        return Webhook(lambda: definition, self.client, reveal)
+
+    async def until(self, posts: int) -> None:
+        """Return when so many have come."""
+        async with self.came:
+            await self.came.wait_for(lambda: len(self.posts) >= posts)
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        body = await request.json()
+        id = request.headers["idempotency-key"]
+        self.posts.append((id, time.monotonic()))
+        self.at_once -= 1
+        async with self.came:
+            self.came.notify_all()
+        assert isinstance(body, list) or body["id"] == id
+        return web.Response(status=self.answer(id), text="x" * 100_000)
 
 
-async def test_what_was_taken_is_not_sent_again_when_a_part_of_the_batch_is_tried_again():
-    posts: list[str] = []
-    hook = webhook({"d9": 400}, posts)
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with guarded_session(Guard(["127.0.0.0/8"])) as client:
+        found = Receiver(client)
+        app = web.Application()
+        app.router.add_post("/", found.take)
+        async with TestServer(app, host="127.0.0.1") as server:
+            found.url = str(server.make_url("/"))
+            yield found
+
+
+async def test_what_was_taken_is_not_sent_again_when_a_part_of_the_batch_is_tried_again(receiver: Receiver):
+    receiver.answer = lambda id: 400 if id == "d9" else 200
+    hook = receiver.hook()
     with pytest.raises(Poison):
         await hook.deliver(deliveries(16))
     for half in (deliveries(16)[:8], deliveries(16)[10:]):
         await hook.deliver(half)
-    taken = [id for id in posts if id != "d9"]
+    taken = [id for id in receiver.ids if id != "d9"]
     assert len(taken) == len(set(taken))
 
 
-async def test_a_destination_that_was_removed_keeps_its_deliveries_waiting():
-    hook = Webhook(lambda: None, httpx.AsyncClient(), reveal)
+async def test_a_destination_that_was_removed_keeps_its_deliveries_waiting(receiver: Receiver):
     with pytest.raises(Unavailable):
-        await hook.deliver(deliveries(1))
+        await Webhook(lambda: None, receiver.client, reveal).deliver(deliveries(1))
+
+
+async def test_each_profiles_deliveries_come_in_order_though_some_are_tried_again(receiver: Receiver):
+    left = Counter({"d1": 1, "d6": 2})
+
+    def answer(id: str) -> int:
+        left[id] -= 1
+        return 503 if left[id] >= 0 else 200
+
+    receiver.answer = answer
+    await receiver.hook().deliver(deliveries(12))
+    taken = list(dict.fromkeys(reversed(receiver.ids)))[::-1]  # where each was at last
+    for profile in range(4):
+        assert [id for id in taken if int(id[1:]) % 4 == profile] == [f"d{n}" for n in range(profile, 12, 4)]
+
+
+async def test_a_receiver_that_is_dead_is_asked_by_one_call_at_a_time(receiver: Receiver):
+    receiver.answer = lambda id: 500
+    task = asyncio.create_task(receiver.hook().deliver(deliveries(16, profiles=16)))
+    await receiver.until(17)
+    receiver.most_at_once = 0
+    await receiver.until(18)
+    assert receiver.most_at_once == 1
+    pauses = [b - a for (_, a), (_, b) in pairwise(receiver.posts[-3:])]
+    assert min(pauses) >= 0.25
+    receiver.answer = lambda id: 200
+    await task
+    assert set(receiver.ids[-16:]) == {f"d{n}" for n in range(16)}
+
+
+async def test_one_delivery_that_fails_does_not_hold_up_others(receiver: Receiver):
+    receiver.answer = lambda id: 500 if id == "d0" else 200
+    with pytest.raises(Poison, match="destination_gave_up"):
+        await receiver.hook(give_up_after_s=1).deliver(deliveries(8, profiles=8))
+    assert {f"d{n}" for n in range(1, 8)} <= set(receiver.ids)
+    assert receiver.ids.count("d0") >= 2
+
+
+async def test_calls_are_spread_as_the_rate_says(receiver: Receiver):
+    await receiver.hook(rate_per_s=50).deliver(deliveries(11, profiles=11))
+    times = [at for _, at in receiver.posts]
+    assert max(times) - min(times) >= 0.2 * 0.95
+
+
+async def test_batches_hold_all_of_it_in_order_under_a_key_of_their_own(receiver: Receiver):
+    await receiver.hook(batch=5).deliver(deliveries(12))
+    assert len(receiver.posts) == len(set(receiver.ids)) == 3
+    before = receiver.ids
+    await receiver.hook(batch=5).deliver(deliveries(12))
+    assert receiver.ids[3:] == before
+
+
+def test_of_each_profiles_changes_the_latest_stays_and_all_that_was_sent():
+    changes = deliveries(6, profiles=2)
+    sent = Delivery(id="s", destination="crm", profile="p0", version=1, body={}, cause="send")
+    assert [one.id for one in latest([*changes[:3], sent, *changes[3:]])] == ["s", "d4", "d5"]
+
+
+def test_without_a_secret_nothing_is_signed():
+    assert signed("d", 1, json.dumps({}).encode(), []) == {}
