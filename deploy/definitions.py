@@ -2,8 +2,7 @@
 
 import difflib
 import getpass
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -18,11 +17,13 @@ from deploy.kafka import KafkaAdmin, client_config
 from deploy.sealing import Seals
 from deploy.settings import Settings
 from processors.connectors.plugin import load_plugins, problem
+from processors.connectors.webhook import signed
 from processors.runner.publisher import Publisher
 from processors.storage.database import Connection
 from processors.storage.definitions import DefinitionStore
 from schemas.codecs import Message
 from schemas.definitions import DEFINITION, WRITTEN, AnyDefinition
+from schemas.definitions.outbound import Destination
 from schemas.definitions.predefined import Predefined
 from schemas.topics import CONFIG, destination_topic
 from workflows.actions.builtin import load_actions
@@ -30,8 +31,6 @@ from workflows.definitions import DefinitionError, Definitions, dangling
 from workflows.lookup import private_lookups
 from workflows.private import private_sent
 
-#: A line that holds a sealed secret.
-_SEALED = re.compile(r"(\bsealed: )(\S+)")
 #: What commands say, and no file does.
 OPERATORS = "pause/"
 Change = dict[str, dict[str, Any] | None]
@@ -128,15 +127,26 @@ def sealed(
 
     Raises DefinitionError, SettingsError.
     """
-    return {key: seals.seal(definition, current.get(key)) for key, definition in wanted.items()}
+    found = {key: seals.seal(definition, current.get(key)) for key, definition in wanted.items()}
+    for key, definition in found.items():
+        if isinstance(definition, Destination):
+            _check_signing(key, map(seals.open, definition.signing))
+    return found
+
+
+def _check_signing(key: str, secrets: Iterable[str]) -> None:
+    try:
+        signed("", 0, b"", secrets)
+    except ValueError as error:
+        raise DefinitionError(f"{key}: signing: a secret is whsec_ and base64") from error
 
 
 def show(current: Mapping[str, dict[str, Any]], changes: Change) -> list[str]:
     """The difference as lines a person reads."""
     lines: list[str] = []
     for key, body in sorted(changes.items()):
-        known = str(current.get(key))
-        before = _yaml(current.get(key), known)
+        known = current.get(key)
+        before = _yaml(known, known)
         lines.append(f"{'-' if body is None else '~' if key in current else '+'} {key}")
         lines += [
             f"    {line}"
@@ -146,14 +156,13 @@ def show(current: Mapping[str, dict[str, Any]], changes: Change) -> list[str]:
     return lines
 
 
-def _yaml(body: dict[str, Any] | None, known: str) -> list[str]:
+def _yaml(body: dict[str, Any] | None, known: dict[str, Any] | None) -> list[str]:
     """A definition as people read it; of a secret only whether it is in `known`."""
     if body is None:
         return []
-    return [
-        _SEALED.sub(lambda found: f"{found[1]}{'•••' if found[2] in known else '••• (new)'}", line)
-        for line in yaml.safe_dump(body, sort_keys=True, width=1000).splitlines()
-    ]
+    before = DEFINITION.validate_python(known) if known else None
+    shown = plain(Seals.masked(DEFINITION.validate_python(body), before))
+    return yaml.safe_dump(shown, sort_keys=True, allow_unicode=True, width=1000).splitlines()
 
 
 async def apply(

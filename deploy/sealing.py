@@ -1,7 +1,7 @@
 """Secrets in definitions: sealed before they are stored or published, opened where they are used."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -74,10 +74,21 @@ class Seals:
         """Whether there are any in it."""
         return bool(_secrets_in(definition))
 
-    def check(self, definition: AnyDefinition) -> None:
-        """Raises SettingsError where a secret of it cannot be opened."""
-        for secret in _secrets_in(definition).values():
-            self.open(secret)
+    @staticmethod
+    def masked(definition: AnyDefinition, known: AnyDefinition | None) -> AnyDefinition:
+        """For people to see: of a secret only whether `known` has the same."""
+        before = _secrets_in(known) if known is not None else {}
+
+        def hide(path: tuple[str, ...], secret: Secret) -> Secret:
+            return Secret(sealed="•••" if before.get(path) == secret else "••• (new)")
+
+        return _changed(definition, hide)
+
+    def check(self, definitions: Iterable[AnyDefinition]) -> None:
+        """Raises SettingsError where a secret of theirs cannot be opened."""
+        for definition in definitions:
+            for secret in _secrets_in(definition).values():
+                self.open(secret)
 
     def _keys(self) -> MultiFernet:
         if self._fernet is None:
@@ -103,6 +114,9 @@ def _changed(part: T, change: Change, path: tuple[str, ...] = ()) -> T:
     if isinstance(part, BaseModel):
         fields = {name: _changed(value, change, (*path, name)) for name, value in part}
         return part.model_copy(update={name: new for name, new in fields.items() if new is not getattr(part, name)})
+    if isinstance(part, tuple | list):
+        changed = (_changed(value, change, (*path, str(place))) for place, value in enumerate(part))
+        return type(part)(changed)
     if isinstance(part, dict):
         return {name: _changed(value, change, (*path, str(name))) for name, value in part.items()}  # type: ignore[return-value]
     return part

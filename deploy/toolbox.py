@@ -75,16 +75,17 @@ def _outlet(id: str, feed: DefinitionsFeed, settings: Settings, client: aiohttp.
         definitions = feed.get()
         return None if id in definitions.paused else definitions.destinations.get(id)
 
-    async def open(resource: str) -> psycopg.AsyncConnection[Any] | None:
+    def dsn_of(resource: str) -> str | None:
         known = feed.get().resources.get(resource)
-        if known is None or known.production.dsn is None:
-            return None
-        dsn = await pinned(reveal(known.production.dsn), guard)
-        return await psycopg.AsyncConnection.connect(dsn, autocommit=True, application_name="headwater", **LANE_OPTIONS)
+        return reveal(known.production.dsn) if known is not None and known.production.dsn is not None else None
+
+    async def open(dsn: str) -> psycopg.AsyncConnection[Any]:
+        options: dict[str, Any] = {"autocommit": True, "application_name": "headwater", **LANE_OPTIONS}
+        return await psycopg.AsyncConnection.connect(await pinned(dsn, guard), **options)
 
     by_type: dict[str, Delivers] = {
         "webhook": Webhook(destination, client, reveal),
-        "postgresql": TableWriter(destination, open),
+        "postgresql": TableWriter(destination, dsn_of, open),
         **{name: PluginOutlet(plugin, destination, reveal) for name, plugin in load_plugins().items()},
     }
     return Outlet(destination, by_type)

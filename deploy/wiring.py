@@ -101,6 +101,8 @@ async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
         if stop.is_set():
             return
         stage = find_stage(name, feed.get())
+        if name == "run-workflows" or name.startswith(DISPATCH):
+            Seals(settings).check([*feed.get().resources.values(), *feed.get().destinations.values()])
         if stage.outside:
             collect_often()
         admin = KafkaAdmin(kafka, settings.topic_prefix)

@@ -80,9 +80,8 @@ class Driver:
 
     def answer(self, node: str, answer: Answer) -> None:
         """What the outside says to the call of a node, of all runs that wait there."""
-        for id, ((origin, workflow), asking, _) in list(self.memory.calls.items()):
+        for (origin, workflow), asking, _ in list(self.memory.calls.values()):
             if asking == node:
-                del self.memory.calls[id]
                 (event, *_) = self.memory.parked[origin, workflow]
                 told_so = told(
                     msgspec.json.decode(event, type=WorkflowRun), Resumption(workflow, self.now, {node: answer})

@@ -16,7 +16,7 @@ import msgspec
 
 from processors.storage.events import Recorded
 from processors.storage.memberships import Said
-from processors.storage.parked import told
+from processors.storage.parked import TOLD_AGAIN, told
 from processors.storage.people import Person
 from schemas.definitions.identity import Strategy
 from schemas.events import IdentifiedEvent, Resumption, TrackedPayload, ValidEvent, WorkflowRun
@@ -320,10 +320,9 @@ class ParkedRuns(Table):
     async def load(self, runs: Collection[RunKey], profiles: Collection[str], definitions: Definitions) -> list[Parked]:
         theirs = {run for run in self.memory.parked if self.memory.live(self._event(run).profile or "") in profiles}
         return [
-            Parked(self._now(_workflow_run(event)), self.memory.graphs[version], _run_state(state))
-            for event, state, version, _ in (
-                self.memory.parked[run] for run in sorted(theirs | (runs & self.memory.parked.keys()))
-            )
+            Parked(self._now(_workflow_run(event)), run[1], self.memory.graphs.get(version), _run_state(state))
+            for run in sorted(theirs | (runs & self.memory.parked.keys()))
+            for event, state, version, _ in [self.memory.parked[run]]
         ]
 
     def _now(self, run: WorkflowRun) -> WorkflowRun:
@@ -337,7 +336,13 @@ class ParkedRuns(Table):
                 self.memory.parked.pop(one.key, None)
                 self.memory.calls = {id: call for id, call in self.memory.calls.items() if call[0] != one.key}
                 continue
+            assert one.graph is not None
             self.memory.graphs[one.graph.version] = one.graph
+            self.memory.calls = {
+                id: (run, node, call)
+                for id, (run, node, call) in self.memory.calls.items()
+                if run != one.key or node in one.state.waiting
+            }
             state = _encode_any(one.state)
             self.memory.parked[one.key] = (_encode_any(one.event), state, one.graph.version, one.state.due_at)
             for node, (id, call) in one.asked.items():
@@ -353,8 +358,8 @@ class ParkedRuns(Table):
         found = []
         for run, (event, state, version, due) in list(self.memory.parked.items()):
             if due is not None and due <= now:
-                self.memory.parked[run] = (event, state, version, None)
-                found.append(told(_workflow_run(event), Resumption(run[1], due)))
+                self.memory.parked[run] = (event, state, version, now + TOLD_AGAIN)
+                found.append(told(_workflow_run(event), Resumption(run[1], now)))
         return found
 
 

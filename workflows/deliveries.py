@@ -92,14 +92,13 @@ def owed(change: ProfileChange, destinations: Iterable[CompiledDestination]) -> 
         if not destination.enabled:
             continue
         if change.erased:
-            body = {"profile": change.profile, "version": change.version, "at": change.at, "erased": True}
-            found.append(_delivery(change, destination, msgspec.to_builtins(body)))
+            found.append(erased(change, destination.id))
             continue
         if not destination.may_have(change):
             continue
         seen = whole if destination.private else public
         if destination.wants(change) and (destination.condition is None or destination.condition.holds(whole.context)):
-            found.append(_delivery(change, destination, seen.body(destination)))
+            found.append(_delivery(change, destination.id, seen.body(destination)))
         found.extend(
             Delivery(
                 id=send.id,
@@ -115,10 +114,16 @@ def owed(change: ProfileChange, destinations: Iterable[CompiledDestination]) -> 
     return found
 
 
-def _delivery(change: ProfileChange, destination: CompiledDestination, body: dict[str, Any]) -> Delivery:
+def erased(change: ProfileChange, destination: str) -> Delivery:
+    """That the person was erased, and nothing else of them."""
+    body = {"profile": change.profile, "version": change.version, "at": change.at, "erased": True}
+    return _delivery(change, destination, msgspec.to_builtins(body))
+
+
+def _delivery(change: ProfileChange, destination: str, body: dict[str, Any]) -> Delivery:
     return Delivery(
-        id=derived_id("delivery", destination.id, change.profile, change.version),
-        destination=destination.id,
+        id=derived_id("delivery", destination, change.profile, change.version),
+        destination=destination,
         profile=change.profile,
         version=change.version,
         body=body,

@@ -1,17 +1,21 @@
 """What destinations that want events are owed for one: routes of event types to topics, webhooks and tables."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from schemas.definitions.outbound import Destination
 from schemas.events import AcceptedEvent
 from schemas.origin import derived_id
-from schemas.profiles import Delivery
+from schemas.profiles import Delivery, ProfileChange
 from workflows.actions.action import event_variables
 from workflows.conditions import Condition, Context
+from workflows.deliveries import erased
 from workflows.wildcards import matches
+
+if TYPE_CHECKING:
+    from workflows.definitions import Definitions
 
 
 class EventDestination:
@@ -31,6 +35,13 @@ class EventDestination:
             and matches(self.types, event.type)
             and all(event.consents.get(consent) is True for consent in self.consents)
         )
+
+
+def told_of_erasing(change: ProfileChange, definitions: "Definitions") -> Iterator[Delivery]:
+    """That somebody was erased, destinations that had their events hear too."""
+    for destination in definitions.event_destinations if change.erased else ():
+        if destination.enabled:
+            yield erased(change, destination.id)
 
 
 def owed_for(event: AcceptedEvent, destinations: Iterable[EventDestination]) -> Iterator[Delivery]:

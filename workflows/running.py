@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -47,17 +47,19 @@ class Part(msgspec.Struct):
 
 
 class Parked(msgspec.Struct):
-    """A run that waits, or that goes on: its event, with the profile that it is of now."""
+    """A run that waits, or that goes on: its event, with the profile that it is of now. `graph` is None where the
+    version that it began with cannot be run here any more."""
 
     event: WorkflowRun
-    graph: Graph
+    workflow: str
+    graph: Graph | None
     state: RunState
     #: What it asked of the outside since it was read: by node, each with an id that stays the same.
     asked: dict[str, tuple[str, Call]] = {}
 
     @property
     def key(self) -> RunKey:
-        return self.event.origin, self.graph.id
+        return self.event.origin, self.workflow
 
 
 class Running:
@@ -84,6 +86,12 @@ class Running:
         self.memberships: dict[tuple[str, str], bool] = {}
         #: Runs that waited when the batch began, or wait now; those that wait for nothing any more are over.
         self.parked: dict[RunKey, Parked] = {one.key: one for one in parked}
+        #: Those of them that stand otherwise now.
+        self.moved: set[RunKey] = set()
+        #: Profile to its runs.
+        self._of: dict[str, set[RunKey]] = {}
+        for one in self.parked.values():
+            self._of.setdefault(one.event.profile or "", set()).add(one.key)
 
     def add(self, event: WorkflowRun, first_time: bool) -> None:
         """An event of the batch; its workflows run where that has not been done before."""
@@ -109,35 +117,62 @@ class Running:
         waiting = self.parked.get((origin, told.workflow))
         if waiting is None:
             return
-        answers = {node: answer for node, answer in told.answers.items() if node in waiting.state.waiting}
-        if news := over(waiting.state, told.at) | answers:
-            self._go_on(waiting, told.at, news)
-        else:
-            waiting.asked = _asked(waiting)
+        if waiting.graph is None:
+            return self._give_up(waiting, told.at)
+        self.moved.add(waiting.key)
+        if answers := {node: one for node, one in told.answers.items() if node in waiting.state.waiting}:
+            self._go_on(waiting, told.at, answers)
+        # Each time in its turn, however late it is told.
+        while (due := waiting.state.due_at) is not None and due <= told.at:
+            self._go_on(waiting, due, over(waiting.state, due))
+        waiting.asked = _asked(waiting)
+
+    def _give_up(self, waiting: Parked, at: datetime) -> None:
+        """Nobody can run it any more: its action's package is gone, or takes its settings no more."""
+        waiting.state.errors.append(("", "unknown_version"))
+        waiting.state.waiting.clear()
+        self.moved.add(waiting.key)
+        outcome = {"nodes": waiting.state.nodes, "errors": [{"node": "", "error": "unknown_version"}]}
+        self.parts.append(Part(waiting.event.origin, waiting.workflow, outcome, at, []))
 
     def _waiting_for(self, event: WorkflowRun) -> Iterator[Parked]:
-        for waiting in self.parked.values():
-            if event.profile is not None and waiting.event.profile == event.profile:
+        for key in sorted(self._of.get(event.profile or "", ())) if event.profile else ():
+            waiting = self.parked[key]
+            if waiting.graph is not None and waiting.state.waiting:
                 yield waiting
 
     def _offer(self, waiting: Parked, event: WorkflowRun) -> None:
         state = self._state(event)
         run = Run(waiting.event, state, waiting.state.data)
         other = Run(event, state, waiting.state.data)
-        wanting = [waiting.graph.by_name[node] for node in wants(waiting.state, event.type, event.received_at)]
+        graph = cast(Graph, waiting.graph)
+        wanting = [graph.by_name[node] for node in wants(waiting.state, event.type, event.received_at)]
         news = {step.name: came(other) for step in wanting if step.action.takes(step.config, run, other)}
         if news:
             self._go_on(waiting, event.received_at, news)
 
     def _go_on(self, waiting: Parked, at: datetime, news: Mapping[str, Answer]) -> None:
-        event = waiting.event
+        event, graph = waiting.event, cast(Graph, waiting.graph)
+        if self._is_withdrawn(waiting):
+            waiting.state.ended, news = True, {}
+            waiting.state.errors.append(("", "consent_withdrawn"))
         run = Run(event, self._state(event), waiting.state.data, at)
-        ran = advance(waiting.graph, waiting.state, run, news, self._definitions.strategies)
-        self._carry_out(event, ran, self._job(event))
-        self._park(event, waiting.graph, ran)
+        ran = advance(graph, waiting.state, run, news, self._definitions.strategies)
+        self._carry_out(event, ran, self._job(event), frozenset(news))
+        self._park(event, graph, ran)
         if (done := self.outcomes.get(event.origin)) is not None:
-            done.outcome[waiting.graph.id] = describe(ran)
-        self.parts.append(Part(event.origin, waiting.graph.id, describe(ran), run.changed_at, ran.changes))
+            done.outcome[graph.id] = describe(ran)
+        self.parts.append(Part(event.origin, graph.id, describe(ran), run.changed_at, ran.changes))
+
+    def _is_withdrawn(self, waiting: Parked) -> bool:
+        """Whether every rule that chooses the workflow for its event wants a consent that is not given any more."""
+        event = waiting.event
+        rules = [
+            rule for rule in self._definitions.rules.of(event.type, event.source) if waiting.workflow in rule.workflows
+        ]
+        return bool(rules) and all(
+            any(event.consents.get(consent) is not True for consent in rule.consents) for rule in rules
+        )
 
     def _begin(self, graph: Graph, done: Done, state: ProfileState, job: SegmentationJob) -> None:
         ran = run_workflow(graph, Run(done.event, state), self._definitions.strategies)
@@ -148,8 +183,10 @@ class Running:
         done.changes += ran.changes
 
     def _park(self, event: WorkflowRun, graph: Graph, ran: Ran) -> None:
-        parked = self.parked.setdefault((event.origin, graph.id), Parked(event, graph, ran.state))
+        parked = self.parked.setdefault((event.origin, graph.id), Parked(event, graph.id, graph, ran.state))
         parked.asked = _asked(parked)
+        self.moved.add(parked.key)
+        self._of.setdefault(event.profile or "", set()).add(parked.key)
 
     def _state(self, event: WorkflowRun) -> ProfileState:
         return self.states[event.profile] if event.profile else ProfileState({}, {})
@@ -163,13 +200,16 @@ class Running:
         job.quiet, job.hops = job.quiet and event.quiet, max(job.hops, event.hops)
         return job
 
-    def _carry_out(self, event: WorkflowRun, ran: Ran, job: SegmentationJob) -> None:
+    def _carry_out(
+        self, event: WorkflowRun, ran: Ran, job: SegmentationJob, resumed: Collection[str] = frozenset()
+    ) -> None:
+        """`resumed`: nodes that had their first part before: their effects are others."""
         _add_changed(job, ran.changed)
         if ran.touched and event.profile:
             self.touched.add(event.profile)
         numbers: dict[str, int] = {}
         for node, command in ran.commands:
-            number = numbers[node] = numbers.get(node, -1) + 1
+            number = numbers[node] = numbers.get(node, 999 if node in resumed else -1) + 1
             match command:
                 case SetTrait() | Increment():  # nearly all are, and the engine has applied them
                     pass
@@ -214,7 +254,7 @@ class Running:
 
 
 def _asked(parked: Parked) -> dict[str, tuple[str, Call]]:
-    event, workflow = parked.event, parked.graph.id
+    event, workflow = parked.event, parked.workflow
     return {
         node: (derived_id("call", event.source, event.id, workflow, node), call)
         for node, call in parked.state.calls.items()

@@ -17,6 +17,7 @@ from deploy.settings import Settings
 from processors.storage.database import LANE_OPTIONS, Connection
 from processors.storage.definitions import DefinitionStore
 from schemas.definitions import DEFINITION
+from workflows.definitions import DefinitionError, dangling
 
 #: The definitions in force to what is to be changed of them.
 Make = Callable[[Connection, Mapping[str, dict[str, Any]]], Awaitable[Change]]
@@ -67,7 +68,10 @@ async def roll_back(settings: Settings, name: str, revision: int | None) -> int:
 
     async def make(connection: Connection, current: Mapping[str, dict[str, Any]]) -> Change:
         lived = [row for row in await _history(connection, name) if row["key"] == f"workflow/{name}" and row["body"]]
-        earlier = [row for row in lived if row["body"] != current.get(f"workflow/{name}")]
+        now = current.get(f"workflow/{name}")
+        # Before it was first in force: so that going back twice goes back further.
+        since = min((row["revision"] for row in lived if row["body"] == now), default=0)
+        earlier = [row for row in lived if row["body"] != now and (revision is not None or row["revision"] < since)]
         wanted = [row for row in earlier if revision in (None, row["revision"])]
         if not wanted:
             raise LookupError(f"there is no {'such' if revision else 'other'} version of {name!r}")
@@ -104,6 +108,9 @@ async def change(settings: Settings, make: Make) -> None:
         changes = await make(connection, current)
         await connection.commit()
         in_force_after(current, changes)
+        after = {key: body for key, body in {**current, **changes}.items() if body is not None}
+        if missing := dangling({key: DEFINITION.validate_python(body) for key, body in after.items()}):
+            raise DefinitionError(missing[0])
         await apply(connection, kafka_admin(settings), settings, changes)
         await claim_traits(settings, lambda line: None)
 

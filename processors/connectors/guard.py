@@ -12,6 +12,17 @@ import aiohttp
 #: An IPv4 address at the end of an IPv6 one, behind these prefixes: NAT64 (RFC 6052), IPv4-compatible (RFC 4291).
 _ENDING = (IPv6Network("64:ff9b::/96"), IPv6Network("::/96"))
 
+#: What Python (some versions of it) takes for the internet, and is not: site-local, local NAT64, IPv4-translated,
+#: special IPv4 and IPv6 blocks (RFC 6890 and the IANA registries).
+_SPECIAL = tuple(
+    map(
+        ip_network,
+        (
+            *("fec0::/10", "64:ff9b:1::/48", "::ffff:0:0:0/96", "5f00::/16", "3fff::/20", "2001::/23", "2001:db8::/32"),
+            *("192.0.0.0/24", "192.88.99.0/24", "100.64.0.0/10", "198.18.0.0/15"),
+        ),
+    )
+)
 _WHY = "an address that may not be reached (HEADWATER_PRIVATE_NETWORKS)"
 Address = IPv4Address | IPv6Address
 
@@ -30,7 +41,7 @@ class Guard:
     def allows(self, address: str) -> bool:
         """Whether the address may be reached, and every IPv4 address that is written into it."""
         return all(
-            (one.is_global and not one.is_multicast) or any(one in network for network in self._open)
+            _is_of_the_internet(one) or any(one in network for network in self._open)
             for one in _meant(ip_address(address.partition("%")[0]))
         )
 
@@ -51,6 +62,10 @@ class Guard:
         return addresses
 
 
+def _is_of_the_internet(address: Address) -> bool:
+    return address.is_global and not address.is_multicast and not any(address in network for network in _SPECIAL)
+
+
 def _meant(address: Address) -> list[Address]:
     """The address that a packet would reach; of those that hold another one, that one too."""
     if isinstance(address, IPv4Address):
@@ -65,16 +80,15 @@ def _meant(address: Address) -> list[Address]:
     return [address, IPv4Address(address.packed[-4:])] if holds else [address]
 
 
-def guarded_session(guard: Guard, limit: int = 200) -> aiohttp.ClientSession:
+def guarded_session(guard: Guard) -> aiohttp.ClientSession:
     """A client that connects to nothing that the guard does not allow: it looks at each address when the socket to it
     is made, however it was spelled or resolved. Follows no proxy of the environment, keeps no cookies, unpacks nothing.
 
-    `limit`: connections that are open at the same time. To be called within an event loop, and closed.
+    It opens as many connections as are asked for: whoever asks counts, so that one host leaves room for the others. To
+    be called within an event loop, and closed.
     """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=limit, limit_per_host=0, keepalive_timeout=5, socket_factory=guard.socket, use_dns_cache=False
-        ),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=5, socket_factory=guard.socket, use_dns_cache=False),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         headers={"accept-encoding": "identity", "user-agent": "headwater"},

@@ -15,7 +15,7 @@ from yarl import URL
 
 from processors.connectors.guard import Guard
 from processors.runner.failures import Later
-from schemas.definitions.outbound import Credentials, Resource
+from schemas.definitions.outbound import Resource
 from schemas.definitions.secret import Secret
 from schemas.events import Answer
 from schemas.storable import parsed
@@ -51,10 +51,15 @@ class Outside:
         if credentials is None:
             return Answer(error="no_test_credentials")
         try:
+            headers = {name: self._reveal(secret) for name, secret in credentials.headers.items()}
+            dsn = self._reveal(credentials.dsn) if credentials.dsn else ""
+        except ValueError:
+            return Later("unreadable_secret")  # no key opens it: that may be mended
+        try:
             async with asyncio.timeout(call.timeout_s):
                 if isinstance(call, HttpCall):
-                    return await self._request(id, call, credentials)
-                return await self._query(call, credentials)
+                    return await self._request(id, call, str(credentials.url), headers)
+                return await self._query(call, dsn)
         except TimeoutError:
             return Later("timeout")
         except aiohttp.InvalidURL:
@@ -65,14 +70,13 @@ class Outside:
         except (ValueError, TypeError, psycopg.Error):
             return Answer(error="invalid_request")
 
-    async def _request(self, id: str, call: HttpCall, credentials: Credentials) -> Answer | Later:
-        headers = {name: self._reveal(secret) for name, secret in credentials.headers.items()}
+    async def _request(self, id: str, call: HttpCall, url: str, headers: dict[str, str]) -> Answer | Later:
         content = None if call.body is None else _encode(call.body)
         if content is not None:
             headers = {"content-type": "application/json", **headers}
         async with self._client.request(
             call.method,
-            URL(str(credentials.url).rstrip("/") + call.path, encoded=True),
+            URL(url.rstrip("/") + call.path, encoded=True),
             data=content,
             headers={**headers, **call.headers, IDEMPOTENCY_KEY: id},
             allow_redirects=False,
@@ -85,8 +89,8 @@ class Outside:
             return Answer(error="answer_too_large")
         return _answer({"status": response.status, "body": _text_or_json(content)})
 
-    async def _query(self, call: QueryCall, credentials: Credentials) -> Answer | Later:
-        dsn = await pinned(self._reveal(credentials.dsn or Secret(value="")), self._guard)
+    async def _query(self, call: QueryCall, dsn: str) -> Answer | Later:
+        dsn = await pinned(dsn, self._guard)
         try:
             connection = await psycopg.AsyncConnection[DictRow].connect(
                 dsn, row_factory=dict_row, connect_timeout=5, application_name="headwater workflow"
@@ -94,8 +98,7 @@ class Outside:
             async with connection:
                 await connection.set_read_only(True)
                 await connection.execute(f"set local statement_timeout = {int(call.timeout_s * 1000)}".encode())
-                cursor = await connection.execute(call.sql.encode(), call.values)
-                found = await cursor.fetchmany(MAX_ROWS) if cursor.description else []
+                found = await _rows(connection, call)
         except psycopg.OperationalError as error:
             return Later(f"postgresql_{error.sqlstate or 'unavailable'}")
         except psycopg.Error as error:
@@ -112,6 +115,17 @@ async def pinned(dsn: str, guard: Guard) -> str:
         raise ValueError("one host, by its name or address")
     addresses = await guard.resolve(host, int(port))
     return make_conninfo(dsn, host=host, hostaddr=addresses[0])
+
+
+async def _rows(connection: psycopg.AsyncConnection[DictRow], call: QueryCall) -> list[DictRow]:
+    """The first rows, as they come; more is not read. By the extended protocol: of several statements none runs."""
+    found: list[DictRow] = []
+    async with connection.cursor() as cursor:
+        async for row in cursor.stream(call.sql.encode(), call.values or None):
+            found.append(row)
+            if len(found) == MAX_ROWS:
+                break
+    return found
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:
@@ -136,7 +150,7 @@ def _answer(value: Any) -> Answer:
     written = _encode(value)
     if len(written) > MAX_ANSWER_BYTES:
         return Answer(error="answer_too_large")
-    read, problem = parsed(msgspec.Raw(written))
+    read, problem = parsed(msgspec.Raw(written))  # too deep, too large a number, U+0000
     return Answer(error=f"answer_{problem.code}") if problem else Answer(read)
 
 

@@ -16,15 +16,20 @@ from schemas.profiles import Delivery
 log = logging.getLogger("headwater.dispatch")
 _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
 
-#: Opens a connection to a resource, None where there is no such resource.
-Open = Callable[[str], Awaitable[psycopg.AsyncConnection[Any] | None]]
+#: The DSN of a resource, None where there is no such resource; raises ValueError where it cannot be opened.
+DsnOf = Callable[[str], str | None]
+#: Opens a connection that keeps out of private networks.
+Open = Callable[[str], Awaitable[psycopg.AsyncConnection[Any]]]
+#: What is wrong with the row itself (data, constraints); anything else is wrong with the table, or the database.
+_OF_THE_ROW = ("22", "23")
 
 
 class TableWriter:
     """Writes what is newer than what is there: repeats and late repeats change nothing."""
 
-    def __init__(self, destination: Callable[[], Destination | None], open: Open) -> None:
-        self._destination, self._open = destination, open
+    def __init__(self, destination: Callable[[], Destination | None], dsn_of: DsnOf, open: Open) -> None:
+        self._destination, self._dsn_of, self._open = destination, dsn_of, open
+        self._connected_to = ""
         #: One lane at a time: it is one connection.
         self._turn = asyncio.Lock()
         self._connection: psycopg.AsyncConnection[Any] | None = None
@@ -39,19 +44,21 @@ class TableWriter:
                 connection = await self._connected(destination.table)
                 async with connection.transaction():
                     await _write(connection, destination.table, list(destination.mapping), deliveries)
-        except (psycopg.OperationalError, OSError) as error:
+        except (psycopg.Error, OSError, ValueError) as error:
             await self._forget()
-            log.warning("destination %s: %s", destination.id, type(error).__name__)
+            state = getattr(error, "sqlstate", None) or ""
+            if state[:2] in _OF_THE_ROW:
+                raise Poison("refused_by_destination", f"{type(error).__name__} {state}") from error
+            log.warning("destination %s: %s %s", destination.id, type(error).__name__, state)
             raise Unavailable("destination's database") from error
-        except psycopg.Error as error:
-            await self._forget()
-            raise Poison("refused_by_destination", f"{type(error).__name__} {error.sqlstate}") from error
 
     async def _connected(self, table: Table) -> psycopg.AsyncConnection[Any]:
-        if self._connection is None or self._connection.closed:
-            self._connection = await self._open(table.resource)
-        if self._connection is None:
+        dsn = self._dsn_of(table.resource)
+        if dsn is None:
             raise Unavailable("resource removed")
+        if self._connection is None or self._connection.closed or dsn != self._connected_to:
+            await self._forget()
+            self._connection, self._connected_to = await self._open(dsn), dsn
         return self._connection
 
     async def _forget(self) -> None:
@@ -68,22 +75,30 @@ async def _write(
         key = one.id if one.cause == "event" else one.profile
         if one.cause != "send" and (key not in newest or newest[key].version <= one.version):
             newest[key] = one
-    rows = [{**one.body, table.key: key, table.version: one.version} for key, one in newest.items() if not one.gone]
+    rows = [{**one.body, **_own(table, key, one)} for key, one in newest.items() if not one.gone]
     gone = {key: one.version for key, one in newest.items() if one.gone}
     names = _names(table, columns)
     if rows:
         await connection.execute(_UPSERT.format(**names), (_encode(rows).decode(),))
-    if gone:
+    if gone and table.person is not None:
+        await connection.execute(_DELETE_EVENTS.format(**names), (list(gone),))
+    elif gone:
         await connection.execute(_DELETE.format(**names), (list(gone), list(gone.values())))
 
 
+def _own(table: Table, key: str, delivery: Delivery) -> dict[str, Any]:
+    person = {table.person: delivery.profile} if table.person is not None else {}
+    return {table.key: key, table.version: delivery.version, **person}
+
+
 def _names(table: Table, columns: Sequence[str]) -> Mapping[str, sql.Composable]:
-    every = [table.key, table.version, *(one for one in columns if one not in (table.key, table.version))]
+    every = list(dict.fromkeys([table.key, table.version, *([table.person] if table.person else []), *columns]))
     sets = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(one)) for one in every[1:]]
     return {
         "table": sql.Identifier(*table.name.split(".")),
         "key": sql.Identifier(table.key),
         "version": sql.Identifier(table.version),
+        "person": sql.Identifier(table.person or table.key),
         "columns": sql.SQL(", ").join(map(sql.Identifier, every)),
         "sets": sql.SQL(", ").join(sets),
     }
@@ -97,3 +112,4 @@ _DELETE = sql.SQL(
     "delete from {table} t using unnest(%s::text[], %s::bigint[]) as gone(key, version) "
     "where t.{key}::text = gone.key and t.{version} <= gone.version"
 )
+_DELETE_EVENTS = sql.SQL("delete from {table} where {person}::text = any(%s)")

@@ -43,6 +43,8 @@ class Webhook:
         self._encode = msgspec.json.Encoder(decimal_format="number").encode
         #: The last deliveries that were taken: a second try of a batch, or of a part of it, does not send them again.
         self._taken: OrderedDict[tuple[str, int], None] = OrderedDict()
+        #: Since when those are tried that were not taken: parts of a batch are no new deliveries.
+        self._tried_since: OrderedDict[tuple[str, int], float] = OrderedDict()
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> None:
         """Return when all were taken. Raises Poison where one is refused for good."""
@@ -67,7 +69,8 @@ class Webhook:
                 await self._send([delivery])
 
     async def _send(self, deliveries: Sequence[Delivery]) -> None:
-        began, tries = time.monotonic(), 0
+        names = [(delivery.id, delivery.again) for delivery in deliveries]
+        began, tries = min(self._tried_since.setdefault(name, time.monotonic()) for name in names), 0
         while True:
             async with self._circuit.turn():
                 destination = self._in_force()
@@ -81,9 +84,12 @@ class Webhook:
                 raise Poison(GAVE_UP, f"after {tries} tries")
             if not self._circuit.is_open:
                 await asyncio.sleep(max(wait, backoff(tries)))
-        self._taken.update(dict.fromkeys((delivery.id, delivery.again) for delivery in deliveries))
-        while len(self._taken) > REMEMBERED:
-            self._taken.popitem(last=False)
+        self._taken.update(dict.fromkeys(names))
+        for name in names:
+            self._tried_since.pop(name, None)
+        for remembered in (self._taken, self._tried_since):
+            while len(remembered) > REMEMBERED:
+                remembered.popitem(last=False)
 
     def _in_force(self) -> Destination:
         destination = self._destination()
@@ -96,12 +102,7 @@ class Webhook:
         is_one = destination.batch == 1
         content = self._encode(deliveries[0] if is_one else deliveries)
         id = deliveries[0].id if is_one else derived_id("batch", *(delivery.id for delivery in deliveries))
-        headers = {
-            **{name: self._reveal(secret) for name, secret in destination.headers.items()},
-            "content-type": "application/json",
-            "idempotency-key": id,
-            **signed(id, int(time.time()), content, map(self._reveal, destination.signing)),
-        }
+        headers = self._headers(destination, id, content)
         try:
             # Of the answer only the status counts, however long it is.
             async with self._client.post(
@@ -116,6 +117,18 @@ class Webhook:
             log.warning("destination %s: %s", destination.id, type(error).__name__)
             self._circuit.failed(0.0)
             return 0.0
+
+    def _headers(self, destination: Destination, id: str, content: bytes) -> dict[str, str]:
+        """Raises Unavailable where a secret cannot be opened, or is none to sign with: that is no delivery's fault."""
+        try:
+            return {
+                **{name: self._reveal(secret) for name, secret in destination.headers.items()},
+                "content-type": "application/json",
+                "idempotency-key": id,
+                **signed(id, int(time.time()), content, map(self._reveal, destination.signing)),
+            }
+        except ValueError as error:
+            raise Unavailable("destination's secrets") from error
 
     def _judged(self, destination: Destination, response: aiohttp.ClientResponse) -> float | None:
         if response.status in RETRIED or response.status >= 500:

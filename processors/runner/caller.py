@@ -22,6 +22,8 @@ log = logging.getLogger("headwater.caller")
 
 #: How often to look for calls while nothing happens, and calls that one worker makes at the same time, at most.
 EVERY_S, MAX_CALLS = 0.1, 500
+#: How often to look for calls of resources that are no more.
+OTHERS_EVERY_S = 10.0
 #: How long a call is its maker's, who says anew meanwhile that it still makes it.
 LEASE, RENEWED_EVERY_S = timedelta(seconds=15), 5.0
 MAX_BACKOFF_S = 60.0
@@ -37,7 +39,7 @@ class Caller:
 
     def __init__(self, connect: Connect, publisher: Publishes, ask: Ask, limits: Limits) -> None:
         self._connect, self._publisher, self._ask, self._limits = connect, publisher, ask, limits
-        self._renewed = 0.0
+        self._renewed = self._looked_at_others = 0.0
         self._running: dict[asyncio.Future[Answer | Later], OutsideCall] = {}
 
     async def run(self) -> None:
@@ -68,7 +70,13 @@ class Caller:
         """Begin calls that are due, of each resource as many as it bears."""
         busy = Counter(call.resource for call in self._running.values())
         free = {resource: limit - busy[resource] for resource, limit in self._limits().items()}
-        calls = await ParkedRuns(connection).take_calls(datetime.now(UTC), free, MAX_CALLS - len(self._running), LEASE)
+        now, room = asyncio.get_running_loop().time(), MAX_CALLS - len(self._running)
+        # A share for each, so that one that does not answer leaves room for the others.
+        share = max(1, room // max(1, len(free)))
+        free = {resource: min(slots, share) for resource, slots in free.items()}
+        others = now > self._looked_at_others + OTHERS_EVERY_S
+        calls = await ParkedRuns(connection).take_calls(datetime.now(UTC), free, room, LEASE, others)
+        self._looked_at_others = now if others else self._looked_at_others
         await connection.commit()
         for call in calls:
             self._running[asyncio.ensure_future(self._ask(call))] = call
@@ -87,15 +95,24 @@ class Caller:
         parked, now = ParkedRuns(connection), datetime.now(UTC)
         answers = []
         for task in done:
-            call, outcome = self._running.pop(task), task.result()
+            call, outcome = self._running.pop(task), _outcome(task)
             if isinstance(outcome, Later) and call.tries < call.call.retries:
                 await parked.try_again(call, now + timedelta(seconds=max(outcome.after_s, _backoff(call.tries))))
             else:
                 answers.append((call, Answer(error=outcome.error) if isinstance(outcome, Later) else outcome))
         if answers:
             await self._publisher.publish(encode([answer_to(call, answer, now) for call, answer in answers]))
-            await parked.answered([call for call, _ in answers])
+            await parked.answered([call for call, _ in answers], now)
         await connection.commit()
+
+
+def _outcome(task: asyncio.Future[Answer | Later]) -> Answer | Later:
+    """One call must not end all others, whatever a library makes of its answer."""
+    error = task.exception()
+    if error is None:
+        return task.result()
+    log.warning("a call failed: %s", type(error).__name__)
+    return Answer(error=type(error).__name__)
 
 
 def _backoff(tries: int) -> float:

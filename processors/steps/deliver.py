@@ -9,6 +9,7 @@ from schemas.profiles import ProfileChange
 from workflows.announcing import segment_events
 from workflows.definitions import Definitions
 from workflows.deliveries import owed
+from workflows.event_deliveries import told_of_erasing
 
 
 async def deliver(changes: Sequence[ProfileChange], definitions: Definitions) -> list[Any]:
@@ -20,6 +21,6 @@ async def deliver(changes: Sequence[ProfileChange], definitions: Definitions) ->
         delivery
         for change in changes
         if not change.quiet
-        for delivery in owed(change, definitions.compiled_destinations)
+        for delivery in (*owed(change, definitions.compiled_destinations), *told_of_erasing(change, definitions))
     ]
     return [*deliveries, *(event for change in changes for event in segment_events(change, definitions))]

@@ -98,6 +98,8 @@ async def _waiting(
         return []
     loaded = await parked.load(resumed, people, definitions)
     found = [one for one in loaded if one.event.profile is None or one.event.profile in locked]
+    if resumed.keys() - {one.key for one in found} & {one.key for one in loaded}:
+        raise Unavailable("a merge was undone meanwhile")  # it is somebody else's now: once more, with their lock
     theirs = [one.event for one in found if one.event.profile]
     said = await consents.load({event.profile or "" for event in theirs}) if definitions.governs else {}
     for event in theirs:
@@ -116,5 +118,5 @@ async def _store(
         await members.say(batch.memberships)
     if batch.parts:
         await parked.note(batch.parts)
-    if batch.parked:
-        await parked.store(list(batch.parked.values()))
+    if batch.moved:
+        await parked.store([batch.parked[key] for key in sorted(batch.moved)])

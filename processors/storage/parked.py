@@ -1,25 +1,32 @@
 """Runs that wait, and what they have asked of the outside: run-workflows' tables."""
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+from pydantic import ValidationError
 
 from processors.storage.database import Connection, as_json, uuids
 from schemas.definitions.automation import Workflow
 from schemas.events import EMPTY_OBJECT, Answer, Resumption, WorkflowRun
 from schemas.origin import Origin
 from workflows.definitions import Definitions
-from workflows.graph import Graph
+from workflows.graph import Graph, GraphError
 from workflows.running import Parked, Part
 from workflows.waiting import Call, ProfileCall, RunState
 
+log = logging.getLogger("headwater.workflows")
 _KEY = "origin_partition, origin_offset, origin_ordinal, workflow"
 _encode = msgspec.json.Encoder(enc_hook=str, decimal_format="number").encode
 _event = msgspec.json.Decoder(WorkflowRun).decode
 _state = msgspec.json.Decoder(RunState).decode
 _call = msgspec.json.Decoder(Call).decode
+
+
+#: What nobody has gone on with for so long was lost on its way: it is told again.
+TOLD_AGAIN = timedelta(hours=1)
 
 
 class OutsideCall(msgspec.Struct, frozen=True):
@@ -76,67 +83,94 @@ class ParkedRuns:
         """These runs, and those of these live profiles that wait for events: each with the live profile that its event
         is of now, and the version of its workflow that it began with."""
         cursor = await self._connection.execute(
-            f"select r.event, r.state, r.version, coalesce(p.merged_into, p.id)::text from parked_runs r "
+            f"with asked as (select p, o, n, w from jsonb_to_recordset(%s::jsonb) as k(p int, o bigint, n int, w text) "
+            f"union select {_KEY} from parked_runs where awaits is not null and profile_id in "
+            "(select id from profiles where id = any(%s::uuid[]) "
+            "union all select id from profiles where merged_into = any(%s::uuid[]))) "
+            "select r.event, r.workflow, r.state, r.version, coalesce(p.merged_into, p.id)::text "
+            f"from asked join parked_runs r on ({_KEY}) = (asked.p, asked.o, asked.n, asked.w) "
             "join events e using (origin_partition, origin_offset, origin_ordinal) "
-            "left join profiles p on p.id = e.profile_id "
-            f"where ({_KEY}) in (select p, o, n, w from jsonb_to_recordset(%s::jsonb) "
-            "as k(p int, o bigint, n int, w text)) or (r.awaits is not null and r.profile_id in "
-            "(select id from profiles where id = any(%s::uuid[]) or merged_into = any(%s::uuid[]))) "
-            f"order by {_KEY}",
+            f"left join profiles p on p.id = e.profile_id order by {_KEY}",
             (_keys(runs), uuids(profiles), uuids(profiles)),
         )
         found = await cursor.fetchall()
-        graphs = await self._graphs({version for _, _, version, _ in found}, definitions)
+        graphs = await self._graphs({version for *_, version, _ in found}, definitions)
         return [
-            Parked(msgspec.structs.replace(_event(event), profile=profile), graphs[version], _state(state))
-            for event, state, version, profile in found
+            Parked(msgspec.structs.replace(_event(event), profile=profile), workflow, graphs[version], _state(state))
+            for event, workflow, state, version, profile in found
         ]
 
-    async def _graphs(self, versions: Collection[str], definitions: Definitions) -> dict[str, Graph]:
+    async def _graphs(self, versions: Collection[str], definitions: Definitions) -> dict[str, Graph | None]:
+        """None where a version cannot be run here: its action is not installed, or takes its settings no more."""
         known = definitions.graphs
         if missing := [version for version in versions if version not in known]:
             cursor = await self._connection.execute(
                 "select version, definition from workflow_versions where version = any(%s)", (missing,)
             )
             for version, body in await cursor.fetchall():
-                known[version] = definitions.graph_of(Workflow.model_validate(body))
-        return {version: known[version] for version in versions}
+                try:
+                    known[version] = definitions.graph_of(Workflow.model_validate(body))
+                except (GraphError, ValidationError) as error:
+                    log.error("a version of workflow %s cannot be run: %s", body.get("id"), str(error).splitlines()[0])
+        return {version: known.get(version) for version in versions}
 
     async def store(self, runs: Collection[Parked]) -> None:
         """Write down where these stand: those that wait for nothing any more are over."""
-        waiting = [one for one in runs if one.state.waiting]
+        waiting = [one for one in runs if one.state.waiting and one.graph is not None]
         over = [one.key for one in runs if not one.state.waiting]
-        await self._keep_versions({one.graph.version: one.graph for one in waiting})
-        for one in waiting:
-            await self._store(one)
-        if over:
-            for table in ("parked_runs", "outside_calls"):
-                await self._connection.execute(
-                    f"delete from {table} where ({_KEY}) in (select p, o, n, w from "
-                    "jsonb_to_recordset(%s::jsonb) as k(p int, o bigint, n int, w text))".encode(),
-                    (_keys(over),),
-                )
+        await self._keep_versions({one.graph.version: one.graph for one in waiting if one.graph is not None})
+        if waiting:
+            await self._store(waiting)
+        if over:  # with the calls that they do not wait for any more
+            await self._connection.execute(
+                f"delete from parked_runs where ({_KEY}) in (select p, o, n, w from "
+                "jsonb_to_recordset(%s::jsonb) as k(p int, o bigint, n int, w text))",
+                (_keys(over),),
+            )
 
-    async def _store(self, one: Parked) -> None:
-        event, state, origin = one.event, one.state, one.event.origin
-        await self._connection.execute(
-            f"insert into parked_runs ({_KEY}, profile_id, version, event, state, due_at, awaits) "
-            "values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
-            f"on conflict ({_KEY}) do update set profile_id = excluded.profile_id, state = excluded.state, "
-            "due_at = excluded.due_at, awaits = excluded.awaits",
-            (
-                *(origin.partition, origin.offset, origin.ordinal, one.graph.id, event.profile, one.graph.version),
-                *(_encode(event), _encode(state), state.due_at, state.awaits or None),
-            ),
+    async def _store(self, runs: Collection[Parked]) -> None:
+        rows = [
+            {
+                **_key(one.key),
+                "profile": one.event.profile,
+                "version": one.graph.version if one.graph else "",
+                "event": _encode(one.event).decode(),
+                "state": _encode(one.state).decode(),
+                "due": one.state.due_at,
+                "awaits": one.state.awaits or None,
+                "calls": list(one.state.calls),
+            }
+            for one in runs
+        ]
+        of_them = (
+            "jsonb_to_recordset(%s::jsonb) as k(p int, o bigint, n int, w text, profile uuid, version text, "
+            "event text, state text, due timestamptz, awaits text[], calls text[])"
         )
-        for node, (id, call) in one.asked.items():
+        await self._connection.execute(
+            f"insert into parked_runs ({_KEY}, profile_id, version, event, state, due_at, awaits) select p, o, n, w, "
+            f"profile, version, convert_to(event, 'UTF8'), convert_to(state, 'UTF8'), due, awaits from {of_them} "
+            f"order by p, o, n, w on conflict ({_KEY}) do update set profile_id = excluded.profile_id, "
+            "state = excluded.state, due_at = excluded.due_at, awaits = excluded.awaits",
+            (as_json(rows),),
+        )
+        await self._connection.execute(
+            f"delete from outside_calls c using {of_them} where "
+            "(c.origin_partition, c.origin_offset, c.origin_ordinal, c.workflow) = (k.p, k.o, k.n, k.w) "
+            "and c.node <> all(k.calls)",
+            (as_json(rows),),
+        )
+        asked = [
+            {**_key(one.key), "id": id, "node": node, "to": resource_of(call), "call": _encode(call).decode()}
+            for one in runs
+            for node, (id, call) in one.asked.items()
+        ]
+        if asked:
             await self._connection.execute(
                 f"insert into outside_calls ({_KEY}, id, node, resource, call) "
-                "values (%s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
-                (
-                    *(origin.partition, origin.offset, origin.ordinal, one.graph.id),
-                    *(id, node, resource_of(call), _encode(call)),
-                ),
+                "select p, o, n, w, id, node, \"to\", convert_to(call, 'UTF8') from jsonb_to_recordset(%s::jsonb) as "
+                'k(p int, o bigint, n int, w text, id text, node text, "to" text, call text) order by id '
+                "on conflict do nothing",
+                (as_json(asked),),
             )
 
     async def _keep_versions(self, graphs: dict[str, Graph]) -> None:
@@ -179,27 +213,28 @@ class ParkedRuns:
         )
 
     async def take_due(self, now: datetime, limit: int) -> list[WorkflowRun]:
-        """Runs whose time has come, as run-workflows is told: once by each who asks, but for crashes."""
+        """Runs whose time has come, as run-workflows is told; again after a while, if it has not gone on with them."""
         cursor = await self._connection.execute(
             f"with due as (select {_KEY}, due_at from parked_runs where due_at <= %s order by due_at limit %s "
             "for update skip locked) "
-            f"update parked_runs r set due_at = null from due where (r.origin_partition, r.origin_offset, "
+            f"update parked_runs r set due_at = %s from due where (r.origin_partition, r.origin_offset, "
             "r.origin_ordinal, r.workflow) = (due.origin_partition, due.origin_offset, due.origin_ordinal, "
-            "due.workflow) returning r.event, r.workflow, due.due_at",
-            (now, limit),
+            "due.workflow) returning r.event, r.workflow",
+            (now, limit, now + TOLD_AGAIN),
         )
-        return [told(_event(event), Resumption(workflow, at)) for event, workflow, at in await cursor.fetchall()]
+        return [told(_event(event), Resumption(workflow, now)) for event, workflow in await cursor.fetchall()]
 
     async def take_calls(
-        self, now: datetime, free: Mapping[str, int], limit: int, lease: timedelta
+        self, now: datetime, free: Mapping[str, int], limit: int, lease: timedelta, others: bool
     ) -> list[OutsideCall]:
         """Calls that are to be made, for whoever asks alone; others may take them when the lease is over. `free`:
-        resource to how many; of one that it does not name, as many as there are."""
+        resource to how many; with `others`, those of resources that it does not name too."""
         cursor = await self._connection.execute(
             "with named as (select * from unnest(%(resources)s::text[], %(free)s::int[]) as f(resource, slots)), "
             "wanted as (select c.id from named, lateral (select id from outside_calls o where o.resource = "
             "named.resource and due_at <= %(now)s order by due_at limit greatest(named.slots, 0)) c union all "
-            "select id from outside_calls where due_at <= %(now)s and resource <> all(%(resources)s::text[])), "
+            "select id from outside_calls "
+            "where %(others)s and due_at <= %(now)s and resource <> all(%(resources)s::text[])), "
             "due as (select id from outside_calls where id in (select id from wanted limit %(limit)s) "
             "and due_at <= %(now)s for update skip locked) "
             "update outside_calls c set due_at = %(until)s, tries = tries + 1 from due, parked_runs r "
@@ -213,6 +248,7 @@ class ParkedRuns:
                 "limit": max(limit, 0),
                 "resources": list(free),
                 "free": list(free.values()),
+                "others": others,
             },
         )
         return [
@@ -230,9 +266,10 @@ class ParkedRuns:
         """The call is to be made again then."""
         await self._connection.execute("update outside_calls set due_at = %s where id = %s", (at, call.id))
 
-    async def answered(self, calls: Collection[OutsideCall]) -> None:
-        """These calls are done."""
-        await self._connection.execute("delete from outside_calls where id = any(%s)", ([call.id for call in calls],))
+    async def answered(self, calls: Collection[OutsideCall], now: datetime) -> None:
+        """The answers to these calls are on their way. They stay until run-workflows has them, and are made again after
+        a while if it never gets them."""
+        await self.renew(calls, now + TOLD_AGAIN)
 
     async def wake_all(self) -> None:
         """Tell every run again what it may have been told: of what it still waits for, it asks again."""
@@ -258,6 +295,10 @@ def answer_to(call: OutsideCall, answer: Answer, at: datetime) -> WorkflowRun:
     return told(call.event, Resumption(call.workflow, at, {call.node: answer}))
 
 
+def _key(run: tuple[Origin, str]) -> dict[str, Any]:
+    origin, workflow = run
+    return {"p": origin.partition, "o": origin.offset, "n": origin.ordinal, "w": workflow}
+
+
 def _keys(runs: Collection[tuple[Origin, str]]) -> str:
-    rows: list[Any] = [{"p": o.partition, "o": o.offset, "n": o.ordinal, "w": workflow} for o, workflow in runs]
-    return as_json(rows)
+    return as_json([_key(run) for run in runs])

@@ -45,12 +45,14 @@ class Resource(Definition):
 
 class Table(Part):
     """A table of a PostgreSQL resource: a row a profile (or an event), whose columns `mapping` names. Its `key` has the
-    profile's id (the delivery's, of events), its `version` the version that the row is of."""
+    profile's id (the delivery's, of events), its `version` the version that the row is of. A table of events has the
+    profile's id in its column `person`, too: what is erased is found by it."""
 
     resource: Id
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?$", max_length=128)]
     key: Column = "profile"
     version: Column = "version"
+    person: Column | None = None
 
 
 class Destination(Definition):
@@ -107,6 +109,8 @@ class Destination(Definition):
             raise ValueError("config and secrets are for types that packages add")
         if self.type == "postgresql" and not self.mapping:
             raise ValueError("a table needs a mapping: its columns")
+        if self.table is not None and bool(self.events) != (self.table.person is not None):
+            raise ValueError("a table of events has a column `person`, and no other has")
         if self.events and (self.on_change or self.coalesce):
             raise ValueError("events are no changes: on_change and coalesce are not for them")
         if self.source is not None and not self.events:

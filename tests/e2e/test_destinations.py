@@ -103,6 +103,13 @@ mapping: {order: event.id, total: event.properties.total}
 {kind: resource, id: warehouse, type: postgresql, production: {dsn: DSN}}
 ---
 kind: destination
+id: bought
+type: postgresql
+events: [order-*]
+table: {resource: warehouse, name: bought, key: id, person: person}
+mapping: {total: event.properties.total}
+---
+kind: destination
 id: people
 type: postgresql
 table: {resource: warehouse, name: public.people, key: person}
@@ -114,6 +121,7 @@ mapping: {city: profile.traits.city, visits: profile.totals.visits, segments: pr
 def warehouse(services: Services) -> str:
     url = services.new_database()
     with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("create table bought (id uuid primary key, version bigint, person uuid, total numeric)")
         connection.execute(
             "create table people (person uuid primary key, version bigint, city text, visits numeric, segments text[])"
         )
@@ -124,7 +132,7 @@ def warehouse(services: Services) -> str:
 def shop(make_shared_installation: MakeInstallation, receiver: Receiver, warehouse: str) -> Installation:
     definitions = DEFINITIONS.replace("URL", receiver.url).replace("NEW", NEW).replace("OLD", OLD)
     installation = make_shared_installation(definitions.replace("DSN", warehouse))
-    installation.start(*STAGES, *(f"dispatch-{hook}" for hook in (*HOOKS, "people")))
+    installation.start(*STAGES, *(f"dispatch-{hook}" for hook in (*HOOKS, "people", "bought")))
     return installation
 
 
@@ -219,10 +227,22 @@ def test_a_table_has_a_row_of_the_latest_version_of_everybody_who_is_there(shop:
     alive = person(shop, "first")
     assert rows(warehouse)[alive][:2] == ("Bergen", 2)
     assert gone & rows(warehouse).keys() == {alive}
+    send(shop, "first", "order-placed", total=20.0)
+    send(shop, "somebody", "order-placed", total=30.0)
+    shop.wait_through()
+    assert {20, 30} <= set(bought(warehouse))
     done = shop.command("erase", alive, "--yes")
     assert done.returncode == 0, done.stderr
     shop.wait_through()
     assert alive not in rows(warehouse)
+    assert person(shop, "somebody") in bought(warehouse).values()
+    assert alive not in bought(warehouse).values()
+
+
+def bought(warehouse: str) -> dict[Any, str]:
+    """Total to whose it is, of the table of events."""
+    with psycopg.connect(warehouse, autocommit=True) as connection:
+        return dict(connection.execute("select total, person::text from bought").fetchall())
 
 
 def test_a_destination_that_is_paused_waits_and_is_sent_again_what_it_had(

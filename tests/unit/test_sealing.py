@@ -87,3 +87,36 @@ def test_headers_of_destinations_that_were_stored_before_secrets_were_sealed_are
     again = seals(OLD).seal(DEFINITION.validate_python(hook), hook)
     assert CANARY not in str(plain(again))
     assert seals(OLD).has_secrets(again)
+
+
+def test_every_secret_is_sealed_wherever_it_stands(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SIGNING", "whsec_" + CANARY)
+    hook = {
+        "kind": "destination",
+        "id": "hook",
+        "type": "webhook",
+        "url": "https://x.y",
+        "headers": {"a": CANARY},
+        "signing": ["whsec_" + CANARY, {"env": "SIGNING"}],
+    }
+    queue = {"kind": "destination", "id": "q", "type": "queue", "secrets": {"token": CANARY}}
+    for body in (hook, queue, plain(crm(test={"url": "https://y.z", "headers": {"b": CANARY}}))):
+        definition = seals(OLD).seal(DEFINITION.validate_python(body), None)
+        assert CANARY not in str(plain(definition))
+        assert "env" not in str(plain(definition))
+        rotated = seals(NEW, OLD).rotate(definition)
+        seals(NEW).check([rotated])
+        assert CANARY not in str(plain(rotated))
+
+
+def test_headers_that_were_stored_in_the_clear_are_not_shown():
+    hook = {"kind": "destination", "id": "hook", "type": "webhook", "url": "https://x.y", "headers": {"a": CANARY}}
+    current = {"destination/hook": hook}
+    wanted = sealed(current, {"destination/hook": DEFINITION.validate_python(hook)}, seals(OLD))
+    assert CANARY not in "\n".join(show(current, difference(current, wanted, prune=False)))
+
+
+def test_what_is_no_secret_to_sign_with_is_refused_when_it_is_applied():
+    hook = {"kind": "destination", "id": "hook", "type": "webhook", "url": "https://x.y", "signing": ["not base64!"]}
+    with pytest.raises(DefinitionError, match="destination/hook: signing"):
+        sealed({}, {"destination/hook": DEFINITION.validate_python(hook)}, seals(OLD))

@@ -208,6 +208,76 @@ async def test_a_record_of_a_run_that_is_over_or_never_was_does_nothing():
     assert driver.logs.get(DEAD_LETTERS.name, []) == []
 
 
+async def test_a_run_whose_telling_was_lost_is_told_again():
+    driver = pipeline(WAITS)
+    send(driver, "cart")
+    await driver.run()
+    driver.now += timedelta(days=4)
+    await driver.tick()
+    driver.logs[WORKFLOW_RUNS.name].pop()
+    await driver.run()
+    assert totals(driver) == {}
+    await pass_time(driver, hours=2)
+    assert totals(driver) == {"after": 1}
+
+
+async def test_a_call_that_was_answered_is_not_asked_again_by_the_others_answers():
+    two = cart(
+        one={"action": "http-request", "config": {"resource": "crm", "path": "/one"}, "then": ["seen"]},
+        two={"action": "http-request", "config": {"resource": "crm", "path": "/two"}, "then": ["seen"]},
+        seen={"action": "join", "config": {"first": True}, "then": {"some": ["wait"]}},
+        wait={"action": "wait", "config": {"days": 1}},
+    )
+    driver = pipeline(two)
+    send(driver, "cart")
+    await driver.run()
+    assert {node for _, node, _ in driver.memory.calls.values()} == {"one", "two"}
+    driver.answer("one", Answer({"status": 200, "body": 1}))
+    driver.answer("two", Answer({"status": 200, "body": 2}))
+    await driver.run()
+    assert driver.memory.calls == {}
+    assert len(driver.memory.parked) == 1
+
+
+async def test_a_run_whose_version_cannot_be_run_any_more_ends_and_harms_nobody():
+    driver = pipeline(BUYS, *other_workflow())
+    send(driver, "cart")
+    await driver.run()
+    driver.memory.graphs.clear()
+    changed = cart(other=count("other"))
+    driver.definitions = definitions(SHOP, LOGIN, RULE, CRM, changed, *other_workflow())
+    send(driver, "order-placed", n=1)
+    await driver.run()
+    assert totals(driver) == {"carts": 1, "orders": 1}
+    await pass_time(driver, days=2)
+    assert driver.memory.parked == {}
+    assert "unknown_version" in str(driver.memory.runs)
+    assert driver.logs.get(DEAD_LETTERS.name, []) == []
+
+
+def other_workflow() -> list[dict[str, Any]]:
+    return [
+        {"kind": "rule", "id": "orders", "event_type": "order-placed", "workflows": ["orders"]},
+        {"kind": "workflow", "id": "orders", "nodes": {"count": count("orders")}},
+    ]
+
+
+async def test_a_run_of_somebody_who_takes_a_consent_back_ends_where_its_rule_wants_it():
+    ads = {"kind": "consent", "id": "ads"}
+    driver = Driver(definitions(SHOP, ads, {**RULE, "consents": ["ads"]}, WAITS))
+    driver.now = START
+    send(driver, "consent-update", consents={"ads": True})
+    send(driver, "cart")
+    await driver.run()
+    assert len(driver.memory.parked) == 1
+    send(driver, "consent-update", consents={"ads": False})
+    await driver.run()
+    await pass_time(driver, days=4)
+    assert totals(driver) == {}
+    assert driver.memory.parked == {}
+    assert "consent_withdrawn" in str(driver.memory.runs)
+
+
 def test_a_draft_is_in_nobodys_way():
     known: Definitions = definitions(SHOP, RULE, CRM, WAITS, {**BUYS, "draft": True})
     assert known.workflows["cart"].version == definitions(SHOP, RULE, CRM, WAITS).workflows["cart"].version

@@ -11,7 +11,7 @@ create table parked_runs (
     -- The event, and where the run stands (JSON).
     event bytea not null,
     state bytea not null,
-    -- When time goes on with it; null: it does not, or whoever runs it has been told.
+    -- When time goes on with it (whoever runs it is told, and told again later); null: it does not.
     due_at timestamptz,
     -- The event types that it waits for.
     awaits text[],
@@ -22,7 +22,7 @@ create index parked_runs_due on parked_runs (due_at) where due_at is not null;
 create index parked_runs_awaiting on parked_runs (profile_id) where awaits is not null;
 create index parked_runs_profile on parked_runs (profile_id);
 
--- What runs that wait have asked of the outside; deleted with its answer.
+-- What runs that wait have asked of the outside; deleted when they have the answer.
 create table outside_calls (
     -- Stable: what the other side is told.
     id text primary key,
@@ -35,7 +35,8 @@ create table outside_calls (
     resource text not null,
     call bytea not null,
     tries int not null default 0,
-    due_at timestamptz not null default now()
+    due_at timestamptz not null default now(),
+    foreign key (origin_partition, origin_offset, origin_ordinal, workflow) references parked_runs on delete cascade
 );
 create index outside_calls_due on outside_calls (resource, due_at);
 create index outside_calls_run on outside_calls (origin_partition, origin_offset, origin_ordinal, workflow);
