@@ -245,6 +245,10 @@ def bought(warehouse: str) -> dict[Any, str]:
         return dict(connection.execute("select total, person::text from bought").fetchall())
 
 
+def status(shop: Installation, id: str) -> dict[str, Any]:
+    return next(one for one in shop.json("destination", "status") if one["id"] == id)
+
+
 def test_a_destination_that_is_paused_waits_and_is_sent_again_what_it_had(
     shop: Installation, receiver: Receiver
 ) -> None:
@@ -257,8 +261,8 @@ def test_a_destination_that_is_paused_waits_and_is_sent_again_what_it_had(
     assert shop.command("destination", "pause", "chosen").stdout == "chosen is paused\n"
     send(shop, "paused", "visit", city="Bergen")
     shop.wait_through(stages=STAGES)
-    until(lambda: shop.json("destination", "status")[1]["waiting"] == 1, 30, shop.tell)
-    assert shop.json("destination", "status")[1]["state"] == "paused"
+    until(lambda: status(shop, "chosen")["waiting"] == 1, 30, shop.tell)
+    assert status(shop, "chosen")["state"] == "paused"
     assert len(mine()) == 1
     assert shop.command("destination", "resume", "chosen").stdout == "chosen goes on\n"
     shop.wait_through()

@@ -1,5 +1,5 @@
 """P8: profiles are merged from many sides at once while others lock the same rows in the opposite order: deadlocks are
-tried again, and nothing else is."""
+tried again, and so is what was merged between a look and a lock; nothing else is."""
 
 import threading
 from collections import Counter
@@ -46,7 +46,9 @@ def run(trial: Trial) -> Row:
             retries.update(found)
         row.notes["retries"] = dict(retries)
         row.require(retries["postgresql 40P01"] > 0, "no lane of ours was ever the victim of a deadlock")
-        others = set(retries) - {"postgresql 40P01", "postgresql 40001", "postgresql 55P03", "definitions behind"}
+        # Beside deadlocks: identify looks profiles up before it locks them, and starts over where one was merged between.
+        expected = {"postgresql 40P01", "postgresql 40001", "postgresql 55P03", "definitions behind", "a profile is gone"}
+        others = set(retries) - expected
         row.require(not others, f"something else was tried again: {others}")
         return row
 
