@@ -131,7 +131,7 @@ def warehouse(services: Services) -> str:
 @pytest.fixture(scope="module")
 def shop(make_shared_installation: MakeInstallation, receiver: Receiver, warehouse: str) -> Installation:
     definitions = DEFINITIONS.replace("URL", receiver.url).replace("NEW", NEW).replace("OLD", OLD)
-    installation = make_shared_installation(definitions.replace("DSN", warehouse))
+    installation = make_shared_installation(definitions.replace("DSN", warehouse), forked=True)
     installation.start(*STAGES, *(f"dispatch-{hook}" for hook in (*HOOKS, "people", "bought")))
     return installation
 

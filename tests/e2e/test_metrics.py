@@ -35,7 +35,7 @@ nodes:
 
 @pytest.fixture(scope="module")
 def shop(make_shared_installation: MakeInstallation) -> Installation:
-    installation = make_shared_installation(DEFINITIONS, session_timeout_s=2)
+    installation = make_shared_installation(DEFINITIONS, session_timeout_s=2, forked=True)
     installation.start(*STAGES)
     return installation
 

@@ -171,7 +171,9 @@ nodes:
 @pytest.fixture(scope="module")
 def shop(make_shared_installation: MakeInstallation, service: Service, services: Services) -> Installation:
     definitions = DEFINITIONS.replace("URL", service.url).replace("CANARY", CANARY)
-    installation = make_shared_installation(definitions.replace("DSN", services.new_database()), session_timeout_s=2)
+    installation = make_shared_installation(
+        definitions.replace("DSN", services.new_database()), session_timeout_s=2, forked=True
+    )
     installation.start(*STAGES)
     return installation
 
