@@ -321,7 +321,12 @@ class Installation:
     def _members(self, stages: Iterable[str]) -> dict[str, int]:
         """Stage to the members of its group, 0 while that group changes."""
         asked = self._admin.describe_consumer_groups([self.prefix + stage for stage in stages], request_timeout=10)
-        groups = {group: future.result(10) for group, future in asked.items()}
+        try:
+            groups = {group: future.result(10) for group, future in asked.items()}
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.COORDINATOR_LOAD_IN_PROGRESS:
+                raise
+            return {}  # a new broker's first group: nobody has joined yet
         return {
             name.removeprefix(self.prefix): len(group.members) if group.state == ConsumerGroupState.STABLE else 0
             for name, group in groups.items()
