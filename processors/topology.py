@@ -44,4 +44,4 @@ PIPELINE: tuple[Stage, ...] = (
 
 def dispatch_to(destination: str) -> Stage:
     """The stage that calls one destination: a topic, a consumer group and a process of its own."""
-    return Stage(f"dispatch-{destination}", (destination_topic(destination),), dispatch, outside=True, max_records=200)
+    return Stage(f"dispatch-{destination}", (destination_topic(destination),), dispatch, outside=True, max_records=500)
