@@ -36,9 +36,9 @@ from processors.runner.publisher import FencedPublisher, Publisher, Publishes
 from processors.runner.stage import Stage
 from processors.runner.ticker import Ticker
 from processors.runner.worker import Installation, StageWorker
+from processors.storage.calls import OutsideCall
 from processors.storage.database import connector
 from processors.storage.lookups import PARALLEL_LOOK_UPS, look_up
-from processors.storage.parked import OutsideCall
 from processors.storage.progress import LaneKey
 from processors.topology import PIPELINE, dispatch_to
 from schemas.events import Answer

@@ -16,9 +16,10 @@ from workflows.actions.waits import came
 from workflows.changes import Change
 from workflows.commands import Command, Emit, Increment, Log, MergeBy, SendTo, SetMembership, SetTrait
 from workflows.definitions import Definitions
+from workflows.effects import add_changed, effect_id, merge_job, payload
 from workflows.engine import Ran, advance, describe, run_workflow
 from workflows.graph import Graph
-from workflows.identification import IdentifierKey, Identifiers
+from workflows.identification import Identifiers
 from workflows.profile import ProfileState
 from workflows.waiting import Call, RunState, over, wants
 
@@ -204,7 +205,7 @@ class Running:
         self, event: WorkflowRun, ran: Ran, job: SegmentationJob, resumed: Collection[str] = frozenset()
     ) -> None:
         """`resumed`: nodes that had their first part before: their effects are others."""
-        _add_changed(job, ran.changed)
+        add_changed(job, ran.changed)
         if ran.touched and event.profile:
             self.touched.add(event.profile)
         numbers: dict[str, int] = {}
@@ -217,11 +218,11 @@ class Running:
                     ran.errors.append((node, "no_profile"))
                 case SetMembership(segment, member):
                     self.memberships[event.profile or "", segment] = member
-                    _add_changed(job, [f"segments.{segment}"])
+                    add_changed(job, [f"segments.{segment}"])
                 case SendTo(destination, properties) if not event.quiet:
                     job.sends.append(
                         Send(
-                            id=_effect_id(event, ran, node, number),
+                            id=effect_id(event, ran, node, number),
                             revision=self._definitions.revision,
                             destination=destination,
                             event_type=event.type,
@@ -235,10 +236,10 @@ class Running:
         match command:
             case MergeBy(namespace, value):
                 if key := self._identifiers.key(namespace, value):
-                    self.merges.append(_merge_job(event, event.profile or "", key))
+                    self.merges.append(merge_job(event, event.profile or "", key))
             case Emit(type, properties):
-                id = _effect_id(event, ran, node, number)
-                self._emit(event, ran, node, _payload(event, id, type, properties))
+                id = effect_id(event, ran, node, number)
+                self._emit(event, ran, node, payload(event, id, type, properties))
             case Log(message):
                 log.info("workflow %s, node %s, event %s: %s", ran.workflow, node, event.id, message)
 
@@ -259,32 +260,3 @@ def _asked(parked: Parked) -> dict[str, tuple[str, Call]]:
         node: (derived_id("call", event.source, event.id, workflow, node), call)
         for node, call in parked.state.calls.items()
     }
-
-
-def _merge_job(event: WorkflowRun, profile: str, key: IdentifierKey) -> MergeJob:
-    return MergeJob(
-        profiles=[profile], cause="workflow", namespace=key[0], value=key[1], event=event.id, quiet=event.quiet
-    )
-
-
-def _effect_id(event: WorkflowRun, ran: Ran, node: str, number: int) -> str:
-    return derived_id("effect", event.source, event.id, ran.workflow, node, number)
-
-
-def _add_changed(job: SegmentationJob, names: Collection[str]) -> None:
-    if any(name not in job.changed for name in names):  # most events of a profile change the same
-        job.changed = sorted({*job.changed, *names})
-
-
-def _payload(event: WorkflowRun, id: str, type: str, properties: dict[str, Any]) -> msgspec.Raw:
-    body: dict[str, Any] = {"source": {"id": event.source}}
-    if event.session:
-        body["session"] = {"id": event.session}
-    if event.profile:
-        body["profile"] = {"id": event.profile}
-    else:
-        body["profile_less"] = True
-    sent = {"id": id, "type": type, "timestamp": event.occurred_at, "properties": properties}
-    body["events"] = [sent]
-    body["options"] = {"saveEvents": event.save}
-    return msgspec.Raw(msgspec.json.encode(body))

@@ -58,6 +58,11 @@ Call = HttpCall | QueryCall | ProfileCall
 Wait = Until | ForEvent | Call
 
 
+def resource_of(call: Call) -> str:
+    """Whom a call asks; '' is ourselves."""
+    return "" if isinstance(call, ProfileCall) else call.resource
+
+
 class RunState(msgspec.Struct, omit_defaults=True):
     """Where a run stands. `done`: node to the port that it left by."""
 

@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from processors.runner.attempt import encode
 from processors.runner.failures import Later, unavailable_cause
 from processors.runner.publisher import Publishes
+from processors.storage.calls import OutsideCall, OutsideCalls, answer_to
 from processors.storage.database import Connect, Connection
-from processors.storage.parked import OutsideCall, ParkedRuns, answer_to
 from schemas.events import Answer
 
 log = logging.getLogger("headwater.caller")
@@ -62,7 +62,7 @@ class Caller:
     async def _renew(self, connection: Connection) -> None:
         now = asyncio.get_running_loop().time()
         if self._running and now > self._renewed + RENEWED_EVERY_S:
-            await ParkedRuns(connection).renew(self._running.values(), datetime.now(UTC) + LEASE)
+            await OutsideCalls(connection).renew(self._running.values(), datetime.now(UTC) + LEASE)
             await connection.commit()
             self._renewed = now
 
@@ -75,7 +75,7 @@ class Caller:
         share = max(1, room // max(1, len(free)))
         free = {resource: min(slots, share) for resource, slots in free.items()}
         others = now > self._looked_at_others + OTHERS_EVERY_S
-        calls = await ParkedRuns(connection).take_calls(datetime.now(UTC), free, room, LEASE, others)
+        calls = await OutsideCalls(connection).take(datetime.now(UTC), free, room, LEASE, others)
         self._looked_at_others = now if others else self._looked_at_others
         await connection.commit()
         for call in calls:
@@ -92,7 +92,7 @@ class Caller:
         """Send what was answered to run-workflows, then forget the calls: a crash between sends it once more."""
         if not done:
             return
-        parked, now = ParkedRuns(connection), datetime.now(UTC)
+        parked, now = OutsideCalls(connection), datetime.now(UTC)
         answers = []
         for task in done:
             call, outcome = self._running.pop(task), _outcome(task)
