@@ -1,7 +1,7 @@
 """What destinations that want events are owed for one: routes of event types to topics, webhooks and tables."""
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -13,9 +13,6 @@ from workflows.actions.action import event_variables
 from workflows.conditions import Condition, Context
 from workflows.deliveries import erased
 from workflows.wildcards import matches
-
-if TYPE_CHECKING:
-    from workflows.definitions import Definitions
 
 
 class EventDestination:
@@ -37,10 +34,10 @@ class EventDestination:
         )
 
 
-def told_of_erasing(change: ProfileChange, definitions: "Definitions") -> Iterator[Delivery]:
+def told_of_erasing(change: ProfileChange, destinations: Iterable[EventDestination]) -> Iterator[Delivery]:
     """That somebody was erased, destinations that had their events hear too."""
-    for destination in definitions.event_destinations if change.erased else ():
-        if destination.enabled:
+    for destination in destinations:
+        if change.erased and destination.enabled:
             yield erased(change, destination.id)
 
 

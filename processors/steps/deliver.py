@@ -21,6 +21,9 @@ async def deliver(changes: Sequence[ProfileChange], definitions: Definitions) ->
         delivery
         for change in changes
         if not change.quiet
-        for delivery in (*owed(change, definitions.compiled_destinations), *told_of_erasing(change, definitions))
+        for delivery in (
+            *owed(change, definitions.compiled_destinations),
+            *told_of_erasing(change, definitions.event_destinations),
+        )
     ]
     return [*deliveries, *(event for change in changes for event in segment_events(change, definitions))]
