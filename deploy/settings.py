@@ -45,6 +45,7 @@ class Settings(BaseModel):
     secrets_key: str = ""
     private_networks: str = ""
     archive_url: str = ""
+    archive_seconds: float = Field(default=10, gt=0, le=600)
     geo_database: str = ""
     max_in_flight: int = Field(default=2000, ge=1)
     proxies: int = Field(default=0, ge=0, le=16)

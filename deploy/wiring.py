@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import uvloop
@@ -105,6 +106,8 @@ async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
             Seals(settings).check([*feed.get().resources.values(), *feed.get().destinations.values()])
         if stage.outside:
             collect_often()
+        if stage.gather is not None:
+            stage = replace(stage, gather=replace(stage.gather, seconds=settings.archive_seconds))
         admin = KafkaAdmin(kafka, settings.topic_prefix)
         installation = Installation(
             settings.kafka,

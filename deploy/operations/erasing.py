@@ -29,7 +29,7 @@ from workflows.erasing import without
 from workflows.identification import Identifiers
 from workflows.merging import OPERATOR
 
-#: How long to wait for the archive, which gathers for ten seconds.
+#: How long to wait for the archive, which gathers (HEADWATER_ARCHIVE_SECONDS, ten by default).
 ARCHIVE_S = 60.0
 Say = Callable[[str], None]
 

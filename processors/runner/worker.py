@@ -30,7 +30,7 @@ STOP_S = 5.0
 #: waits behind it. Longer than a session: so long a rebalance may take, during which Kafka answers nobody who joins.
 ANSWER_AFTER_SESSION_S = 7.0
 #: How often a lane that stopped looks whether an operator has removed the reason.
-LOOK_AGAIN_S = 5.0
+LOOK_AGAIN_S = 2.0
 
 
 class Installation:

@@ -15,7 +15,7 @@ class Metric(Definition):
     event_type: EventTypes
     source: Id | None = None
     condition: Condition | None = None
-    window_s: int = Field(default=60, ge=10, le=86_400)
+    window_s: int = Field(default=60, ge=1, le=86_400)
     #: The property by whose values it is divided.
     by: Path | None = None
     #: The property that is added up, where it is a number.

@@ -76,7 +76,7 @@ def orders(count: int, seed: int) -> Iterator[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def shop(make_shared_installation: MakeInstallation) -> Installation:
     """With 300 payloads through it, one rejected event repaired, and all of it in the archive."""
-    installation = make_shared_installation(DEFINITIONS)
+    installation = make_shared_installation(DEFINITIONS, forked=True)
     installation.start(*STAGES)
     for body in orders(300, 7):
         client = json.dumps({"ip": "203.0.113.7", "userAgent": f"of {body['session']['id']}"}).encode()
@@ -111,7 +111,7 @@ def test_replaying_the_archive_into_the_live_installation_changes_nothing(shop: 
 def test_an_empty_installation_becomes_what_the_first_one_is_even_if_the_replay_is_killed(
     shop: Installation, make_installation: MakeInstallation
 ) -> None:
-    rebuilt = make_installation(DEFINITIONS, lineage=1)
+    rebuilt = make_installation(DEFINITIONS, lineage=1, forked=True)
     rebuilt.start(*STAGES)
     archive = {"HEADWATER_ARCHIVE_URL": (shop.folder / "data" / "archive").as_uri()}
     command = subprocess.Popen(
@@ -134,7 +134,7 @@ def test_an_empty_installation_becomes_what_the_first_one_is_even_if_the_replay_
 def test_an_archive_of_another_life_of_tracks_is_refused(
     shop: Installation, make_installation: MakeInstallation
 ) -> None:
-    other = make_installation(DEFINITIONS)
+    other = make_installation(DEFINITIONS, forked=True)
     other.start("validate")
     refused = other.command("replay", "--yes", HEADWATER_ARCHIVE_URL=(shop.folder / "data" / "archive").as_uri())
     assert refused.returncode == 1

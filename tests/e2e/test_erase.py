@@ -98,7 +98,7 @@ def found_in_topics(shop: Installation) -> list[str]:
 @pytest.fixture(scope="module")
 def shop(make_shared_installation: MakeInstallation) -> Installation:
     """With a person to erase, who came as a stranger at first and whose one order is wrong, and another person."""
-    installation = make_shared_installation(DEFINITIONS)
+    installation = make_shared_installation(DEFINITIONS, forked=True)
     installation.start(*ALL)
     send(
         installation,

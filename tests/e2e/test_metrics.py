@@ -20,7 +20,7 @@ id: shop
 ---
 {kind: metric, id: orders, event_type: order, sum: total, by: country, people: true, window_s: 86400}
 ---
-{kind: metric, id: pulse, event_type: order, window_s: 10}
+{kind: metric, id: pulse, event_type: order, window_s: 2}
 ---
 {kind: alert, id: silence, metric: pulse, below: 1, source: shop}
 ---
@@ -82,7 +82,6 @@ def test_an_alert_is_raised_and_cleared_once_each_and_a_workflow_acts_on_it(shop
     before = len(noted())
     order(shop, 1000)
     until(lambda: ("silence", "alert-cleared") in noted()[before:], 60, shop.tell)
-    until(lambda: noted()[-1:] == [("silence", "alert-raised")], 60, shop.tell)
     ids = shop.sql("select count(*), count(distinct id) from events where type like 'alert-%%'")
     assert ids[0][0] == ids[0][1]
     said = [by for _, by in noted()]

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def shop(make_shared_installation: MakeInstallation) -> Installation:
-    installation = make_shared_installation(DEFINITIONS)
+    installation = make_shared_installation(DEFINITIONS, forked=True)
     installation.start(*STAGES)
     return installation
 

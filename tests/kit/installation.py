@@ -87,7 +87,7 @@ class Installation:
             topic_prefix=self.prefix,
             partitions=partitions,
             identity_key=IDENTITY_KEY,
-            **{"private_networks": "127.0.0.0/8", "secrets_key": SECRETS_KEY, **settings},
+            **{"private_networks": "127.0.0.0/8", "secrets_key": SECRETS_KEY, "archive_seconds": 2, **settings},
         )
         asyncio.run(migrate_database(self.settings))
         create_topics(self.settings)
