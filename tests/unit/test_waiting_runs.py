@@ -1,16 +1,20 @@
 """Runs that wait, through the whole pipeline in memory: told twice, told late, by another version, over merges."""
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
+from processors.runner.failures import Unavailable
 from schemas.events import Answer
 from schemas.topics import DEAD_LETTERS, WORKFLOW_RUNS
 from tests.driver import START, Driver
+from tests.memory import ParkedRuns
 from tests.unit.making import definitions
 from workflows.definitions import Definitions
+from workflows.running import RunKey
 
 SHOP = {"kind": "source", "id": "shop"}
 LOGIN = {
@@ -237,6 +241,26 @@ async def test_a_call_that_was_answered_is_not_asked_again_by_the_others_answers
     await driver.run()
     assert driver.memory.calls == {}
     assert len(driver.memory.parked) == 1
+
+
+async def test_a_run_that_became_another_persons_while_it_was_looked_up_is_looked_up_again():
+    """As an unmerge does that ends between the look and the lock."""
+
+    class Parted(ParkedRuns):
+        async def owners(self, runs: Collection[RunKey]) -> dict[RunKey, str | None]:
+            return dict.fromkeys(runs, "whoever it was")
+
+    driver = pipeline(WAITS)
+    send(driver, "cart")
+    await driver.run()
+    driver.now += timedelta(days=4)
+    await driver.tick()
+    driver.instead = {"parked": Parted(driver.memory)}
+    with pytest.raises(Unavailable):
+        await driver.run()
+    driver.instead = {}
+    await driver.run()
+    assert totals(driver) == {"after": 1}
 
 
 async def test_a_run_whose_version_cannot_be_run_any_more_ends_and_harms_nobody():
