@@ -58,6 +58,7 @@ async def _validate_step(settings: Settings) -> Step:
         "replays": Replays(identity_key(settings)),
         "replayed": None,
         "counts": _NoCounts(),
+        "locate": lambda address: {},
     }
 
     async def step(models: Sequence[Any]) -> list[Message]:
