@@ -15,6 +15,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from psycopg import AsyncConnection
 
+from deploy.calling import caller
 from deploy.due import due_of
 from deploy.fail_points import fail_point, failing_connections
 from deploy.feed import DefinitionsFeed
@@ -30,24 +31,18 @@ from ingest.sink import Sink
 from processors.connectors.guard import Guard, guarded_session
 from processors.connectors.outside import Outside
 from processors.runner.attempt import ReplayOf
-from processors.runner.caller import Caller
 from processors.runner.fail_points import Reach
-from processors.runner.failures import Later
 from processors.runner.publisher import FencedPublisher, Publisher, Publishes
 from processors.runner.stage import Stage
 from processors.runner.ticker import Ticker
 from processors.runner.worker import Installation, StageWorker
-from processors.storage.calls import OutsideCall
 from processors.storage.database import connector
-from processors.storage.lookups import PARALLEL_LOOK_UPS, look_up
 from processors.storage.progress import LaneKey
 from processors.topology import PIPELINE, dispatch_to
-from schemas.events import Answer
 from schemas.topics import CONFIG, TRACKS
 from workflows.actions.builtin import load_actions
 from workflows.definitions import Definitions
 from workflows.replays import Replays
-from workflows.waiting import ProfileCall
 
 log = logging.getLogger("headwater")
 
@@ -136,30 +131,13 @@ async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
                 ticking = asyncio.ensure_future(ticker.run())
                 beside += [ticking, asyncio.create_task(_stop_on(ticking, stop))]
             if name == "run-workflows":
-                caller = _caller(settings, feed, kafka, Outside(client, guard, Seals(settings).open))
-                calling = asyncio.ensure_future(caller.run())
+                outside = Outside(client, guard, Seals(settings).open)
+                calling = asyncio.ensure_future(caller(settings, feed, kafka, outside).run())
                 beside += [calling, asyncio.create_task(_stop_on(calling, stop))]
             log.info("%s: working", name)
             await worker.run(stop)
             for task in beside:
                 task.cancel()
-
-
-def _caller(settings: Settings, feed: DefinitionsFeed, kafka: Mapping[str, Any], outside: Outside) -> Caller:
-    """What makes the calls that workflow runs wait for."""
-    connect = connector(settings.database_url, "headwater run-workflows caller")
-
-    async def ask(call: OutsideCall) -> Answer | Later:
-        definitions = feed.get()
-        if not isinstance(call.call, ProfileCall):
-            return await outside.ask(call.id, call.call, definitions.resources.get(call.resource))
-        async with await connect() as connection:
-            return await look_up(connection, call.call, definitions, profile_ids(settings))
-
-    def limits() -> Mapping[str, int]:
-        return {"": PARALLEL_LOOK_UPS, **{id: one.parallel for id, one in feed.get().resources.items()}}
-
-    return Caller(connect, Publisher(kafka, settings.topic_prefix), ask, limits)
 
 
 def _replay_of(settings: Settings) -> ReplayOf:

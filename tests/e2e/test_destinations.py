@@ -2,9 +2,7 @@
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import psycopg
@@ -15,6 +13,7 @@ from tests.conftest import MakeInstallation
 from tests.kit.definitions import payload
 from tests.kit.installation import Installation
 from tests.kit.services import Services
+from tests.kit.serving import Handler, Server
 from tests.kit.waiting import until
 
 pytestmark = pytest.mark.timeout(200)
@@ -33,7 +32,7 @@ class Receiver:
         self.answers: dict[str, int] = {}
         receiver = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Answering(Handler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 status = receiver.answers.get(self.path, 200)
@@ -42,22 +41,14 @@ class Receiver:
                 self.send_header("content-length", "0")
                 self.end_headers()
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._server = Server(Answering)
+        self.url = self._server.url
 
     def of(self, path: str) -> list[tuple[dict[str, str], Any]]:
         return [(headers, json.loads(body)) for at, headers, body in list(self.calls) if at == path]
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.close()
 
 
 @pytest.fixture(scope="module")

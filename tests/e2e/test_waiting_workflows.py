@@ -5,7 +5,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from tests.conftest import MakeInstallation
 from tests.kit.definitions import payload
 from tests.kit.installation import Installation
 from tests.kit.services import Services
+from tests.kit.serving import Handler, Server
 from tests.kit.waiting import until
 
 pytestmark = pytest.mark.timeout(200)
@@ -34,7 +34,7 @@ class Service:
         self.failures: Counter[str] = Counter()
         service = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Answering(Handler):
             def do_POST(self) -> None:
                 begin, key = time.monotonic(), self.headers["idempotency-key"]
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -50,26 +50,18 @@ class Service:
                 token = self.headers["authorization"]
                 service.calls.append((self.path, key, token, body, begin, time.monotonic()))
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._thread.start()
+        self._server = Server(Answering)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/v1/"
+        return f"{self._server.url}/v1/"
 
     def of(self, path: str) -> list[tuple[str, str, str, Any, float, float]]:
         return [call for call in list(self.calls) if call[0] == path]
 
     def close(self) -> None:
         self.open.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,7 @@
 """What workflows send out: events, messages to topics, calls of webhooks."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -11,6 +9,7 @@ import pytest
 from tests.conftest import MakeInstallation
 from tests.kit.definitions import payload
 from tests.kit.installation import Installation
+from tests.kit.serving import Handler, Server
 from tests.kit.waiting import until
 
 STAGES = ("validate", "identify", "persist", "route", "run-workflows", "merge", "segment", "deliver", "record-failures")
@@ -25,7 +24,7 @@ class Receiver:
         self.refused: str | None = None
         receiver = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Answering(Handler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 named = receiver.refused is not None and body["body"]["properties"].get("name") == receiver.refused
@@ -35,25 +34,17 @@ class Receiver:
                 self.send_header("content-length", "0")
                 self.end_headers()
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._thread.start()
+        self._server = Server(Answering)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/hook"
+        return f"{self._server.url}/hook"
 
     def taken(self) -> list[tuple[str, dict[str, Any]]]:
         return [(key, body) for key, body, status in list(self.calls) if status == 200]
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.close()
 
 
 @pytest.fixture(scope="module")
