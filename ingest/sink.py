@@ -34,7 +34,9 @@ class Sink:
                 "acks": "all",
                 "enable.idempotence": True,
                 "partitioner": "murmur2_random",
-                "linger.ms": 1,
+                # About as long as an answer takes: librdkafka's idempotent producer keeps a core busy while five messages
+                # of a partition are under way and others are due.
+                "linger.ms": 3,
                 "compression.type": "lz4",
                 "message.max.bytes": 2_097_152,
                 "message.timeout.ms": int(DEADLINE_S * 1000),
