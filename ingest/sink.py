@@ -34,8 +34,8 @@ class Sink:
                 "acks": "all",
                 "enable.idempotence": True,
                 "partitioner": "murmur2_random",
-                # About as long as an answer takes: librdkafka's idempotent producer keeps a core busy while five messages
-                # of a partition are under way and others are due.
+                # About as long as an answer takes: librdkafka's idempotent producer keeps a core busy while five
+                # messages of a partition are under way and others are due.
                 "linger.ms": 3,
                 "compression.type": "lz4",
                 "message.max.bytes": 2_097_152,

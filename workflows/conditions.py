@@ -14,7 +14,7 @@ import msgspec
 
 from schemas.limits import MAX_COMPREHENSIONS, MAX_CONDITION_CHARS
 from workflows.needs import GAP, Needs, both, needs_of, part_of
-from workflows.shortcuts import Constant, Shortcut, shortcut_of
+from workflows.shortcuts import LEFT_TO_CEL, Shortcut, constant, shortcut_of
 
 _COMPREHENSION = re.compile(rf"\.{GAP}(?:all|exists|exists_one|existsOne|map|filter){GAP}\(")
 _PLAIN = frozenset({bool, int, str, type(None)})
@@ -41,13 +41,13 @@ class Condition:
         self.needs: Mapping[str, Needs] = needs_of(source, self._program.variables())
         self.shortcut: Shortcut | None = shortcut_of(source) or self._constant()
 
-    def _constant(self) -> Constant | None:
+    def _constant(self) -> Shortcut | None:
         """An expression without variables always has the value that it has now. One without a value is asked anew."""
         if self.needs:
             return None
         with suppress(Exception):
             value = _json_value(self._program.execute(cel.Context()))
-            return Constant(value) if type(value) in _PLAIN or isinstance(value, float) else None
+            return constant(value) if type(value) in _PLAIN or isinstance(value, float) else None
         return None
 
     def holds(self, context: "Context") -> bool:
@@ -58,8 +58,8 @@ class Condition:
         """The expression's value as JSON would hold it, None where it has none. `note_missing`: a field that is not
         there is an error to be noted too."""
         if self.shortcut is not None:
-            found, value = self.shortcut.value(context.variable)
-            if found:
+            value = self.shortcut(context.variable)
+            if value is not LEFT_TO_CEL:
                 return value
         try:
             return _json_value(self._program.execute(context.compiled(self)))
