@@ -19,7 +19,7 @@ from tests.bench.feeds import Purchases
 from tests.bench.receiver import Receiver
 from tests.bench.rig import Rig, Servers
 from tests.bench.scaling import add_profiles, cost_an_event
-from tests.bench.stages import StageFigure, run_stages
+from tests.bench.stages import StageFigure, run_merge, run_stages
 from tests.bench.stock import compare
 from tests.bench.web import Web
 
@@ -44,7 +44,7 @@ class Plan(NamedTuple):
 
 #: Of the machine that the goals were set for.
 CORES = 2
-FULL = Plan(3, 10, (16, 64, 256), 100_000, 60, 30, 60_000, 240_000, 1_000_000, 100_000)
+FULL = Plan(3, 10, (16, 64, 256), 100_000, 60, 30, 60_000, 240_000, 1_000_000, 300_000)
 QUICK = Plan(1, 3, (64, 256), 20_000, 12, 6, 8_000, 0, 0, 10_000)
 
 
@@ -92,9 +92,10 @@ class Bench:
         runs: dict[str, list[StageFigure]] = {}
         for number in range(self.plan.runs):
             self._tell(f"stages: run {number + 1} of {self.plan.runs}, {self.plan.stage_events:,} events")
-            with self.rig(Rig) as rig:
-                for stage, figure in run_stages(rig, self.plan.stage_events, self.seed()).items():
-                    runs.setdefault(stage, []).append(figure)
+            for run, events in ((run_stages, self.plan.stage_events), (run_merge, self.plan.stage_events // 5)):
+                with self.rig(Rig) as rig:
+                    for stage, figure in run(rig, events, self.seed()).items():
+                        runs.setdefault(stage, []).append(figure)
         return {
             stage: {
                 "records": figures[0].records,

@@ -98,6 +98,17 @@ def _wait(rig: Rig, stage: str, enough: Callable[[int], bool]) -> int:
 def run_stages(rig: Rig, events: int, seed: int, stages: Sequence[str] = STAGES) -> dict[str, StageFigure]:
     """Fill `tracks` and run these stages one after another."""
     fill_tracks(rig, Web(seed), events)
+    return _run_each(rig, stages)
+
+
+def run_merge(rig: Rig, events: int, seed: int) -> dict[str, StageFigure]:
+    """merge alone, where every third event signs somebody in: in the usual mix it has too little to do."""
+    fill_tracks(rig, Web(seed, merging=1 / 3), events)
+    found = _run_each(rig, ("validate", "identify", "merge"))
+    return {stage: figure for stage, figure in found.items() if stage == "merge"}
+
+
+def _run_each(rig: Rig, stages: Sequence[str]) -> dict[str, StageFigure]:
     found = {}
     for stage in stages:
         if (figure := run_stage(rig, stage)) is not None:

@@ -33,11 +33,11 @@ _USER = b',"user":{"id":"user-%d","plan":"free"}'
 class Web:
     """Payloads without end, the same ones for the same seed. An event has about 1 KB, alone in its payload."""
 
-    def __init__(self, seed: int, batch: int = 1, visitors: int = VISITORS) -> None:
+    def __init__(self, seed: int, batch: int = 1, visitors: int = VISITORS, merging: float = MERGING) -> None:
         """`batch` events a payload; those of one payload are one visitor's. The shares are of events."""
         self._random = random.Random(seed).random
         self._seed, self._batch, self._number = seed, batch, 0
-        self._merging = min(1.0, MERGING * batch)
+        self._merging = min(1.0, merging * batch)
         self._weights = list(accumulate(1 / rank for rank in range(1, visitors + 1)))
         self._visits = [0] * visitors
         self._sent: deque[Payload] = deque(maxlen=1000)
