@@ -28,7 +28,7 @@ def run_demo(settings: Settings, data: Path, rows: int | None, exit_after: bool,
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headwater-demo-")))
         folder.chmod(0o755)
         own = Settings(data=folder, http_port=usable_port(0), partitions=settings.partitions, lanes=settings.lanes)
-        services = Services(own)
+        services = Services(own, short_lived=True)
         stack.callback(services.stop)
         running = prepare(services, own, SHOP, stack, quiet=True)
         pipeline = Pipeline(running, {}, os.environ)

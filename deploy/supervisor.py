@@ -31,8 +31,8 @@ RESTART_AFTER_S = 5.0
 class Services:
     """Embedded Kafka and PostgreSQL, as far as the settings do not point elsewhere."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, short_lived: bool = False) -> None:
+        self._settings, self._short_lived = settings, short_lived
         self.servers: list[EmbeddedServer] = []
         self._next_start = 0.0
 
@@ -42,7 +42,9 @@ class Services:
         if not self._settings.kafka:
             from deploy.embedded.kafka import EmbeddedKafka
 
-            kafka = EmbeddedKafka(self._settings.data / "kafka", self._settings.kafka_port, say)
+            kafka = EmbeddedKafka(
+                self._settings.data / "kafka", self._settings.kafka_port, say, short_lived=self._short_lived
+            )
             self._start(kafka)
             addresses["kafka"] = kafka.address
         if not self._settings.database_url:

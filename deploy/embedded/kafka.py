@@ -82,8 +82,10 @@ rootLogger.appenderRef.file.ref = file
 class EmbeddedKafka(EmbeddedServer):
     """One Kafka node, broker and controller at once, whose data stay in `folder` between runs.
 
-    `port` 0 takes a free port and keeps it; `settings` are lines of server.properties that go before ours. Needs the
-    network once, to fetch the jars into the user's cache. Call `start` from a thread that outlives the server.
+    `port` 0 takes a free port and keeps it; `settings` are lines of server.properties that go before ours. One that is
+    `short_lived` (a minute or two) is compiled for a quick start; others take 15 us of CPU an event less, after a
+    minute. Needs the network once, to fetch the jars into the user's cache. Call `start` from a thread that outlives
+    the server.
     """
 
     name = "Kafka"
@@ -98,9 +100,10 @@ class EmbeddedKafka(EmbeddedServer):
         progress: Callable[[str], None] = silent,
         heap_mb: int = 384,
         settings: Mapping[str, str] = MappingProxyType({}),
+        short_lived: bool = False,
     ) -> None:
         super().__init__(folder, port, progress, settings)
-        self._heap_mb = heap_mb
+        self._heap_mb, self._short_lived = heap_mb, short_lived
 
     def _prepare(self) -> Launch:
         java, jars = java_runtime(), kafka_jars(self._progress)
@@ -130,7 +133,7 @@ class EmbeddedKafka(EmbeddedServer):
             f"-Xms{min(self._heap_mb, 128)}m",
             f"-Xmx{self._heap_mb}m",
             "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
+            *(["-XX:TieredStopAtLevel=1"] if self._short_lived else []),
             "-XX:+UseCompactObjectHeaders",
             "-XX:+ExitOnOutOfMemoryError",
             "-XX:-UsePerfData",

@@ -28,7 +28,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells 
 @pytest.fixture(scope="module")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
     """A running Kafka, shared: it takes seconds to start."""
-    server = EmbeddedKafka(tmp_path_factory.mktemp("kafka") / "a folder, with a comma")
+    server = EmbeddedKafka(tmp_path_factory.mktemp("kafka") / "a folder, with a comma", short_lived=True)
     server.start()
     yield server
     server.kill()

@@ -13,7 +13,7 @@ class Services:
     """One Kafka and one PostgreSQL, for as many installations as there are tests."""
 
     def __init__(self, folder: Path) -> None:
-        self.kafka = EmbeddedKafka(folder / "kafka", heap_mb=512)
+        self.kafka = EmbeddedKafka(folder / "kafka", heap_mb=512, short_lived=True)
         self.postgres = EmbeddedPostgres(folder / "postgres", settings={"checkpoint_timeout": "30min"})
 
     def start(self) -> None:
