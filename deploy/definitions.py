@@ -17,6 +17,7 @@ from deploy.kafka import KafkaAdmin, client_config
 from deploy.sealing import Seals
 from deploy.settings import Settings
 from processors.connectors.plugin import load_plugins, problem
+from processors.connectors.topic import wrong_topic
 from processors.connectors.webhook import signed
 from processors.runner.publisher import Publisher
 from processors.storage.database import Connection
@@ -67,7 +68,8 @@ def _check_types(definitions: Definitions) -> None:
     plugins = load_plugins()
     for destination in definitions.destinations.values():
         is_ours = destination.type in ("webhook", "postgresql", "kafka")
-        if not is_ours and (wrong := problem(destination, plugins)):
+        wrong = wrong_topic(destination.topic) if is_ours else problem(destination, plugins)
+        if wrong:
             raise DefinitionError(f"{destination.key}: {wrong}")
 
 

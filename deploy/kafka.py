@@ -43,9 +43,13 @@ _ONE_RECORD = {
 }
 
 
+#: What a client of somebody else's Kafka is told: as ours are.
+OTHER_KAFKA: Mapping[str, Any] = {"log_level": 2, "log.connection.close": False}
+
+
 def client_config(settings: Settings) -> dict[str, Any]:
     """What every librdkafka client of ours is told. It logs only what is fatal: outages we report ourselves."""
-    return {"bootstrap.servers": settings.kafka, "log_level": 2, "log.connection.close": False}
+    return {"bootstrap.servers": settings.kafka, **OTHER_KAFKA}
 
 
 class KafkaAdmin:

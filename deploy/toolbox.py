@@ -8,16 +8,19 @@ import aiohttp
 import psycopg
 
 from deploy.feed import DefinitionsFeed
+from deploy.kafka import OTHER_KAFKA, client_config
 from deploy.keys import identity_key, profile_ids
 from deploy.sealing import Seals
 from deploy.settings import Settings
 from processors.connectors.archive import Archive
+from processors.connectors.avro import AvroValues, RegistryPlace
 from processors.connectors.geo import locator
 from processors.connectors.guard import Guard
 from processors.connectors.outlet import Delivers, Outlet
 from processors.connectors.outside import pinned
 from processors.connectors.plugin import PluginOutlet, load_plugins
 from processors.connectors.table import TableWriter
+from processors.connectors.topic import Cluster, TopicWriter
 from processors.connectors.webhook import Webhook
 from processors.runner.stage import Stage
 from processors.storage.consents import Consents
@@ -83,9 +86,28 @@ def _outlet(id: str, feed: DefinitionsFeed, settings: Settings, client: aiohttp.
         options: dict[str, Any] = {"autocommit": True, "application_name": "headwater", **LANE_OPTIONS}
         return await psycopg.AsyncConnection.connect(await pinned(dsn, guard), **options)
 
+    def cluster_of(resource: str | None) -> Cluster | None:
+        if resource is None:
+            return Cluster(client_config(settings), foreign=False)
+        known = feed.get().resources.get(resource)
+        if known is None or known.production.servers is None:
+            return None
+        secrets: dict[str, str] = {name: reveal(secret) for name, secret in known.production.settings.items()}
+        return Cluster({**OTHER_KAFKA, "bootstrap.servers": known.production.servers, **secrets}, foreign=True)
+
+    def registry_of(resource: str) -> RegistryPlace | None:
+        known = feed.get().resources.get(resource)
+        if known is None or known.production.url is None:
+            return None
+        headers = {name: reveal(secret) for name, secret in known.production.headers.items()}
+        return RegistryPlace(str(known.production.url), headers)
+
     by_type: dict[str, Delivers] = {
         "webhook": Webhook(destination, client, reveal),
         "postgresql": TableWriter(destination, dsn_of, open),
+        "kafka": TopicWriter(
+            destination, cluster_of, guard.resolve, AvroValues(client, registry_of), settings.topic_prefix
+        ),
         **{name: PluginOutlet(plugin, destination, reveal) for name, plugin in load_plugins().items()},
     }
     return Outlet(destination, by_type)

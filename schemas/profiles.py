@@ -119,5 +119,7 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     cause: Literal["change", "send", "event"] = "change"
     #: There is no such profile any more: it became part of another, or was erased.
     gone: bool = False
+    #: Of which one it became part.
+    merged_into: str | None = None
     #: When an operator had it sent once more (seconds since 1970): the id stays the same.
     again: int = 0

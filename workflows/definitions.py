@@ -12,7 +12,7 @@ from schemas.definitions.consent import Compliance, ConsentType
 from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace, Strategy, TraitDefinition
 from schemas.definitions.inbound import EventTypeDefinition, Reshaping, Source
 from schemas.definitions.measuring import Alert, Metric
-from schemas.definitions.outbound import Destination, Pause, Resource, Table
+from schemas.definitions.outbound import Destination, Pause, Resource
 from schemas.events import ValidEvent
 from schemas.failures import Reason
 from workflows.actions.action import Registry
@@ -256,8 +256,12 @@ def dangling(definitions: Mapping[str, AnyDefinition]) -> list[str]:
                 ]
             case Alert(metric=metric) if f"metric/{metric}" not in definitions:
                 missing.append(f"{definition.key}: there is no metric {metric!r}")
-            case Destination(table=Table(resource=resource)) if f"resource/{resource}" not in definitions:
-                missing.append(f"{definition.key}: there is no resource {resource!r}")
+            case Destination():
+                missing += [
+                    f"{definition.key}: there is no resource {name!r} of the type {type}"
+                    for name, type in _resources_of(definition)
+                    if getattr(definitions.get(f"resource/{name}"), "type", None) != type
+                ]
             case Workflow(nodes=nodes):
                 for name, node in nodes.items():
                     for kind in ("segment", "destination", "resource", "consent"):
@@ -265,6 +269,18 @@ def dangling(definitions: Mapping[str, AnyDefinition]) -> list[str]:
                         if isinstance(target, str) and f"{kind}/{target}" not in definitions:
                             missing.append(f"{definition.key}: node {name}: there is no {kind} {target!r}")
     return missing
+
+
+def _resources_of(destination: Destination) -> list[tuple[str, str]]:
+    """Their names, and the type that each must have."""
+    table, topic = destination.table, destination.topic
+    avro = topic.avro if topic is not None else None
+    named = [
+        (table.resource if table is not None else None, "postgresql"),
+        (topic.resource if topic is not None else None, "kafka"),
+        (avro.registry if avro is not None else None, "http"),
+    ]
+    return [(name, type) for name, type in named if name is not None]
 
 
 def _consents_in(definition: AnyDefinition) -> list[str]:

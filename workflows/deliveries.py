@@ -128,4 +128,5 @@ def _delivery(change: ProfileChange, destination: str, body: dict[str, Any]) -> 
         version=change.version,
         body=body,
         gone=change.erased or change.merged_into is not None,
+        merged_into=None if change.erased else change.merged_into,
     )

@@ -10,19 +10,43 @@ from schemas.definitions.secret import SecretText
 Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_$]*$", max_length=63)]
 
 
+#: What may be said to a Kafka of somebody else's: how to get in. Names are librdkafka's.
+KafkaSetting = Literal[
+    "security.protocol",
+    "sasl.mechanism",
+    "sasl.username",
+    "sasl.password",
+    "ssl.ca.pem",
+    "ssl.certificate.pem",
+    "ssl.key.pem",
+    "ssl.key.password",
+]
+
+
 class Credentials(Part):
-    """How a resource is reached. `headers` go with every HTTP request; a PostgreSQL resource has a `dsn`."""
+    """How a resource is reached. `headers` go with every HTTP request; a PostgreSQL resource has a `dsn`, a Kafka
+    `servers` (host:port, several with commas) and `settings`."""
 
     url: HttpUrl | None = None
     headers: dict[str, SecretText] = Field(default_factory=dict)
     dsn: SecretText | None = None
+    servers: Annotated[str, Field(pattern=r"^[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*$")] | None = None
+    settings: dict[KafkaSetting, SecretText] = Field(default_factory=dict)
+
+    @property
+    def type(self) -> str | None:
+        """Of what type the resource is that is reached so; None for what is none, or several."""
+        given = {"http": self.url, "postgresql": self.dsn, "kafka": self.servers}
+        types = [type for type, place in given.items() if place is not None]
+        return types[0] if len(types) == 1 else None
 
 
 class Resource(Definition):
-    """A service or database that workflows ask. `test` is what workflows are tried out with."""
+    """A service or database that workflows ask, or a Kafka that destinations write to. `test` is what workflows are
+    tried out with."""
 
     kind: Literal["resource"] = "resource"
-    type: Literal["http", "postgresql"]
+    type: Literal["http", "postgresql", "kafka"]
     production: Credentials
     test: Credentials | None = None
     #: Private traits may be sent to it.
@@ -35,9 +59,10 @@ class Resource(Definition):
         for credentials in (self.production, self.test):
             if credentials is None:
                 continue
-            is_http = credentials.url is not None and credentials.dsn is None
-            if is_http != (self.type == "http") or (credentials.dsn is None and credentials.url is None):
-                raise ValueError("an http resource has a url, a postgresql one a dsn")
+            if credentials.type != self.type:
+                raise ValueError("an http resource has a url, a postgresql one a dsn, a kafka one servers")
+            if credentials.settings and self.type != "kafka":
+                raise ValueError("settings are for kafka")
             if credentials.url is not None and (credentials.url.query or credentials.url.fragment):
                 raise ValueError("a resource's url ends with its path")
         return self
@@ -55,9 +80,31 @@ class Table(Part):
     person: Column | None = None
 
 
+class Avro(Part):
+    """Values in Avro, in the wire format of Confluent's schema registries: `registry` is an http resource, `subject` is
+    `<topic>-value` where it is missing."""
+
+    registry: Id
+    subject: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    record: dict[str, Any] = Field(alias="schema")
+
+
+class KafkaTopic(Part):
+    """A topic of the pipeline's Kafka, or of a kafka resource's: a record a delivery, as JSON or Avro. `key` and
+    `headers` are fields of what is sent; the key is the profile's id where it is missing."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=249)]
+    resource: Id | None = None
+    key: Path | None = None
+    headers: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=100)], Path] = Field(
+        default_factory=dict
+    )
+    avro: Avro | None = None
+
+
 class Destination(Definition):
-    """Where profile changes (or events) go: a webhook that dispatch calls, a table that it writes, or just the topic
-    `destination-<id>` to consume."""
+    """Where profile changes (or events) go: a webhook that dispatch calls, a table or a topic that it writes, or just
+    the topic `destination-<id>` to consume."""
 
     kind: Literal["destination"] = "destination"
     id: TopicPart
@@ -82,6 +129,8 @@ class Destination(Definition):
     #: What webhooks are signed with (Standard Webhooks, `whsec_` and base64); two while one replaces the other.
     signing: tuple[SecretText, ...] = Field(default=(), max_length=2)
     table: Table | None = None
+    #: Of the type kafka: where deliveries are to be besides `destination-<id>`.
+    topic: KafkaTopic | None = None
     #: For a type that a package adds.
     config: dict[str, Any] = Field(default_factory=dict)
     secrets: dict[str, SecretText] = Field(default_factory=dict)
@@ -99,7 +148,7 @@ class Destination(Definition):
     @property
     def is_dispatched(self) -> bool:
         """Whether a dispatcher brings its deliveries somewhere."""
-        return self.type != "kafka"
+        return self.type != "kafka" or self.topic is not None
 
     def model_post_init(self, context: Any, /) -> None:
         needs = {"webhook": (True, False), "postgresql": (False, True)}.get(self.type, (False, False))
@@ -107,6 +156,8 @@ class Destination(Definition):
             raise ValueError("a webhook needs a url, postgresql a table; others have neither")
         if (self.config or self.secrets) and self.type in ("webhook", "postgresql", "kafka"):
             raise ValueError("config and secrets are for types that packages add")
+        if self.topic is not None and self.type != "kafka":
+            raise ValueError("a topic is for kafka")
         if self.type == "postgresql" and not self.mapping:
             raise ValueError("a table needs a mapping: its columns")
         if self.table is not None and bool(self.events) != (self.table.person is not None):

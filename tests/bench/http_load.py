@@ -79,25 +79,26 @@ class _Sender:
         self._idle: deque[_Connection] = deque()
         self._due = time.perf_counter()
         self._stopping = False
+        self._missing = 0
         self._forget()
 
     def _forget(self) -> None:
         self._marked, self._latencies, self._events, self._refused = time.perf_counter(), list[float](), 0, 0
 
     async def run(self, port: int, connections: int) -> None:
-        loop = asyncio.get_running_loop()
-        made = [await loop.create_connection(lambda: _Connection(self), "127.0.0.1", port) for _ in range(connections)]
+        self._missing = connections
         while not self._stopping:
             while self._pipe.poll():
                 if self._pipe.recv() == "mark":
                     self._forget()
                 else:
                     self._stopping = True
+            while self._missing and not self._paused.value:
+                self._missing -= 1
+                await asyncio.get_running_loop().create_connection(lambda: _Connection(self), "127.0.0.1", port)
             self._send_from_idle()
             await asyncio.sleep(TICK_S)
         seconds = time.perf_counter() - self._marked
-        for transport, _ in made:
-            transport.close()
         latencies = sorted(self._latencies)
         self._pipe.send(Sent(len(latencies), self._events, seconds, latencies, self._refused))
 
@@ -130,6 +131,12 @@ class _Sender:
     def connected(self, connection: "_Connection") -> None:
         self._idle.append(connection)
 
+    def lost(self, connection: "_Connection") -> None:
+        """The door ends what is idle for long, say while the load is paused: another is made when it is wanted."""
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._missing += 1
+
 
 class _Connection(asyncio.Protocol):
     """One kept connection, a request at a time. It reads as much of HTTP as the door's answers need."""
@@ -140,6 +147,9 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         self._sender.connected(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._sender.lost(self)
 
     def send(self, payload: Payload) -> None:
         self._started, self._events = time.perf_counter(), payload.events
