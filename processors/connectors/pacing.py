@@ -39,23 +39,29 @@ class Circuit:
         return self._failures >= OPENS_AFTER
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Held while a call is made."""
+    async def turn(self, until: float | None = None) -> AsyncIterator[None]:
+        """Held while a call is made. Raises TimeoutError where it is open and there is no turn `until` then (the loop's
+        time)."""
         if not self.is_open:
             yield
             return
-        async with self._probe:
+        async with asyncio.timeout_at(until):
+            await self._probe.acquire()
+        try:
             if self.is_open:  # nobody has got through since
-                await asyncio.sleep(max(0.0, self._not_before - asyncio.get_running_loop().time()))
+                async with asyncio.timeout_at(until):
+                    await asyncio.sleep(max(0.0, self._not_before - asyncio.get_running_loop().time()))
             yield
+        finally:
+            self._probe.release()
 
     def succeeded(self) -> None:
         """A call was answered: whatever the answer was, somebody is there."""
         self._failures = self._pauses = 0
 
     def failed(self, wait_s: float) -> None:
-        """A call was not answered, or with "later"; not before so many seconds."""
-        self._failures += 1
+        """A call was not answered, or with "later": then nobody calls before so many seconds."""
+        self._failures += 1 if not wait_s else OPENS_AFTER
         now = asyncio.get_running_loop().time()
         if self.is_open and now >= self._not_before:  # else it began before the pause, as others did
             self._pauses += 1

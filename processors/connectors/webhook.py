@@ -70,17 +70,22 @@ class Webhook:
 
     async def _send(self, deliveries: Sequence[Delivery]) -> None:
         names = [(delivery.id, delivery.again) for delivery in deliveries]
-        began, tries = min(self._tried_since.setdefault(name, time.monotonic()) for name in names), 0
+        now = asyncio.get_running_loop().time
+        began, tries = min(self._tried_since.setdefault(name, now()) for name in names), 0
         while True:
-            async with self._circuit.turn():
-                destination = self._in_force()
-                await self._pace.wait(destination.rate_per_s)
-                wait = await self._try(destination, deliveries)
+            patience = self._in_force().give_up_after_s
+            until = None if patience is None else began + patience
+            try:
+                async with self._circuit.turn(until):
+                    destination = self._in_force()
+                    await self._pace.wait(destination.rate_per_s)
+                    wait = await self._try(destination, deliveries)
+            except TimeoutError as error:
+                raise Poison(GAVE_UP, f"after {tries} tries") from error
             if wait is None:
                 break
             tries += 1
-            until = destination.give_up_after_s
-            if until is not None and time.monotonic() - began >= until:
+            if until is not None and now() >= until:
                 raise Poison(GAVE_UP, f"after {tries} tries")
             if not self._circuit.is_open:
                 await asyncio.sleep(max(wait, backoff(tries)))
