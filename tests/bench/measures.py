@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from deploy.demo_run import SHOP
 from tests.bench import automation
 from tests.bench.backfill import backfill
+from tests.bench.beside import TWO, Beside, Probed, beside
 from tests.bench.definitions import WEB
 from tests.bench.door import run_door
 from tests.bench.end_to_end import Pipeline, hold, latency
@@ -121,6 +122,24 @@ class Bench:
         return {
             name: {what: middle([getattr(figure, what) for figure in figures]) for what in _STAGE}
             for name, figures in runs.items()
+        }
+
+    def destinations(self) -> Figures:
+        """Latencies to a destination beside another one that answers, and that does not."""
+        found: dict[str, list[Beside]] = {}
+        for number in range(self.plan.runs):
+            self._tell(f"destinations beside a dead one: run {number + 1} of {self.plan.runs}")
+            probed, other = Probed(), Receiver()
+            try:
+                definitions = TWO.replace("WELL", probed.url).replace("OTHER", other.url)
+                with self.rig(Pipeline, definitions, partitions=CORES) as rig:
+                    for name, figure in beside(rig, probed, other, self.plan.latency_s, self.seed()).items():
+                        found.setdefault(name, []).append(figure)
+            finally:
+                probed.close()
+        return {
+            name: {what: middle([getattr(figure, what) for figure in figures]) for what in ("p50_ms", "p99_ms")}
+            for name, figures in found.items()
         }
 
     def end_to_end(self) -> Figures:
