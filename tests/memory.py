@@ -23,6 +23,7 @@ from schemas.events import IdentifiedEvent, Resumption, TrackedPayload, ValidEve
 from schemas.failures import DeadLetter, RejectedEvent
 from schemas.origin import Origin, derived_id
 from schemas.profiles import MergeJob, ProfileChange, Visits
+from workflows.commands import SaidBy
 from workflows.consent import Statement, Statements
 from workflows.definitions import Definitions
 from workflows.graph import Graph
@@ -437,7 +438,7 @@ class Merges(Table):
             mine, theirs = memory.consents.get((survivor, key[1])), memory.consents.pop(key)
             both = [one for one in (mine, theirs) if one is not None]
             memory.consents[survivor, key[1]] = max(both, key=lambda one: (not one.granted, one.stamp))
-        said = {one for one in memory.memberships.pop(absorbed, frozenset()) if one[1] == "workflow"}
+        said = {one for one in memory.memberships.pop(absorbed, frozenset()) if one[1] != "rule"}
         memory.memberships[survivor] = memory.memberships.get(survivor, frozenset()) | said
         for id, row in memory.profiles.items():
             if id == absorbed or row.merged_into == absorbed:
@@ -462,10 +463,10 @@ class SegmentMemberships(Table):
     async def load(self, profiles: Collection[str]) -> dict[str, Memberships]:
         return {profile: self.memory.memberships.get(profile, frozenset()) for profile in profiles}
 
-    async def say(self, said: Mapping[tuple[str, str], bool]) -> None:
-        for (profile, segment), member in said.items():
-            now = self.memory.memberships.get(profile, frozenset()) - {(segment, "workflow")}
-            self.memory.memberships[profile] = now | {(segment, "workflow")} if member else now
+    async def say(self, said: Mapping[tuple[str, str, SaidBy], bool]) -> None:
+        for (profile, segment, origin), member in said.items():
+            now = self.memory.memberships.get(profile, frozenset()) - {(segment, origin)}
+            self.memory.memberships[profile] = now | {(segment, origin)} if member else now
 
     async def change(self, before: Mapping[str, Memberships], after: Mapping[str, Memberships]) -> None:
         self.memory.memberships.update(after)

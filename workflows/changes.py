@@ -12,6 +12,7 @@ from workflows.commands import (
     Command,
     Increment,
     RemoveFromTrait,
+    SaidBy,
     SetMembership,
     SetTrait,
     SetTraitIfEmpty,
@@ -57,8 +58,8 @@ def carry_out(
             in_list = isinstance(command, AppendToTrait | RemoveFromTrait)
             news = changed if old is None or type(old.value) is not type(now) or old.value != now else None
             return True, news, [*kept, None, None] if in_list else [*kept, old and old.value, now]
-        case SetMembership(segment, member):
-            return False, None, ["segment", segment, member]
+        case SetMembership(segment, member, origin):
+            return False, None, ["segment", segment, member, *([] if origin == "workflow" else [origin])]
         case _:
             return False, None, None
 
@@ -69,7 +70,7 @@ def command_of(change: Change) -> Command:
     if do == "add":
         return Increment(name, Decimal(value))
     if do == "segment":
-        return SetMembership(name, value)
+        return SetMembership(name, value, *change[3:])
     return _TRAITS[do](name, value)
 
 
@@ -94,16 +95,20 @@ class Merged(msgspec.Struct, frozen=True):
     absorbed: str
 
 
+#: (segment, origin) to whether it was said that the profile is in it.
+SaidOfSegments = dict[tuple[str, SaidBy], bool]
+
+
 class _Person:
     def __init__(self) -> None:
         self.state = ProfileState({}, {})
-        self.segments: dict[str, bool] = {}
+        self.segments: SaidOfSegments = {}
 
 
 def made_anew(
     happened: Iterable[Ran | Merged], strategies: Mapping[str, Strategy] = NO_STRATEGIES
-) -> tuple[ProfileState, dict[str, bool]]:
-    """The state of the person that these profiles are in the end, and what workflows said of segments: runs and merges
+) -> tuple[ProfileState, SaidOfSegments]:
+    """The state of the person that these profiles are in the end, and what was said of segments: runs and merges
     done once more, in the order in which they were."""
     people: dict[str, _Person] = {}
     survivors: dict[str, str] = {}
@@ -117,14 +122,14 @@ def made_anew(
         if isinstance(one, Merged):
             both = person(one.survivor), person(one.absorbed)
             both[0].state = merge_states([two.state for two in both], strategies)
-            both[0].segments |= {segment: True for segment, member in both[1].segments.items() if member}
+            both[0].segments |= {said: True for said, member in both[1].segments.items() if member}
             survivors[one.absorbed] = one.survivor
             continue
         whose = person(one.profile)
         for change in one.changes:
             command = command_of(change)
             if isinstance(command, SetMembership):
-                whose.segments[command.segment] = command.member
+                whose.segments[command.segment, command.origin] = command.member
             else:
                 apply(command, whose.state, one.at, one.by, strategies)
     live = [id for id in people if id not in survivors]

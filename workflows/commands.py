@@ -1,7 +1,7 @@
 """What actions decide. The engine collects commands; run-workflows carries them out in one transaction."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -41,11 +41,16 @@ class Increment(msgspec.Struct, frozen=True):
     by: Decimal
 
 
+#: Who says beside a segment's own condition who is in it: a workflow, on its own account or a model's.
+SaidBy = Literal["workflow", "model"]
+
+
 class SetMembership(msgspec.Struct, frozen=True):
-    """Put the profile into a segment, or take it out of one that a workflow put it into."""
+    """Put the profile into a segment, or take it out of one that the same origin put it into."""
 
     segment: str
     member: bool
+    origin: SaidBy = "workflow"
 
 
 class MergeBy(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from schemas.profiles import MergeJob, SegmentationJob, Send
 from workflows.actions.action import Run
 from workflows.actions.waits import came
 from workflows.changes import Change
-from workflows.commands import Command, Emit, Increment, Log, MergeBy, SendTo, SetMembership, SetTrait
+from workflows.commands import Command, Emit, Increment, Log, MergeBy, SaidBy, SendTo, SetMembership, SetTrait
 from workflows.definitions import Definitions
 from workflows.effects import add_changed, effect_id, merge_job, payload
 from workflows.engine import Ran, advance, describe, run_workflow
@@ -84,7 +84,7 @@ class Running:
         #: Profiles whose state the runs changed.
         self.touched: set[str] = set()
         #: What workflows said, last, of a profile's membership in a segment.
-        self.memberships: dict[tuple[str, str], bool] = {}
+        self.memberships: dict[tuple[str, str, SaidBy], bool] = {}
         #: Runs that waited when the batch began, or wait now; those that wait for nothing any more are over.
         self.parked: dict[RunKey, Parked] = {one.key: one for one in parked}
         #: Those of them that stand otherwise now.
@@ -216,8 +216,8 @@ class Running:
                     pass
                 case SetMembership() | SendTo() | MergeBy() if event.profile is None:
                     ran.errors.append((node, "no_profile"))
-                case SetMembership(segment, member):
-                    self.memberships[event.profile or "", segment] = member
+                case SetMembership(segment, member, origin):
+                    self.memberships[event.profile or "", segment, origin] = member
                     add_changed(job, [f"segments.{segment}"])
                 case SendTo(destination, properties) if not event.quiet:
                     job.sends.append(

@@ -6,10 +6,11 @@ from typing import Any, Literal
 import msgspec
 
 from schemas.profiles import Visits
+from workflows.commands import SaidBy
 from workflows.conditions import Condition, Context
 
-MembershipOrigin = Literal["rule", "workflow"]
-#: (segment, origin): a profile may be in a segment for both reasons.
+MembershipOrigin = Literal["rule"] | SaidBy
+#: (segment, origin): a profile may be in a segment for several reasons.
 Memberships = frozenset[tuple[str, MembershipOrigin]]
 
 
@@ -27,7 +28,7 @@ class CompiledSegment:
 def memberships(segments: Iterable[CompiledSegment], before: Memberships, context: Context) -> Memberships:
     """The memberships after: conditions evaluated anew, what workflows said as it is, undefined segments empty."""
     known = {segment.key: segment for segment in segments}
-    kept = {(key, origin) for key, origin in before if origin == "workflow" and key in known}
+    kept = {(key, origin) for key, origin in before if origin != "rule" and key in known}
     holding: set[tuple[str, MembershipOrigin]] = {
         (key, "rule")
         for key, segment in known.items()

@@ -6,6 +6,7 @@ import msgspec
 
 from processors.storage.database import Connection, as_json, uuids
 from schemas.profiles import ProfileChange
+from workflows.commands import SaidBy
 from workflows.segments import MembershipOrigin, Memberships
 
 
@@ -34,11 +35,10 @@ class SegmentMemberships:
             found[profile].add((segment, origin))
         return {profile: frozenset(memberships) for profile, memberships in found.items()}
 
-    async def say(self, said: Mapping[tuple[str, str], bool]) -> None:
-        """Write what workflows said of (profile, segment): in or out. Written by run-workflows, moved by merge."""
-        rows = [(profile, segment, "workflow") for (profile, segment), member in sorted(said.items()) if member]
-        await self._insert(rows)
-        await self._delete([(*key, "workflow") for key, member in sorted(said.items()) if not member])
+    async def say(self, said: Mapping[tuple[str, str, SaidBy], bool]) -> None:
+        """Write what was said of (profile, segment, by whom): in or out. Written by run-workflows, moved by merge."""
+        await self._insert([key for key, member in sorted(said.items()) if member])
+        await self._delete([key for key, member in sorted(said.items()) if not member])
 
     async def change(self, before: Mapping[str, Memberships], after: Mapping[str, Memberships]) -> None:
         """Write the differences in what conditions say; what workflows said is not segment's to change."""

@@ -33,13 +33,13 @@ class Moving:
         )
 
     async def memberships(self, rows: str) -> None:
-        """What workflows said stays said; what conditions say is evaluated anew for the survivor."""
+        """What workflows and models said stays said; what conditions say is evaluated anew for the survivor."""
         await self._connection.execute(
             "with map as (select * from jsonb_to_recordset(%s::jsonb) as r(a uuid, s uuid)), "
             "gone as (delete from memberships m using map where m.profile_id = map.a "
             "returning map.s, m.segment, m.origin, m.since) "
             "insert into memberships (profile_id, segment, origin, since) "
-            "select s, segment, origin, min(since) from gone where origin = 'workflow' group by s, segment, origin "
+            "select s, segment, origin, min(since) from gone where origin <> 'rule' group by s, segment, origin "
             "order by s, segment on conflict do nothing",
             (rows,),
         )

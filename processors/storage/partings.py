@@ -182,11 +182,13 @@ class Partings:
         await self._connection.execute("delete from profile_traits where profile_id = any(%(ids)s::uuid[])", values)
         await Traits(self._connection).store({live: state})
         await self._connection.execute(
-            "delete from memberships where profile_id = any(%(ids)s::uuid[]) and origin = 'workflow'", values
+            "delete from memberships where profile_id = any(%(ids)s::uuid[]) and origin <> 'rule'", values
         )
+        said = sorted(one for one, member in segments.items() if member)
         await self._connection.execute(
-            "insert into memberships (profile_id, segment, origin) select %s, s, 'workflow' from unnest(%s::text[]) s",
-            (live, sorted(segment for segment, member in segments.items() if member)),
+            "insert into memberships (profile_id, segment, origin) "
+            "select %s, s, o from unnest(%s::text[], %s::text[]) as r(s, o)",
+            (live, [segment for segment, _ in said], [origin for _, origin in said]),
         )
 
     async def _happened(self, members: Collection[str]) -> list[Ran | Merged]:

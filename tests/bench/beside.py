@@ -1,4 +1,4 @@
-"""How long events take to a destination that is well, beside one that answers, and beside the same one when it is dead."""
+"""How long events take to a destination that is well, beside one that answers and beside one that is dead."""
 
 import json
 import threading

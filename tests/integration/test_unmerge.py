@@ -40,6 +40,7 @@ from workflows.consent import Statement
 from workflows.identity import ProfileIds
 
 KEY = "the key of an installation"
+VIP = frozenset({("vip", "workflow"), ("vip", "model")})
 BODIES: tuple[dict[str, Any], ...] = (
     {"kind": "consent", "id": "ads"},
     {"kind": "namespace", "id": "user", "joins_identified": True},
@@ -60,7 +61,10 @@ BODIES: tuple[dict[str, Any], ...] = (
     {
         "kind": "workflow",
         "id": "vip",
-        "nodes": {"in": {"action": "segment", "config": {"segment": "vip"}}},
+        "nodes": {
+            "in": {"action": "segment", "config": {"segment": "vip"}, "then": ["likely"]},
+            "likely": {"action": "segment", "config": {"segment": "vip", "origin": "model"}},
+        },
     },
     {"kind": "rule", "id": "r", "event_type": "view", "condition": "event.properties.spent > 7", "workflows": ["vip"]},
 )
@@ -138,7 +142,7 @@ class Stages:
             "traits": {"city": held[-1]["city"], "seen": sorted({one["city"] for one in held})},
             "totals": {"spent": sum((Decimal(one["spent"]) for one in held), Decimal(0))},
             "counters": {"view": len(held)},
-            "segments": {profile: frozenset({("vip", "workflow")} if any(o["spent"] > 7 for o in held) else ())},
+            "segments": {profile: VIP if any(one["spent"] > 7 for one in held) else frozenset()},
             "events": set(events),
         }
 
@@ -360,7 +364,7 @@ async def test_the_change_log_tells_what_a_person_was_and_became(stages: Stages)
             ("traits.seen", "None", "Rome"),
             ("totals.spent", "None", "3"),
             ("totals.spent", "3", "11"),
-            ("segments.vip", "None", "True"),
+            *[("segments.vip", "None", "True")] * len(VIP),
         ]
     )
     assert {row["event"] for row in log} == set(stages.sent)

@@ -35,6 +35,7 @@ def test_the_log_says_what_each_field_was_before_and_after():
         Increment("sum", Decimal("0.1")),
         Increment("sum", Decimal("0.2")),
         SetMembership("vip", True),
+        SetMembership("likely", False, "model"),
         SetTraitIfEmpty("city", "Paris"),
         Log("hello"),
     )
@@ -45,6 +46,7 @@ def test_the_log_says_what_each_field_was_before_and_after():
         ["add", "sum", "0.1", None, "0.1"],
         ["add", "sum", "0.2", "0.1", "0.3"],
         ["segment", "vip", True],
+        ["segment", "likely", False, "model"],
         ["set_if_empty", "city", "Paris"],  # it changed nothing
         None,
     ]
@@ -77,9 +79,10 @@ def test_a_profile_made_anew_is_as_if_nobody_elses_changes_had_been_made_to_it(d
 def test_what_workflows_said_of_segments_is_made_anew_the_last_word_of_each():
     runs = [
         Ran("p", 1, "e1", [["segment", "vip", True], ["segment", "new", True]]),
-        Ran("p", 2, "e2", [["segment", "vip", False]]),
+        Ran("p", 2, "e2", [["segment", "vip", False], ["segment", "new", False, "model"]]),
     ]
-    assert made_anew(runs)[1] == {"vip": False, "new": True}
+    said = {("vip", "workflow"): False, ("new", "workflow"): True, ("new", "model"): False}
+    assert made_anew(runs)[1] == said
 
 
 def test_merges_that_stay_are_done_once_more_where_they_were():
@@ -90,6 +93,6 @@ def test_merges_that_stay_are_done_once_more_where_they_were():
         Merged("a", "b"),
     ]
     state, segments = made_anew(happened)
-    assert (state.values(), segments) == ({"tags": ["x", "y"]}, {"vip": True})
+    assert (state.values(), segments) == ({"tags": ["x", "y"]}, {("vip", "workflow"): True})
     state, _ = made_anew([*happened, Ran("b", 3, "e3", [["set", "tags", ["z"], None, ["z"]]])])
     assert state.values() == {"tags": ["z"]}

@@ -574,6 +574,28 @@ async def older_and_younger(driver: Driver, **options: Any) -> None:
     await driver.run(**options)
 
 
+async def test_what_a_model_says_of_a_segment_and_what_a_workflow_says_are_two_things():
+    def says(event_type: str, **config: Any) -> list[dict[str, Any]]:
+        return workflow(event_type, mark={"action": "segment", "config": {"segment": "vip", **config}})
+
+    driver = pipeline(
+        {"kind": "segment", "id": "vip"},
+        *says("praise"),
+        *says("scored", origin="model"),
+        *says("blamed", do="remove"),
+        *says("rescored", origin="model", do="remove"),
+    )
+    seen = []
+    for number, types in enumerate((["praise", "scored"], ["blamed"], ["rescored"])):
+        driver.send(sent(*({"type": type, "id": f"{number}-{type}"} for type in types), session="s1"))
+        await driver.run()
+        (profile,) = live(driver)
+        seen.append(driver.memory.memberships[profile])
+    assert seen == [{("vip", "workflow"), ("vip", "model")}, {("vip", "model")}, frozenset()]
+    told = [(change.entered, change.left) for change in driver.read(PROFILE_CHANGES) if change.entered or change.left]
+    assert told == [(["vip"], []), ([], ["vip"])]
+
+
 async def test_a_membership_outlives_a_merge():
     driver = pipeline(*VIP)
     await older_and_younger(driver)

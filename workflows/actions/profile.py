@@ -16,6 +16,7 @@ from workflows.commands import (
     Increment,
     MergeBy,
     RemoveFromTrait,
+    SaidBy,
     SetMembership,
     SetTrait,
     SetTraitIfEmpty,
@@ -106,20 +107,22 @@ def _decrement(name: str, value: Any) -> Increment:
 
 
 class SegmentConfig(Config):
-    """`segment`: its key. `do`: add or remove."""
+    """`segment`: its key. `do`: add or remove. `origin`: who says so, this workflow or a model that it asked."""
 
     segment: Id
     do: Literal["add", "remove"] = "add"
+    origin: SaidBy = "workflow"
 
 
 class ChangeSegment(Action[SegmentConfig]):
-    """Puts the profile into a segment, or takes it out again. Memberships by a segment's own condition stay."""
+    """Puts the profile into a segment, or takes it out again. Memberships of other origins stay: by the segment's own
+    condition, and what a model said where a workflow speaks."""
 
     name = "segment"
     Config = SegmentConfig
 
     def run(self, config: SegmentConfig, run: Run) -> Outcome:
-        return Outcome(commands=[SetMembership(config.segment, config.do == "add")])
+        return Outcome(commands=[SetMembership(config.segment, config.do == "add", config.origin)])
 
 
 class MergeConfig(Config):
