@@ -68,7 +68,7 @@ def _check_types(definitions: Definitions) -> None:
     plugins = load_plugins()
     for destination in definitions.destinations.values():
         is_ours = destination.type in ("webhook", "postgresql", "kafka")
-        wrong = wrong_topic(destination.topic) if is_ours else problem(destination, plugins)
+        wrong = wrong_topic(destination) if is_ours else problem(destination, plugins)
         if wrong:
             raise DefinitionError(f"{destination.key}: {wrong}")
 

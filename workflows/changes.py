@@ -38,30 +38,37 @@ def carry_out(
 ) -> tuple[bool, str | None, Change | None]:
     """As `apply`: whether the state is another now (its times, if nothing else), the field whose value is, and how the
     command is kept, None where it is not about the profile."""
-    match command:
-        case Increment(name, amount):
-            before = state.totals.get(name)
-            changed = apply(command, state, at, by, strategies)
-            return True, changed, ["add", name, str(amount), before and str(before), str(state.totals[name])]
-        case (
-            SetTrait(name, value)
-            | SetTraitIfEmpty(name, value)
-            | AppendToTrait(name, value)
-            | RemoveFromTrait(name, value)
-        ):
-            old = state.traits.get(name)
-            changed = apply(command, state, at, by, strategies)
-            kept = [_NAMES[type(command)], name, value]
-            if changed is None:
-                return False, None, kept
-            now = state.traits[name].value
-            in_list = isinstance(command, AppendToTrait | RemoveFromTrait)
-            news = changed if old is None or type(old.value) is not type(now) or old.value != now else None
-            return True, news, [*kept, None, None] if in_list else [*kept, old and old.value, now]
-        case SetMembership(segment, member, origin):
-            return False, None, ["segment", segment, member, *([] if origin == "workflow" else [origin])]
-        case _:
-            return False, None, None
+    if isinstance(command, Increment):
+        before = state.totals.get(command.name)
+        changed = apply(command, state, at, by, strategies)
+        now = str(state.totals[command.name])
+        return True, changed, ["add", command.name, str(command.by), before and str(before), now]
+    if isinstance(command, SetTrait | SetTraitIfEmpty | AppendToTrait | RemoveFromTrait):
+        return _carry_out_trait(command, state, at, by, strategies)
+    if isinstance(command, SetMembership):
+        by_whom = [] if command.origin == "workflow" else [command.origin]
+        return False, None, ["segment", command.segment, command.member, *by_whom]
+    return False, None, None
+
+
+def _carry_out_trait(
+    command: SetTrait | SetTraitIfEmpty | AppendToTrait | RemoveFromTrait,
+    state: ProfileState,
+    at: int,
+    by: str,
+    strategies: Mapping[str, Strategy],
+) -> tuple[bool, str | None, Change]:
+    name = command.name
+    old = state.traits.get(name)
+    changed = apply(command, state, at, by, strategies)
+    kept = [_NAMES[type(command)], name, command.value]
+    if changed is None:
+        return False, None, kept
+    now = state.traits[name].value
+    news = changed if old is None or type(old.value) is not type(now) or old.value != now else None
+    if isinstance(command, AppendToTrait | RemoveFromTrait):
+        return True, news, [*kept, None, None]
+    return True, news, [*kept, None if old is None else old.value, now]
 
 
 def command_of(change: Change) -> Command:

@@ -80,8 +80,9 @@ def _json_value(value: Any) -> Any:
 
 
 def share_needs(conditions: Iterable[Condition]) -> None:
-    """Tell conditions that will be evaluated over one context, so that it is made for all of them at once."""
-    together = [condition for condition in conditions if condition.shortcut is None]
+    """Tell conditions that will be evaluated over one context, so that it is made for all of them at once: for those
+    with a shortcut too, which may have to ask CEL after all."""
+    together = list(conditions)
     needs: dict[str, Needs] = {}
     for condition in together:
         for name, need in condition.needs.items():

@@ -26,8 +26,10 @@ def effect_id(event: WorkflowRun, ran: Ran, node: str, number: int) -> str:
 
 def add_changed(job: SegmentationJob, names: Collection[str]) -> None:
     """What has changed of the job's profile, too."""
-    if any(name not in job.changed for name in names):  # most events of a profile change the same
-        job.changed = sorted({*job.changed, *names})
+    for name in names:
+        if name not in job.changed:  # most events of a profile change the same
+            job.changed = sorted({*job.changed, *names})
+            return
 
 
 def payload(event: WorkflowRun, id: str, type: str, properties: dict[str, Any]) -> msgspec.Raw:

@@ -98,15 +98,17 @@ def _must_wait(step: Step, state: RunState) -> bool:
 
 def _run_step(step: Step, run: Run, ran: Ran, answer: Answer | None, strategies: Mapping[str, Strategy]) -> str | None:
     """The port by which it leaves; None where it waits."""
-    errors_before = len(run.context.errors)
+    met = run.context.errors
+    errors_before = len(met)
     run.node = step.name
     try:
         outcome = _outcome(step, run, answer)
     # Actions are also other people's plug-ins: whatever they raise is theirs, is recorded, and ends their branch.
     except Exception as error:
-        ran.errors.extend((step.name, noted) for _, noted in run.context.errors[errors_before:])
+        ran.errors.extend((step.name, noted) for _, noted in met[errors_before:])
         return _failed(step, ran, type(error).__name__)
-    ran.errors.extend((step.name, error) for _, error in run.context.errors[errors_before:])
+    if len(met) > errors_before:
+        ran.errors.extend((step.name, error) for _, error in met[errors_before:])
     for command in outcome.commands:
         if isinstance(command, Keep):
             run.keep(command.name, command.value)

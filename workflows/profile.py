@@ -18,6 +18,7 @@ from workflows.commands import AppendToTrait, Command, Increment, RemoveFromTrai
 _encode = msgspec.json.Encoder(order="sorted").encode
 #: Enough digits for any sum of floats: what the default would round, it would round by the order of events.
 _EXACT = Context(prec=2000)
+_NOTHING = Decimal(0)
 NO_STRATEGIES: Mapping[str, Strategy] = {}
 
 
@@ -65,13 +66,13 @@ def apply(
     command: Command, state: ProfileState, at: int, by: str, strategies: Mapping[str, Strategy] = NO_STRATEGIES
 ) -> str | None:
     """Change the state as a command of the event (`at`, `by`) says; the changed field's name, None where none did."""
+    if isinstance(command, Increment):
+        state.totals[command.name] = _EXACT.add(state.totals.get(command.name, _NOTHING), command.by)
+        return f"totals.{command.name}"
+    if isinstance(command, SetTrait):
+        new = Trait(command.value, at, by, isinstance(command.value, list))
+        return _put(state, command.name, new, strategies.get(command.name, "latest"))
     match command:
-        case Increment(name, by_amount):
-            state.totals[name] = _EXACT.add(state.totals.get(name, Decimal(0)), by_amount)
-            return f"totals.{name}"
-        case SetTrait(name, value):
-            new = Trait(value, at, by, whole=isinstance(value, list))
-            return _put(state, name, new, strategies.get(name, "latest"))
         case SetTraitIfEmpty(name, value):
             strategy = strategies.get(name, "latest")
             new = Trait(value, at if strategy in _BOTH_WAYS else _if_empty(at), by, whole=isinstance(value, list))

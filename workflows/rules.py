@@ -30,12 +30,17 @@ def choose_workflows(event: AcceptedEvent, definitions: Definitions) -> tuple[li
     rules = definitions.rules.of(event.type, event.source)
     if not rules:
         return [], []
-    context = _context(event)
+    context: Context | None = None
     chosen: dict[str, None] = {}
     for rule in rules:
-        if _lacking(rule, event) is None and (rule.condition is None or rule.condition.holds(context)):
-            chosen.update(dict.fromkeys(rule.workflows))
-    return list(chosen), context.errors
+        if rule.consents and _lacking(rule, event) is not None:
+            continue
+        if rule.condition is not None:
+            context = context or _context(event)
+            if not rule.condition.holds(context):
+                continue
+        chosen.update(dict.fromkeys(rule.workflows))
+    return list(chosen), context.errors if context else []
 
 
 def explain(event: AcceptedEvent, definitions: Definitions) -> list[Explained]:

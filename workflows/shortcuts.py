@@ -31,7 +31,8 @@ _COMPARED: Mapping[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_INT64 = range(-(2**63), 2**63)
+#: Parentheses in parentheses.
+_MOST_DEEP = 50
 #: Names that begin what is no path, or that CEL keeps for itself.
 _OTHER_NAMES = frozenset({"true", "false", "null", "in", "has"})
 
@@ -65,7 +66,7 @@ class _Parser:
                 raise _NotPlain
             self._tokens.append((found.lastgroup or "", found[found.lastgroup or ""]))
             at = found.end()
-        self._at = 0
+        self._at = self._depth = 0
 
     def whole(self) -> Shortcut:
         made = self._either()
@@ -74,9 +75,13 @@ class _Parser:
         return made
 
     def _either(self) -> Shortcut:
+        self._depth += 1
+        if self._depth > _MOST_DEEP:
+            raise _NotPlain
         sides = [self._both()]
         while self._takes("||"):
             sides.append(self._both())
+        self._depth -= 1
         return _joined(sides, True) if len(sides) > 1 else sides[0]
 
     def _both(self) -> Shortcut:
@@ -101,12 +106,16 @@ class _Parser:
         return left
 
     def _operand(self) -> Shortcut:
+        negations = 0
+        while self._takes("!"):
+            negations += 1
+        if negations:  # a second one only asks for a truth value
+            once = _negation(self._operand())
+            return once if negations % 2 else _negation(once)
         kind, token = self._next()
         self._at += 1
         if kind in _LITERALS:
             return constant(_LITERALS[kind](token))
-        if (kind, token) == ("sign", "!"):
-            return _negation(self._operand())
         if (kind, token) == ("sign", "("):
             return self._closed(self._either())
         if kind != "name":
@@ -272,7 +281,7 @@ def _joined(sides: list[Shortcut], decides: bool) -> Shortcut:
 def _number(token: str) -> int | float:
     if "." in token:
         return float(token)
-    if int(token) not in _INT64:
+    if not -(2**63) <= int(token) < 2**63:
         raise _NotPlain
     return int(token)
 
@@ -283,4 +292,4 @@ _LITERALS: Mapping[str, Callable[[str], Any]] = {"text": lambda token: token[1:-
 def _is_plain(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
-    return value is None or isinstance(value, str | bool) or (isinstance(value, int) and value in _INT64)
+    return value is None or isinstance(value, str | bool) or (isinstance(value, int) and -(2**63) <= value < 2**63)

@@ -3,9 +3,11 @@
 import io
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import aiohttp
 import fastavro
+import fastavro.validation
 import msgspec
 from yarl import URL
 
@@ -13,7 +15,7 @@ from processors.runner.failures import Poison, Unavailable
 from schemas.definitions.outbound import Avro
 
 CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
-TIMEOUT_S = 10.0
+TIMEOUT_S, MAX_ANSWER_BYTES = 10.0, 1_000_000
 
 
 class RegistryPlace(NamedTuple):
@@ -39,7 +41,7 @@ class AvroValues:
         place = self._place_of(avro.registry)
         if place is None:
             raise Unavailable("schema registry removed")
-        subject, text = avro.subject or f"{topic}-value", msgspec.json.encode(avro.record)
+        subject, text = quote(avro.subject or f"{topic}-value", safe=""), msgspec.json.encode(avro.record)
         key = place.url, subject, text
         if key not in self._known:
             self._known[key] = await self._register(place, subject, text), fastavro.parse_schema(avro.record)
@@ -50,7 +52,7 @@ class AvroValues:
         """The schema's id; a schema that is there already keeps its own."""
         try:
             async with self._client.post(
-                URL(place.url.rstrip("/")) / "subjects" / subject / "versions",
+                URL(f"{place.url.rstrip('/')}/subjects/{subject}/versions", encoded=True),
                 data=msgspec.json.encode({"schema": schema.decode(), "schemaType": "AVRO"}),
                 headers={**place.headers, "content-type": CONTENT_TYPE},
                 allow_redirects=False,
@@ -58,10 +60,22 @@ class AvroValues:
             ) as response:
                 if response.status != 200:
                     raise Unavailable(f"schema registry answered {response.status}")
-                answer = msgspec.json.decode(await response.content.read(10_000))
-                return int(answer["id"])
+                id = msgspec.json.decode(await _read(response))["id"]
+                if not isinstance(id, int) or not 0 <= id < 2**32:
+                    raise Unavailable("schema registry's answer")
+                return id
         except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError) as error:
             raise Unavailable("schema registry") from error
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The answer, which may hold the schema. Raises ValueError for one that is too large."""
+    found = bytearray()
+    async for part in response.content.iter_any():
+        found += part
+        if len(found) > MAX_ANSWER_BYTES:
+            raise ValueError("too large an answer")
+    return bytes(found)
 
 
 def wrong_schema(schema: Mapping[str, Any]) -> str | None:
@@ -78,6 +92,8 @@ def _encoded(id: int, schema: Any, value: Mapping[str, Any]) -> bytes:
     written = io.BytesIO()
     written.write(b"\0" + id.to_bytes(4, "big"))
     try:
+        # The writer alone would make something of what is of another type.
+        fastavro.validation.validate(value, schema, raise_errors=True)
         fastavro.schemaless_writer(written, schema, value, strict_allow_default=True)
     # fastavro raises whatever the value made it raise; all of them mean that it is not of the schema.
     except Exception as error:

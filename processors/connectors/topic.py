@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from processors.connectors.avro import AvroValues, wrong_schema
+from processors.connectors.webhook import latest
 from processors.runner.failures import Poison, Unavailable
 from processors.runner.publisher import SAFE
 from schemas.definitions.outbound import Destination, KafkaTopic
@@ -17,6 +19,7 @@ from schemas.profiles import Delivery
 from schemas.topics import CATALOGUE, destination_topic
 
 log = logging.getLogger("headwater.dispatch")
+_LIBRDKAFKA = logging.getLogger("headwater.dispatch.librdkafka")
 _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
 #: What Kafka says of a record that it will never take.
 _REFUSED = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD)
@@ -30,7 +33,7 @@ class Cluster(NamedTuple):
 
 
 class _Written(NamedTuple):
-    key: bytes | None
+    key: bytes
     value: bytes | None
     headers: list[tuple[str, str | bytes | None]]
 
@@ -66,17 +69,20 @@ class TopicWriter:
         if destination is None or destination.topic is None:
             raise Unavailable("destination removed or paused")
         topic, encode = destination.topic, _encode
-        if topic.resource is None and is_own(topic.name.removeprefix(self._prefix)):
+        if is_own(topic.name.removeprefix(self._prefix)):
             raise Unavailable("the pipeline's own topic")
+        wanted = latest(deliveries) if destination.coalesce else deliveries
+        if topic.avro is not None:  # they have fields of their own, of which the schema knows nothing
+            wanted = [delivery for delivery in wanted if delivery.cause != "send"]
         try:
             if topic.avro is not None:
                 encode = await self._avro.encoder(topic.avro, topic.name)
-            written = [_record(topic, delivery, encode) for delivery in deliveries]
+            written = [_record(topic, delivery, encode) for delivery in wanted]
             async with self._turn:
                 producer = await self._connected(topic, destination.timeout_s)
                 await asyncio.to_thread(_write, producer, topic.name, written, destination.timeout_s)
         except (KafkaException, OSError, ValueError) as error:
-            self._producer = None
+            self._let_go()
             log.warning("destination %s: %s", destination.id, _name(error))
             raise Unavailable("destination's Kafka") from error
 
@@ -88,30 +94,40 @@ class TopicWriter:
         bounds = {"linger.ms": 50, "message.timeout.ms": max(1000, int(timeout_s * 1000))}
         config = {**SAFE, **bounds, **cluster.config}
         if self._producer is None or config != self._connected_to:
-            made = await self._made(config, cluster.foreign, timeout_s)
-            self._producer, self._connected_to = made, config
+            self._let_go()
+            if cluster.foreign:
+                await self._look_at(str(config["bootstrap.servers"]).split(","))
+            # Not connected before its brokers were looked at.
+            self._producer, self._connected_to = Producer(config, logger=_LIBRDKAFKA), {}
+            if cluster.foreign:
+                known = await asyncio.to_thread(self._producer.list_topics, timeout=timeout_s)
+                await self._look_at(f"{broker.host}:{broker.port}" for broker in known.brokers.values())
+            self._connected_to = config
         return self._producer
 
-    async def _made(self, config: Mapping[str, Any], foreign: bool, timeout_s: float) -> Producer:
-        """A producer; of a foreign cluster every address is looked at, those that its brokers name as well."""
-        if foreign:
-            for server in str(config["bootstrap.servers"]).split(","):
-                host, _, port = server.rpartition(":")
-                await self._look(host, int(port))
-        producer = Producer(dict(config), logger=logging.getLogger("headwater.dispatch.librdkafka"))
-        if foreign:
-            known = await asyncio.to_thread(producer.list_topics, timeout=timeout_s)
-            for broker in known.brokers.values():
-                await self._look(broker.host, broker.port)
-        return producer
+    def _let_go(self) -> None:
+        """A producer's end waits for its threads, which may wait for a name to be found; nobody waits for its end."""
+        if self._producer is None:
+            return
+        gone, self._producer = [self._producer], None
+        threading.Thread(target=gone.clear, name="producer's end", daemon=True).start()
+
+    async def _look_at(self, servers: Iterable[str]) -> None:
+        for server in servers:
+            host, _, port = server.rpartition(":")
+            await self._look(host, int(port))
 
 
-def wrong_topic(topic: KafkaTopic | None) -> str | None:
+def wrong_topic(destination: Destination) -> str | None:
     """What is wrong with a destination's topic, for whoever wrote it."""
+    topic = destination.topic
     if topic is None:
         return None
-    if topic.resource is None and is_own(topic.name):
+    if is_own(topic.name):
         return f"topic.name: {topic.name} is a topic of the pipeline's own"
+    for path in ([topic.key] if topic.key else []) + list(topic.headers.values()):
+        if destination.mapping and path.partition(".")[0] not in destination.mapping:
+            return f"topic: {path} is no field of what is sent: `mapping` has none of that name"
     return wrong_schema(topic.avro.record) if topic.avro is not None else None
 
 
@@ -133,8 +149,8 @@ def _record(topic: KafkaTopic, delivery: Delivery, encode: Callable[[Any], bytes
     for name, path in topic.headers.items():
         if (value := _field(delivery.body, path)) is not None:
             headers.append((name, value))
-    key = delivery.profile.encode() if topic.key is None else _field(delivery.body, topic.key)
-    return _Written(key or None, encode(delivery.body), headers)
+    key = _field(delivery.body, topic.key) if topic.key is not None else None
+    return _Written(key or delivery.profile.encode(), encode(delivery.body), headers)
 
 
 def _field(body: Any, path: str) -> bytes | None:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -28,6 +29,9 @@ log = logging.getLogger("headwater.lane")
 #: A lane whose last this many records were half dead letters stops: more likely a mistake of ours than of the senders.
 WATCHED_RECORDS = 1000
 MAX_BACKOFF_S = 5.0
+#: PostgreSQL keeps the plans of prepared statements as they were made, by how large tables were then, until it analyses
+#: them anew. A new installation grows faster than that: it would read whole tables for each batch for a minute.
+PLANS_AGE_S = 10.0
 
 
 class ReadBatch(Protocol):
@@ -91,6 +95,7 @@ class Lane:
         #: The row's next_offset when its outputs were last known to be delivered; None: not known.
         self._delivered: int | None = None
         self._seen_hole: int | None = None
+        self._planned_at = 0.0
         self._recent: deque[bool] = deque(maxlen=WATCHED_RECORDS)
 
     async def recover(self) -> None:
@@ -144,6 +149,9 @@ class Lane:
         self._reach("before-lock")
         row = await self._lock_delivered(progress, connection)
         self._reach("after-lock")
+        if time.monotonic() - self._planned_at > PLANS_AGE_S:
+            self._planned_at = time.monotonic()
+            await connection.execute("discard plans")
         self._require_same_topic(row, batch.topic_id)
         if batch.start > row.next_offset:
             await connection.rollback()

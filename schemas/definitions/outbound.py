@@ -85,7 +85,7 @@ class Avro(Part):
     `<topic>-value` where it is missing."""
 
     registry: Id
-    subject: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    subject: Annotated[str, Field(pattern=r"^[^/\s]*[^./\s][^/\s]*$", max_length=255)] | None = None
     record: dict[str, Any] = Field(alias="schema")
 
 
@@ -158,6 +158,8 @@ class Destination(Definition):
             raise ValueError("config and secrets are for types that packages add")
         if self.topic is not None and self.type != "kafka":
             raise ValueError("a topic is for kafka")
+        if self.type in ("postgresql", "kafka") and (self.batch > 1 or self.rate_per_s is not None):
+            raise ValueError("batch and rate_per_s are for webhooks")
         if self.type == "postgresql" and not self.mapping:
             raise ValueError("a table needs a mapping: its columns")
         if self.table is not None and bool(self.events) != (self.table.person is not None):

@@ -26,7 +26,7 @@ PERSON = {
     "name": "Person",
     "fields": [
         {"name": "city", "type": ["null", "string"]},
-        {"name": "visits", "type": "double"},
+        {"name": "visits", "type": ["null", "double"]},
         {"name": "segments", "type": {"type": "array", "items": "string"}},
     ],
 }
@@ -156,6 +156,14 @@ def test_avro_on_another_kafka_is_what_apaches_reader_reads(shop: Installation, 
     assert registry.authorization == ["Basic abc"]
 
 
+def test_without_the_field_that_is_the_key_a_record_has_the_profiles_id(shop: Installation, registry: Registry) -> None:
+    send(shop, "six", "look")
+    shop.wait_through()
+    (mine,) = of(shop, "lake", person(shop, "six"))
+    assert mine.key().decode() == person(shop, "six")
+    assert decoded(mine, registry) == {"city": None, "visits": None, "segments": []}
+
+
 def test_what_is_not_of_the_schema_is_a_dead_letter_and_what_follows_arrives(
     shop: Installation, registry: Registry
 ) -> None:
@@ -165,7 +173,7 @@ def test_what_is_not_of_the_schema_is_a_dead_letter_and_what_follows_arrives(
     assert of(shop, "lake", person(shop, "three")) == []
     mine = person(shop, "three").encode()
     found = shop.sql("select key, reasons->0->>'code', reasons->0->>'exception' from failures")
-    assert [told for key, *told in found if key == mine] == [["refused_by_destination", "avro ValueError"]]
+    assert [told for key, *told in found if key == mine] == [["refused_by_destination", "avro ValidationError"]]
     assert decoded(of(shop, "lake", person(shop, "four"))[-1], registry)["city"] == "Hamar"
 
 

@@ -13,6 +13,8 @@ class Registry:
         self.subjects: list[str] = []
         self.authorization: list[str | None] = []
         self.refusing = 0
+        #: What it says instead of an id.
+        self.id: object = ...
         registry = self
 
         class Answering(Handler):
@@ -24,7 +26,8 @@ class Registry:
                 if schema not in registry.schemas:
                     registry.schemas.append(schema)
                 registry.subjects.append(self.path)
-                self._say(200, {"id": registry.schemas.index(schema) + 1})
+                known = registry.schemas.index(schema) + 1
+                self._say(200, {"id": known if registry.id is ... else registry.id})
 
             def do_GET(self) -> None:
                 id = int(self.path.partition("?")[0].rpartition("/")[2])

@@ -38,6 +38,11 @@ def test_a_topic_of_another_kafka_with_a_schema_is_applied(tmp_path: Path) -> No
     [
         ([lake(name="tracks")], "a topic of the pipeline's own"),
         ([lake(name="destination-crm")], "a topic of the pipeline's own"),
+        ([THEIRS, lake(name="config", resource="theirs")], "a topic of the pipeline's own"),
+        ([{**lake(key="mail"), "mapping": {"email": "profile.id"}}], "mail is no field of what is sent"),
+        ([{**lake(headers={"h": "mail.x"}), "mapping": {"email": "profile.id"}}], "mail.x is no field"),
+        ([{**lake(), "batch": 10}], "batch and rate_per_s are for webhooks"),
+        ([{**lake(), "rate_per_s": 10}], "batch and rate_per_s are for webhooks"),
         ([lake(resource="theirs")], "no resource 'theirs' of the type kafka"),
         ([REGISTRY, lake(resource="registry")], "no resource 'registry' of the type kafka"),
         ([THEIRS, lake(avro={"registry": "theirs", "schema": RECORD})], "no resource 'theirs' of the type http"),

@@ -93,6 +93,12 @@ def test_what_rules_and_segments_usually_ask_needs_no_cel(source: str, value: An
     assert type(shortcut(variables.get)) is type(value)
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3, 40, 90, 990])
+def test_however_many_signs_and_parentheses_there_are_the_answer_is_the_same(depth: int):
+    for source in ("!" * depth + "event.yes", "(" * min(depth, 90) + "event.yes" + ")" * min(depth, 90)):
+        assert answer(source, alone=False) == answer(source, alone=True)
+
+
 @pytest.mark.parametrize(
     "source",
     [

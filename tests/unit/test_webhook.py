@@ -126,6 +126,16 @@ async def test_a_receiver_that_is_dead_is_asked_by_one_call_at_a_time(receiver: 
     assert set(receiver.ids[-16:]) == {f"d{n}" for n in range(16)}
 
 
+@pytest.mark.timeout(30)
+async def test_all_are_given_up_in_time_though_a_dead_receiver_is_hardly_asked(receiver: Receiver):
+    receiver.answer = lambda id: 500
+    hook = receiver.hook(give_up_after_s=0.3)
+    calls = [hook.deliver([delivery]) for delivery in deliveries(80, profiles=80)]
+    gave_up = await asyncio.gather(*calls, return_exceptions=True)
+    assert {str(error) for error in gave_up} == {"destination_gave_up"}
+    assert len(receiver.ids) < 60
+
+
 async def test_one_delivery_that_fails_does_not_hold_up_others(receiver: Receiver):
     receiver.answer = lambda id: 500 if id == "d0" else 200
     with pytest.raises(Poison, match="destination_gave_up"):

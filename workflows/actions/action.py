@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
@@ -176,7 +176,8 @@ def event_variables(event: ValidEvent, properties: Callable[[], Mapping[str, Any
 
 def microseconds(time: datetime) -> int:
     """Microseconds since 1970, exactly."""
-    return (time - _EPOCH) // timedelta(microseconds=1)
+    since = time - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 Registry = Mapping[str, Action[Any]]
