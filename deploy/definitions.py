@@ -28,9 +28,10 @@ from schemas.definitions.outbound import Destination
 from schemas.definitions.predefined import Predefined
 from schemas.topics import CONFIG, destination_topic
 from workflows.actions.builtin import load_actions
-from workflows.definitions import DefinitionError, Definitions, dangling
+from workflows.definitions import DefinitionError, Definitions
 from workflows.lookup import private_lookups
 from workflows.private import private_sent
+from workflows.references import dangling
 
 #: What commands say, and no file does.
 OPERATORS = "pause/"

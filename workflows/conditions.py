@@ -14,7 +14,8 @@ import msgspec
 
 from schemas.limits import MAX_COMPREHENSIONS, MAX_CONDITION_CHARS
 from workflows.needs import GAP, Needs, both, needs_of, part_of
-from workflows.shortcuts import LEFT_TO_CEL, Shortcut, constant, shortcut_of
+from workflows.plain_answers import LEFT_TO_CEL, Shortcut, constant
+from workflows.shortcuts import shortcut_of
 
 _COMPREHENSION = re.compile(rf"\.{GAP}(?:all|exists|exists_one|existsOne|map|filter){GAP}\(")
 _PLAIN = frozenset({bool, int, str, type(None)})

@@ -17,7 +17,8 @@ from deploy.settings import Settings
 from processors.storage.database import LANE_OPTIONS, Connection
 from processors.storage.definitions import DefinitionStore
 from schemas.definitions import DEFINITION
-from workflows.definitions import DefinitionError, dangling
+from workflows.definitions import DefinitionError
+from workflows.references import dangling
 
 #: The definitions in force to what is to be changed of them.
 Make = Callable[[Connection, Mapping[str, dict[str, Any]]], Awaitable[Change]]

@@ -11,10 +11,10 @@ from schemas.definitions import DEFINITION
 from schemas.events import ValidEvent
 from tests.unit.making import definitions, event, moment
 from workflows.consent import ConsentBook, Statement, given, holds, stated_by
-from workflows.definitions import dangling
 from workflows.identification import Shown
 from workflows.identifiers import identifier_value
 from workflows.known import Birth, Known, Sighting, Stored
+from workflows.references import dangling
 from workflows.resolving import resolve
 
 ADS: dict[str, Any] = {"kind": "consent", "id": "ads"}

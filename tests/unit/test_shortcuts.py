@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workflows.conditions import Condition, Context
-from workflows.shortcuts import LEFT_TO_CEL, shortcut_of
+from workflows.plain_answers import LEFT_TO_CEL
+from workflows.shortcuts import shortcut_of
 
 PLAIN = {
     "type": "order",
