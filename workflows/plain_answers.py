@@ -119,9 +119,9 @@ def negation(inner: Shortcut) -> Shortcut:
 
 
 def joined(sides: list[Shortcut], decides: bool) -> Shortcut:
-    """`&&` and `||`: one side that decides is enough, whatever became of the sides before it is left to CEL."""
+    """`&&` and `||`: the first side that decides is enough; what follows a side without an answer is left to CEL."""
 
-    def joined(variables: Variables) -> Any:
+    def answer(variables: Variables) -> Any:
         for side in sides:
             value = side(variables)
             if value is decides:
@@ -130,7 +130,7 @@ def joined(sides: list[Shortcut], decides: bool) -> Shortcut:
                 return LEFT_TO_CEL
         return not decides
 
-    return joined
+    return answer
 
 
 def _is_plain(value: Any) -> bool:

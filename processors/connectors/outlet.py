@@ -35,6 +35,7 @@ class Outlet:
         """As its type does. Raises Poison, Unavailable."""
         destination = self._destination()
         if destination is None:
+            self._failing_since.clear()  # who is paused is not tried
             raise Unavailable("destination removed or paused")
         if destination.type not in self._by_type:
             raise Unavailable("destination type not installed")

@@ -48,9 +48,10 @@ class Circuit:
         async with asyncio.timeout_at(until):
             await self._probe.acquire()
         try:
-            if self.is_open:  # nobody has got through since
+            pause_s = self._not_before - asyncio.get_running_loop().time()
+            if self.is_open and pause_s > 0:  # nobody has got through since
                 async with asyncio.timeout_at(until):
-                    await asyncio.sleep(max(0.0, self._not_before - asyncio.get_running_loop().time()))
+                    await asyncio.sleep(pause_s)
             yield
         finally:
             self._probe.release()

@@ -99,6 +99,7 @@ class Webhook:
     def _in_force(self) -> Destination:
         destination = self._destination()
         if destination is None:
+            self._tried_since.clear()  # who is paused is not tried
             raise Unavailable("destination removed or paused")  # its deliveries wait; the topic's retention ends them
         return destination
 

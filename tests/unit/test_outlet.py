@@ -54,6 +54,19 @@ async def test_after_the_bound_it_is_given_up_and_so_is_each_half_without_anothe
     assert away.calls == calls
 
 
+async def test_time_for_which_a_destination_was_paused_is_no_time_for_which_it_was_tried() -> None:
+    away = Away()
+    tried = outlet(away, give_up_after_s=1e-9)
+    with pytest.raises(Unavailable):
+        await tried.deliver([ONE])
+    in_force, tried._destination = tried._destination, lambda: None
+    with pytest.raises(Unavailable, match="paused"):
+        await tried.deliver([ONE])
+    away.is_there, tried._destination = True, in_force
+    await tried.deliver([ONE])
+    assert away.calls == 2
+
+
 async def test_what_was_taken_is_tried_anew_when_it_comes_again() -> None:
     away = Away()
     tried = outlet(away, give_up_after_s=1000)

@@ -136,6 +136,24 @@ async def test_all_are_given_up_in_time_though_a_dead_receiver_is_hardly_asked(r
     assert len(receiver.ids) < 60
 
 
+async def test_time_for_which_a_destination_was_paused_is_no_time_for_which_it_was_tried(receiver: Receiver):
+    receiver.answer = lambda id: 500
+    hook = receiver.hook(give_up_after_s=0.5)
+    in_force, paused = hook._destination, False
+    hook._destination = lambda: None if paused else in_force()
+    trying = asyncio.create_task(hook.deliver(deliveries(8, profiles=8)))
+    await receiver.until(8)  # so many failures open the circuit
+    paused = True
+    with pytest.raises((Unavailable, Poison)):
+        await trying
+    with pytest.raises(Unavailable, match="paused"):
+        await hook.deliver(deliveries(8, profiles=8))
+    await asyncio.sleep(0.6)  # longer than it may be tried
+    paused, receiver.answer = False, lambda id: 200
+    await hook.deliver(deliveries(8, profiles=8))
+    assert set(receiver.ids[-8:]) == {f"d{n}" for n in range(8)}
+
+
 async def test_one_delivery_that_fails_does_not_hold_up_others(receiver: Receiver):
     receiver.answer = lambda id: 500 if id == "d0" else 200
     with pytest.raises(Poison, match="destination_gave_up"):
