@@ -29,6 +29,7 @@ from schemas.definitions.predefined import Predefined
 from schemas.topics import CONFIG, destination_topic
 from workflows.actions.builtin import load_actions
 from workflows.definitions import DefinitionError, Definitions
+from workflows.list_traits import contradicting
 from workflows.lookup import private_lookups
 from workflows.private import private_sent
 from workflows.references import dangling
@@ -60,8 +61,8 @@ def read_folder(folder: Path) -> dict[str, AnyDefinition]:
         except LookupError as error:
             raise DefinitionError(str(error.args[0])) from error
     _check_types(Definitions(found.values(), load_actions()))
-    if missing := dangling(found):
-        raise DefinitionError(missing[0])
+    if wrong := dangling(found) + contradicting(found):
+        raise DefinitionError(wrong[0])
     return found
 
 
