@@ -70,7 +70,7 @@ def test_applying_a_folder_with_such_a_trait_says_so(tmp_path: Path):
         "{kind: mapping, id: a, event_type: view, set: {tags: event.properties.tags}}\n---\n"
         "{kind: mapping, id: b, event_type: view, append: {tags: event.properties.tag}}\n"
     )
-    with pytest.raises(DefinitionError, match="mapping/b: the trait .tags. is appended to or removed from"):
+    with pytest.raises(DefinitionError, match=r"mapping/b: the trait .tags. is appended to or removed from"):
         read_folder(tmp_path)
 
 
