@@ -10,6 +10,7 @@ from deploy.commands.operate import COMMANDS as OPERATE
 from deploy.commands.rehearse import COMMANDS as REHEARSE
 from deploy.commands.run import COMMANDS as RUN
 from deploy.commands.workflows import COMMANDS as WORKFLOWS
+from deploy.commands.write_keys import COMMANDS as WRITE_KEYS
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -26,7 +27,7 @@ def main() -> None:
     """
 
 
-for command in (*RUN, *LOOK, *FAILURES, *OPERATE, *REHEARSE, *WORKFLOWS, *DESTINATIONS, *IDENTITY):
+for command in (*RUN, *LOOK, *FAILURES, *OPERATE, *REHEARSE, *WORKFLOWS, *DESTINATIONS, *IDENTITY, *WRITE_KEYS):
     main.add_command(command)
 
 

@@ -18,12 +18,12 @@ from deploy.sealing import Seals
 from deploy.settings import Settings
 from processors.connectors.plugin import load_plugins, problem
 from processors.connectors.topic import wrong_topic
-from processors.connectors.webhook import signed
 from processors.runner.publisher import Publisher
 from processors.storage.database import Connection
 from processors.storage.definitions import DefinitionStore
 from schemas.codecs import Message
 from schemas.definitions import DEFINITION, WRITTEN, AnyDefinition
+from schemas.definitions.inbound import Source
 from schemas.definitions.outbound import Destination
 from schemas.definitions.predefined import Predefined
 from schemas.topics import CONFIG, destination_topic
@@ -33,9 +33,10 @@ from workflows.list_traits import contradicting
 from workflows.lookup import private_lookups
 from workflows.private import private_sent
 from workflows.references import dangling
+from workflows.signatures import signed
 
 #: What commands say, and no file does.
-OPERATORS = "pause/"
+OPERATORS = ("pause/", "write-key/")
 Change = dict[str, dict[str, Any] | None]
 
 
@@ -133,7 +134,7 @@ def sealed(
     """
     found = {key: seals.seal(definition, current.get(key)) for key, definition in wanted.items()}
     for key, definition in found.items():
-        if isinstance(definition, Destination):
+        if isinstance(definition, Destination | Source):
             _check_signing(key, map(seals.open, definition.signing))
     return found
 

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import uvloop
@@ -25,8 +26,13 @@ from deploy.memory import collect_often, settle
 from deploy.sealing import Seals
 from deploy.settings import Settings, SettingsError
 from deploy.toolbox import DISPATCH, toolbox
+from ingest.access import Access
 from ingest.deadlines import Deadlines
-from ingest.routes import BODY_DEADLINE_S, Door
+from ingest.door import Door
+from ingest.intake import Intake
+from ingest.numbers import Numbers
+from ingest.refused import Refused
+from ingest.request import BODY_DEADLINE_S
 from ingest.sink import Sink
 from processors.connectors.guard import Guard, guarded_session
 from processors.connectors.outside import Outside
@@ -39,6 +45,7 @@ from processors.runner.worker import Installation, StageWorker
 from processors.storage.database import connector
 from processors.storage.progress import LaneKey
 from processors.topology import PIPELINE, dispatch_to
+from schemas.definitions.secret import Secret
 from schemas.topics import CONFIG, TRACKS
 from workflows.actions.builtin import load_actions
 from workflows.definitions import Definitions
@@ -193,17 +200,34 @@ async def _stop_on(failed: "asyncio.Future[None]", stop: asyncio.Event) -> None:
     stop.set()
 
 
+def _reveal(seals: Seals) -> Callable[[Secret], str]:
+    """Opens secrets at the door, once each."""
+
+    @lru_cache(1000)
+    def reveal(secret: Secret) -> str:
+        try:
+            return seals.open(secret)
+        except SettingsError as error:
+            log.error("ingest: %s", error)
+            raise Refused(503, "misconfigured", "a secret of this source cannot be opened here", 10) from error
+
+    return reveal
+
+
 async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     kafka = client_config(settings)
     sink = Sink(kafka, settings.topic_prefix + TRACKS.name, fail_point(settings.failpoint))
     feed = DefinitionsFeed(kafka, settings.topic_prefix + CONFIG.name, load_actions())
+    numbers = Numbers()
+    access = Access(_reveal(Seals(settings)))
+    intake = Intake(sink, access, profile_ids(settings), settings.first_partition, numbers)
     door = Door(
-        sink,
+        intake,
         lambda: feed.current,
-        profile_ids(settings),
+        sink.reachable,
         settings.max_in_flight,
-        settings.first_partition,
         Deadlines(BODY_DEADLINE_S),
+        numbers,
         settings.proxies,
     )
     server = Server(

@@ -19,9 +19,15 @@ class Numbers(Collector):
     def __init__(self) -> None:
         #: What alerts ask for is there from the beginning.
         self.requests: Counter[str] = Counter(accepted=0, no_acceptable_event=0, kafka_unavailable=0, overloaded=0)
-        self.events: Counter[str] = Counter(accepted=0, rejected=0)
+        #: (source, verdict): as many as there are sources, and no more.
+        self._events: Counter[tuple[str, str]] = Counter()
         self._by_bound = [0] * (len(_BOUNDS) + 1)
         self._seconds = 0.0
+
+    def count(self, source: str, accepted: int, rejected: int) -> None:
+        """Kafka has so many events of a source that is defined."""
+        self._events[source, "accepted"] += accepted
+        self._events[source, "rejected"] += rejected
 
     def took(self, seconds: float) -> None:
         """A payload was answered, one way or another."""
@@ -32,14 +38,15 @@ class Numbers(Collector):
         return self.collect()
 
     def collect(self) -> Iterator[Metric]:
-        for name, help, label, counts in (
-            ("requests", "Requests by outcome", "outcome", self.requests),
-            ("events", "Events by verdict", "verdict", self.events),
-        ):
-            family = CounterMetricFamily(f"headwater_door_{name}", help, labels=[label])
-            for value, count in counts.items():
-                family.add_metric([value], count)
-            yield family
+        requests = CounterMetricFamily("headwater_door_requests", "Requests by outcome", labels=["outcome"])
+        for outcome, number in self.requests.items():
+            requests.add_metric([outcome], number)
+        events = CounterMetricFamily(
+            "headwater_door_events", "Events by source and verdict", labels=["source", "verdict"]
+        )
+        for labels, number in self._events.items():
+            events.add_metric(labels, number)
+        yield from (requests, events)
         bounds = [*map(str, _BOUNDS), "+Inf"]
         buckets = list(zip(bounds, accumulate(self._by_bound), strict=True))
         yield HistogramMetricFamily("headwater_door_seconds", "Time to answer a payload", buckets, self._seconds)

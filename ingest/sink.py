@@ -9,11 +9,13 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from schemas.codecs import BRIDGE_HEADER, CLIENT_HEADER
+from schemas.definitions.inbound import BRIDGES
 
 #: How long a client waits at most before it hears that Kafka cannot take its payload.
 DEADLINE_S = 8.0
 
-_HEADERS: list[tuple[str, str | bytes | None]] = [(BRIDGE_HEADER, b"http")]
+Headers = list[tuple[str, str | bytes | None]]
+_HEADERS: dict[str, Headers] = {bridge: [(BRIDGE_HEADER, bridge.encode())] for bridge in BRIDGES}
 
 Place = tuple[int, int]
 
@@ -53,14 +55,15 @@ class Sink:
         self._closing = False
         threading.Thread(target=self._poll, name="delivery-reports", daemon=True).start()
 
-    async def write(self, key: str, body: bytes, client: bytes = b"") -> Place:
-        """(partition, offset) of the record; `client` says whose request it was. Raises SinkUnavailable."""
+    async def write(self, key: str, body: bytes, bridge: str, client: bytes = b"") -> Place:
+        """(partition, offset) of the record, that came by this bridge; `client` says whose request it was. Raises
+        SinkUnavailable."""
         future: asyncio.Future[Place] = self._loop.create_future()
 
         def report(error: KafkaError | None, message: Any) -> None:
             self._report(future, error, message)
 
-        headers = [*_HEADERS, (CLIENT_HEADER, client)] if client else _HEADERS
+        headers = [*_HEADERS[bridge], (CLIENT_HEADER, client)] if client else _HEADERS[bridge]
         self._reach("before-door-produce")
         try:
             self._producer.produce(self._topic, body, key=key or None, headers=headers, on_delivery=report)

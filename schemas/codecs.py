@@ -6,6 +6,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
+from schemas.definitions.inbound import BRIDGES
 from schemas.events import EmittedEvent, Record, TrackedPayload
 from schemas.failures import DeadLetter
 from schemas.origin import Origin
@@ -15,7 +16,7 @@ HOPS_HEADER = "headwater-hops"
 BRIDGE_HEADER = "headwater-bridge"
 CLIENT_HEADER = "headwater-client"
 #: What the header may say of how a payload came; whatever else it says, somebody wrote to the topic.
-_BRIDGES: dict[bytes | None, str] = {b"http": "http", b"workflow": "workflow"}
+_BRIDGES: dict[bytes | None, str] = {bridge.encode(): bridge for bridge in (*BRIDGES, "workflow")}
 DEAD_LETTER_HEADERS = (
     *("reason", "stage", "topic", "partition", "offset", "origin", "source", "exception", "attempt"),
     *("received_ms", "hops", "quiet", "counted"),

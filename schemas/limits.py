@@ -3,9 +3,12 @@
 The values are ours; the classes they answer are listed in docs/input.md.
 """
 
-#: Largest body the door reads off the wire, and the largest it inflates a gzip body to, in bytes.
+#: Largest body the door reads off the wire, and the largest it inflates a gzip body to, in bytes: of a payload, which
+#: becomes one record, and of what libraries of others send, which becomes as many records as it has people.
 MAX_BODY_BYTES = 1_000_000
-MAX_INFLATED_BYTES = 1_000_000
+MAX_BATCH_BYTES = 5_000_000
+#: All bodies under way in one door.
+MAX_BYTES_IN_FLIGHT = 64_000_000
 #: Largest record in `tracks`; a little above the body, so that an accepted body always fits.
 MAX_RECORD_BYTES = 1_048_576
 #: Largest record between stages: an event plus what stages add to it (context of its payload, its profile's numbers).
@@ -14,8 +17,12 @@ MAX_TRANSIT_BYTES = 2_000_000
 MAX_EVENT_BYTES = 262_144
 #: A context, in bytes: every event of a payload carries its payload's.
 MAX_CONTEXT_BYTES = 32_768
-#: Events in one payload.
+#: Events in one payload, or in a batch of other libraries' messages; tags of an event.
 MAX_EVENTS = 500
+MAX_TAGS = 50
+#: Parameters in a query, and characters of a path with its query.
+MAX_PARAMETERS = 100
+MAX_TARGET_CHARS = 8_192
 #: Nesting of free-form JSON, keys in one object, bytes in one key.
 MAX_DEPTH = 64
 MAX_KEYS = 1_000

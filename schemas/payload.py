@@ -5,9 +5,10 @@ Two kinds of trouble: `PayloadError` (the payload as a whole cannot be read) and
 """
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +19,7 @@ from schemas.limits import (
     MAX_EVENT_BYTES,
     MAX_EVENTS,
     MAX_ID_CHARS,
+    MAX_TAGS,
     MAX_TYPE_CHARS,
 )
 from schemas.storable import parsed
@@ -39,6 +41,7 @@ class _Envelope(msgspec.Struct, gc=False):
     events: list[msgspec.Raw] = []
     options: Any = None
     profile_less: Any = None
+    sent_at: Any = None
 
 
 class _SentEvent(msgspec.Struct, gc=False):
@@ -49,6 +52,7 @@ class _SentEvent(msgspec.Struct, gc=False):
     properties: msgspec.Raw = EMPTY_OBJECT
     context: msgspec.Raw = EMPTY_OBJECT
     options: Any = None
+    tags: Any = None
 
 
 class TrackerPayload(msgspec.Struct, gc=False):
@@ -60,8 +64,12 @@ class TrackerPayload(msgspec.Struct, gc=False):
     context: msgspec.Raw
     events: list[msgspec.Raw]
     save_events: bool
+    #: False: its session is not kept; it still says whose the events are.
+    save_session: bool
     #: Nobody's: its events have no profile, and make none.
     profile_less: bool
+    #: When it was sent, by the client's clock: how far that is off, its events' times are.
+    sent_at: datetime | None
     #: What is wrong with the payload and therefore with each of its events.
     reasons: list[Reason]
 
@@ -75,11 +83,15 @@ class TrackerEvent(msgspec.Struct, gc=False):
     properties: msgspec.Raw
     parsed_properties: dict[str, Any]
     context: msgspec.Raw
+    tags: list[str]
     save: bool
     reasons: list[Reason]
 
 
+T = TypeVar("T")
+
 _envelope = msgspec.json.Decoder(_Envelope).decode
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _sent_event = msgspec.json.Decoder(_SentEvent).decode
 #: What programs send as a session's id where they have none: it would make one person of all who do.
 _NO_SESSION = frozenset(
@@ -103,6 +115,7 @@ def read_payload(body: bytes) -> TrackerPayload:
     if session is not None and session.lower() in _NO_SESSION:
         reasons.append(Reason("invalid_id", "/session/id", "not a session's id, but what programs write for none"))
         session = None
+    sent_at = _time(envelope.sent_at, "/sent_at", reasons) if envelope.sent_at is not None else None
     return TrackerPayload(
         source=source,
         session=session,
@@ -110,16 +123,19 @@ def read_payload(body: bytes) -> TrackerPayload:
         context=envelope.context,
         events=envelope.events,
         save_events=options.get("saveEvents") is not False,
-        profile_less=envelope.profile_less is True,
+        save_session=options.get("saveSession") is not False,
+        profile_less=envelope.profile_less is True or options.get("saveProfile") is False,
+        sent_at=sent_at,
         reasons=reasons,
     )
 
 
-def _read_envelope(body: bytes) -> _Envelope:
+def read_json(decode: Callable[[bytes], T], body: bytes) -> T:
+    """What a decoder of ours makes of a body (JSON, UTF-8). Raises PayloadError."""
     try:
         if not body.isascii():
             body.decode()
-        envelope = _envelope(body)
+        return decode(body)
     except UnicodeDecodeError as error:
         raise PayloadError("invalid_encoding") from error
     except RecursionError as error:
@@ -128,6 +144,10 @@ def _read_envelope(body: bytes) -> _Envelope:
         raise PayloadError(_envelope_code(str(error))) from error
     except msgspec.DecodeError as error:
         raise PayloadError("invalid_json" if body.strip() else "empty_body") from error
+
+
+def _read_envelope(body: bytes) -> _Envelope:
+    envelope = read_json(_envelope, body)
     if not envelope.events:
         raise PayloadError("empty_batch")
     if len(envelope.events) > MAX_EVENTS:
@@ -138,12 +158,12 @@ def _read_envelope(body: bytes) -> _Envelope:
 def _envelope_code(message: str) -> str:
     if "out of range" in message:
         return "number_out_of_range"
-    return "empty_batch" if "$.events" in message else "not_an_object"
+    return "empty_batch" if "$.events" in message or "$.batch" in message else "not_an_object"
 
 
 def read_event(raw: msgspec.Raw) -> TrackerEvent:
     """One event of a payload, with every reason found against it. Never raises for what a client can send."""
-    event = TrackerEvent(None, "", None, EMPTY_OBJECT, {}, EMPTY_OBJECT, True, [])
+    event = TrackerEvent(None, "", None, EMPTY_OBJECT, {}, EMPTY_OBJECT, [], True, [])
     if len(bytes(raw)) > MAX_EVENT_BYTES:
         event.reasons.append(Reason("event_too_large", "", f"an event may have {MAX_EVENT_BYTES} bytes"))
         return event
@@ -177,6 +197,8 @@ def _read_fields(sent: _SentEvent, event: TrackerEvent) -> None:
         event.context = sent.context
     else:
         reasons.append(Reason("invalid_context", "/context", _CONTEXT))
+    if sent.tags is not None:
+        event.tags = _tags(sent.tags, reasons)
     options = sent.options if isinstance(sent.options, dict) else {}
     event.save = options.get("saveEvents") is not False
 
@@ -201,8 +223,10 @@ def _occurred_at(sent: _SentEvent, reasons: list[Reason]) -> datetime | None:
     if value is None and isinstance(sent.time, dict):
         key = "insert" if sent.time.get("insert") is not None else "create"
         path, value = f"/time/{key}", sent.time.get(key)
-    if value is None:
-        return None
+    return None if value is None else _time(value, path, reasons)
+
+
+def _time(value: Any, path: str, reasons: list[Reason]) -> datetime | None:
     try:
         time = msgspec.convert(value, datetime, strict=True)
         if time.tzinfo is UTC:
@@ -211,6 +235,24 @@ def _occurred_at(sent: _SentEvent, reasons: list[Reason]) -> datetime | None:
     except (msgspec.ValidationError, OverflowError):
         reasons.append(Reason("invalid_timestamp", path, "ISO 8601 with date and time, years 1 to 9999"))
         return None
+
+
+def _tags(value: Any, reasons: list[Reason]) -> list[str]:
+    if isinstance(value, list) and len(value) <= MAX_TAGS and all(_checked_id(tag) for tag in value):
+        return value
+    reasons.append(Reason("invalid_tags", "/tags", f"at most {MAX_TAGS} strings of 1-100 printable characters"))
+    return []
+
+
+def context_of(payload: TrackerPayload, event: TrackerEvent) -> msgspec.Raw:
+    """The payload's context with the event's own, and its tags, on top, key by key."""
+    context, own = payload.context, event.context
+    if not event.tags and bytes(own) == b"{}":
+        return context
+    if not event.tags and bytes(context) == b"{}":
+        return own
+    tags = {"tags": msgspec.Raw(msgspec.json.encode(event.tags))} if event.tags else {}
+    return msgspec.Raw(msgspec.json.encode(_object(context) | _object(own) | tags))
 
 
 def _id_in(part: Any, path: str, code: str, reasons: list[Reason]) -> str | None:

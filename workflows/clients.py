@@ -22,13 +22,17 @@ _decode = msgspec.json.Decoder(Client).decode
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def noted(address: str, forwarded: str, proxies: int, user_agent: str | None) -> bytes:
-    """The header for a request from `address`. Behind so many proxies of one's own the address is the one that the
-    outermost of them saw: the last ones in `forwarded` (X-Forwarded-For) are theirs, whatever the client wrote before.
-    """
-    if proxies:
-        seen = [one.strip() for one in forwarded.split(",")] if forwarded else []
-        address = seen[-proxies] if len(seen) >= proxies else ""
+def address_of(peer: str, forwarded: str, proxies: int) -> str:
+    """Whose request from `peer` it is. Behind so many proxies of one's own the address is the one that the outermost of
+    them saw: the last ones in `forwarded` (X-Forwarded-For) are theirs, whatever the client wrote before."""
+    if not proxies:
+        return peer
+    seen = [one.strip() for one in forwarded.split(",")] if forwarded else []
+    return seen[-proxies] if len(seen) >= proxies else ""
+
+
+def noted(address: str, user_agent: str | None) -> bytes:
+    """The header for a request from `address`."""
     return _encode(_checked(Client(address, user_agent)))
 
 

@@ -10,7 +10,7 @@ from schemas.definitions import AnyDefinition
 from schemas.definitions.automation import ProfileMapping, Rule, Segment, Window, Workflow
 from schemas.definitions.consent import Compliance, ConsentType
 from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace, Strategy, TraitDefinition
-from schemas.definitions.inbound import EventTypeDefinition, Reshaping, Source
+from schemas.definitions.inbound import EventTypeDefinition, Redirect, Reshaping, Source, WriteKey
 from schemas.definitions.measuring import Alert, Metric
 from schemas.definitions.outbound import Destination, Pause, Resource
 from schemas.events import ValidEvent
@@ -85,6 +85,9 @@ class Definitions:
         """Raises DefinitionError for the first definition that cannot be used."""
         self.revision, self._actions = revision, actions
         self.sources: dict[str, Source] = {}
+        #: SHA-256 of a write key, in hex, to the source that it is of.
+        self.write_keys: dict[str, str] = {}
+        self.redirects: dict[str, Redirect] = {}
         self.schemas: dict[str, EventSchema] = {}
         self.reshapings: dict[str, list[CompiledReshaping]] = {}
         self.namespaces: dict[str, Namespace] = {}
@@ -136,6 +139,10 @@ class Definitions:
         match definition:
             case Source():
                 self.sources[definition.id] = definition
+            case WriteKey():
+                self.write_keys[definition.id] = definition.source
+            case Redirect():
+                self.redirects[definition.id] = definition
             case EventTypeDefinition():
                 self.schemas[definition.id] = EventSchema(definition)
             case Reshaping(enabled=True):
@@ -188,6 +195,14 @@ class Definitions:
         return self.namespaces.get(name) or Namespace(id=name)
 
     @cached_property
+    def origins(self) -> frozenset[str] | None:
+        """The pages' origins that any source takes something from; None where one takes it from all."""
+        sources = [source for source in self.sources.values() if source.enabled]
+        if any(not source.origins for source in sources):
+            return None
+        return frozenset(origin for source in sources for origin in source.origins)
+
+    @cached_property
     def awaited_types(self) -> frozenset[str]:
         """The event types that runs may wait for."""
         return frozenset(type for graph in self.workflows.values() for type in graph.awaits)
@@ -218,6 +233,15 @@ class Definitions:
     def change_by_themselves(self) -> bool:
         """Whether segments may change though nothing happens."""
         return bool(self.windows) or any(consent.expires_days for consent in self.consents.values())
+
+    @cached_property
+    def _points(self) -> dict[str, tuple[IdentificationPoint, ...]]:
+        every = self.points.get("*", [])
+        return {type: (*points, *every) for type, points in self.points.items() if type != "*"} | {"*": (*every,)}
+
+    def points_of(self, type: str) -> tuple[IdentificationPoint, ...]:
+        """The identification points for events of a type."""
+        return self._points.get(type) or self._points["*"]
 
     def mappings_of(self, event: ValidEvent) -> list[CompiledMapping]:
         """The mappings for an event."""

@@ -44,20 +44,28 @@ class Identifiers:
 
     def shown_by(self, event: ValidEvent) -> list[Shown]:
         """The identifiers that identification points find in the event."""
-        return self.shown_in(event.type, event.source, event.properties)
+        return self.shown_in(event.type, event.source, event.properties, event.context)
 
-    def shown_in(self, type: str, source: str, written: msgspec.Raw) -> list[Shown]:
-        """The identifiers that identification points find in these properties."""
-        points = self._definitions.points.get(type)
-        if not points or not any(may_hold(written, name) for point in points for name in point.names):
+    def shown_in(self, type: str, source: str, properties: msgspec.Raw, context: msgspec.Raw) -> list[Shown]:
+        """The identifiers that identification points find in these properties and this context."""
+        parts = (properties, context)
+        points = [
+            point
+            for point in self._definitions.points_of(type)
+            if any(may_hold(parts[in_context], name) for in_context, name in point.names)
+        ]
+        if not points:
             return []
-        properties = msgspec.json.decode(written)
+        read: list[Any] = [None, None]
         found: dict[IdentifierKey, bool] = {}
         for point in points:
             if point.source not in (None, source):
                 continue
             for identifier in point.identifiers:
-                values = [value_at(properties, path) for path in identifier.all_paths]
+                place = identifier.context is not None
+                if read[place] is None:
+                    read[place] = msgspec.json.decode(parts[place])
+                values = [value_at(read[place], path) for path in identifier.all_paths]
                 if key := self.key(identifier.namespace, *values):
                     found[key] = found.get(key, False) or point.verified
         return [Shown(key, verified) for key, verified in found.items()]

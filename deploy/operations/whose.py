@@ -7,7 +7,7 @@ import msgspec
 
 from processors.storage.erasures import key_hash, session_hash
 from schemas.events import EMPTY_OBJECT
-from schemas.payload import PayloadError, TrackerPayload, read_event, read_payload
+from schemas.payload import PayloadError, TrackerPayload, context_of, read_event, read_payload
 from workflows.definitions import Definitions
 from workflows.identification import Identifiers
 from workflows.identity import ProfileIds
@@ -23,6 +23,7 @@ class _Behind(msgspec.Struct):
     session: str | None = None
     type: str = ""
     properties: msgspec.Raw = EMPTY_OBJECT
+    context: msgspec.Raw = EMPTY_OBJECT
     namespace: str = ""
     value: Any = None
 
@@ -52,7 +53,7 @@ class Whose:
         if record.source and record.session:
             hashes.add(session_hash(self._ids.hide, record.source, record.session))
         if record.type:
-            shown = self._identifiers.shown_in(record.type, record.source, record.properties)
+            shown = self._identifiers.shown_in(record.type, record.source, record.properties, record.context)
             hashes |= {key_hash(self._ids.hide, one.key) for one in shown}
         if isinstance(record.value, str):
             hashes.add(key_hash(self._ids.hide, (record.namespace, record.value)))
@@ -69,7 +70,8 @@ class Whose:
             profiles.add(
                 self._ids.resolve(payload.source or "", payload.session, payload.profile, event.id or "", made)
             )
-            shown = self._identifiers.shown_in(event.type, payload.source or "", event.properties)
+            context = context_of(payload, event)
+            shown = self._identifiers.shown_in(event.type, payload.source or "", event.properties, context)
             hashes |= {key_hash(self._ids.hide, one.key) for one in shown}
         return profiles, hashes
 

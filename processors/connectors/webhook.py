@@ -1,13 +1,10 @@
 """Posts deliveries to a webhook: at least once, each profile's in order, with a stable idempotency key, signed."""
 
 import asyncio
-import base64
-import hashlib
-import hmac
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import aiohttp
 import msgspec
@@ -19,6 +16,7 @@ from processors.runner.failures import GAVE_UP, Poison, Unavailable
 from schemas.definitions.outbound import Destination
 from schemas.origin import derived_id
 from schemas.profiles import Delivery
+from workflows.signatures import signed
 
 log = logging.getLogger("headwater.dispatch")
 
@@ -152,22 +150,3 @@ def latest(deliveries: Sequence[Delivery]) -> list[Delivery]:
     """Of each profile's changes the last one; all that workflows sent."""
     last = {delivery.profile: delivery.id for delivery in deliveries if delivery.cause == "change"}
     return [one for one in deliveries if one.cause != "change" or last[one.profile] == one.id]
-
-
-def signed(id: str, timestamp: int, content: bytes, secrets: Iterable[str]) -> dict[str, str]:
-    """The headers of Standard Webhooks (standardwebhooks.com, spec v1): by each secret, so that one may be replaced.
-
-    Raises ValueError for what is no secret.
-    """
-    message = f"{id}.{timestamp}.".encode() + content
-    signatures = [
-        "v1," + base64.b64encode(hmac.new(_key(secret), message, hashlib.sha256).digest()).decode()
-        for secret in secrets
-    ]
-    if not signatures:
-        return {}
-    return {"webhook-id": id, "webhook-timestamp": str(timestamp), "webhook-signature": " ".join(signatures)}
-
-
-def _key(secret: str) -> bytes:
-    return base64.b64decode(secret.removeprefix("whsec_"), validate=True)

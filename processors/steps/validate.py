@@ -17,7 +17,7 @@ from schemas.events import EMPTY_OBJECT, TrackedPayload, ValidEvent
 from schemas.failures import NOT_KEPT, DeadLetter, Reason, RejectedEvent
 from schemas.limits import MAX_CLOCK_AHEAD_S, MAX_HOPS
 from schemas.origin import Origin, event_id_of
-from schemas.payload import PayloadError, TrackerEvent, TrackerPayload, read_event, read_payload
+from schemas.payload import PayloadError, TrackerEvent, TrackerPayload, context_of, read_event, read_payload
 from schemas.replays import Replay
 from workflows.clients import with_client
 from workflows.definitions import Definitions
@@ -29,7 +29,6 @@ from workflows.reshaping import reshape
 from workflows.sources import source_reasons
 
 _AHEAD = timedelta(seconds=MAX_CLOCK_AHEAD_S)
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 async def validate(
@@ -186,17 +185,17 @@ class Judgement:
 
     def _valid(self, origin: Origin, event: TrackerEvent, raw: msgspec.Raw) -> ValidEvent:
         payload, received_at = self._payload, self._tracked.received_at
-        occurred_at = event.occurred_at or received_at
+        occurred_at = self._by_our_clock(event.occurred_at) or received_at
         ahead = occurred_at > received_at + _AHEAD
         id = event.id or event_id_of(origin)
-        context = _merged(payload.context, event.context)
+        context = context_of(payload, event)
         return ValidEvent(
             origin=origin,
             id=id,
             fingerprint=fingerprint(raw, payload.session),
             source=self._source.id,
             type=event.type,
-            session=payload.session,
+            session=payload.session if payload.save_session else None,
             profile=self._profile or self._profile_of(id),
             occurred_at=received_at if ahead else occurred_at,
             received_at=received_at,
@@ -210,6 +209,15 @@ class Judgement:
             quiet=self._tracked.quiet,
             attempt=self._attempt,
         )
+
+    def _by_our_clock(self, time: datetime | None) -> datetime | None:
+        """The client's clock may be off: by how much, `sent_at` says."""
+        if time is None or self._payload.sent_at is None:
+            return time
+        try:
+            return time + (self._tracked.received_at - self._payload.sent_at)
+        except OverflowError:
+            return time
 
     def _profile_of(self, event: str) -> str | None:
         payload, source = self._payload, self._source
@@ -240,15 +248,6 @@ class Judgement:
         )
 
 
-def _merged(context: msgspec.Raw, own: msgspec.Raw) -> msgspec.Raw:
-    """The payload's context with the event's own on top, key by key."""
-    if bytes(own) == b"{}":
-        return context
-    if bytes(context) == b"{}":
-        return own
-    return msgspec.Raw(msgspec.json.encode(_object(context) | _object(own)))
-
-
 def _single(payload: TrackerPayload, raw: msgspec.Raw) -> msgspec.Raw:
     """A payload that holds this one event: what to send again once it, or the definitions, are mended."""
     whole: dict[str, Any] = {
@@ -260,4 +259,6 @@ def _single(payload: TrackerPayload, raw: msgspec.Raw) -> msgspec.Raw:
         whole["context"] = payload.context
     if payload.profile_less:
         whole["profile_less"] = True
+    if payload.sent_at is not None:
+        whole["sent_at"] = payload.sent_at
     return msgspec.Raw(msgspec.json.encode(whole | {"events": [raw]}))

@@ -10,13 +10,15 @@ from pydantic import Field, TypeAdapter
 from schemas.definitions.automation import ProfileMapping, Rule, Segment, Window, Workflow
 from schemas.definitions.consent import Compliance, ConsentType
 from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace, TraitDefinition
-from schemas.definitions.inbound import EventTypeDefinition, Reshaping, Source
+from schemas.definitions.inbound import EventTypeDefinition, Redirect, Reshaping, Source, WriteKey
 from schemas.definitions.measuring import Alert, Metric
 from schemas.definitions.outbound import Destination, Pause, Resource
 from schemas.definitions.predefined import Predefined
 
 AnyDefinition = Annotated[
     Source
+    | WriteKey
+    | Redirect
     | EventTypeDefinition
     | Reshaping
     | ConsentType

@@ -30,27 +30,29 @@ class Namespace(Definition):
 
 
 class Identifier(Part):
-    """A property that identifies someone, or several that do together: then all of them must be there."""
+    """A property (or a part of the context) that identifies someone, or several properties that do together: then all
+    of them must be there."""
 
     namespace: Id
     path: Path | None = Field(default=None, alias="property")
     paths: tuple[Path, ...] = Field(default=(), alias="properties", max_length=5)
+    context: Path | None = None
 
     def model_post_init(self, context: Any, /) -> None:
-        if (self.path is None) == (not self.paths):
-            raise ValueError("an identifier has either a property or properties")
+        if sum((self.path is not None, bool(self.paths), self.context is not None)) != 1:
+            raise ValueError("an identifier has either a property, or properties, or a path into the context")
 
     @property
     def all_paths(self) -> tuple[str, ...]:
-        """One path, or those that must all be there."""
-        return self.paths or (self.path or "",)
+        """One path into the properties, or those that must all be there; or one into the context."""
+        return self.paths or (self.path or self.context or "",)
 
 
 class IdentificationPoint(Definition):
-    """For this event type (from this source, or any), these properties say who it is."""
+    """For this event type, or every (`*`), from this source, or any: these properties say who it is."""
 
     kind: Literal["identification-point"] = "identification-point"
-    event_type: EventType
+    event_type: EventType | Literal["*"]
     source: Id | None = None
     identifiers: tuple[Identifier, ...] = Field(min_length=1)
     #: Whoever sends this has checked who it is (a login): what it ties together may both be identified already.
@@ -58,9 +60,14 @@ class IdentificationPoint(Definition):
     enabled: bool = True
 
     @cached_property
-    def names(self) -> frozenset[str]:
-        """What the paths of its identifiers begin with: an event that has none of these shows none of them."""
-        return frozenset(path.split(".")[0] for identifier in self.identifiers for path in identifier.all_paths)
+    def names(self) -> frozenset[tuple[bool, str]]:
+        """What the paths of its identifiers begin with, and whether that is in the context: an event that has none of
+        these shows none of them."""
+        return frozenset(
+            (identifier.context is not None, path.split(".")[0])
+            for identifier in self.identifiers
+            for path in identifier.all_paths
+        )
 
 
 class IdentityGuards(Definition):

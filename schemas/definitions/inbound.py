@@ -1,19 +1,62 @@
 """What comes in: sources, event types, and the shape that events are given."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from schemas.definitions.base import Condition, Definition, EventType, Id, Path
+from schemas.definitions.base import Condition, Definition, EventType, Id, Part, Path
+from schemas.definitions.secret import SecretText
+
+#: As browsers write it: lower-case, no path, no default port.
+Origin = Annotated[str, Field(pattern=r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$", max_length=300)]
+
+
+#: Ways in: payloads at the door's /track (http) or written straight to `tracks` (kafka); what libraries of Segment or
+#: RudderStack and of PostHog send; /collect and /redirect; records of other topics.
+Bridge = Literal["http", "kafka", "segment", "posthog", "collect", "redirect", "bridge"]
+BRIDGES: tuple[Bridge, ...] = get_args(Bridge)
+
+
+class Rate(Part):
+    """How many events may come: so many a second over time, and so many at once after a pause."""
+
+    per_second: float = Field(gt=0, le=1e9)
+    burst: int | None = Field(default=None, ge=1)
+
+    @property
+    def at_once(self) -> float:
+        """`burst`, or what comes in a second."""
+        return self.burst or max(self.per_second, 1)
+
+
+class Webhook(Part):
+    """What /collect makes of a body: its event's id, session and client profile id lie at these paths of it."""
+
+    event_id: Path | None = None
+    session: Path | None = None
+    profile: Path | None = None
+    #: Bodies without a session and a profile get one of their own; else they are nobody's.
+    makes_profiles: bool = False
 
 
 class Source(Definition):
-    """Where payloads may come from. Its id is what a payload's `source.id` must say."""
+    """Where payloads may come from. Its id is what a payload's `source.id` must say, and a write key unless it
+    requires one."""
 
     kind: Literal["source"] = "source"
     enabled: bool = True
-    #: Ways in that it may use: the door (http), or records written straight to `tracks` (kafka).
-    bridges: tuple[Literal["http", "kafka"], ...] = ("http", "kafka")
+    #: Ways in that it may use.
+    bridges: tuple[Bridge, ...] = BRIDGES
+    #: Its id is not enough at the door: whoever sends shows a write key of it (`headwater keys new`).
+    requires_key: bool = False
+    #: Pages of these origins only, as `https://shop.example`; of all where nothing is said.
+    origins: tuple[Origin, ...] = ()
+    #: What is taken of it in all, and from one address, by each door; then 429.
+    rate: Rate | None = None
+    rate_per_address: Rate | None = None
+    webhook: Webhook = Webhook()
+    #: Its requests are signed with one of these, as Standard Webhooks sign.
+    signing: tuple[SecretText, ...] = Field(default=(), max_length=5)
     #: Its events are processed and counted; their content is not stored, nor archived.
     ephemeral: bool = False
     #: Consents without which its events are dropped.
@@ -37,6 +80,29 @@ class Source(Definition):
     def keeps_raw(self) -> bool:
         """Whether what it sends is kept as it came, before any consent was looked at."""
         return not self.requires_consent if self.archive is None else self.archive
+
+
+class WriteKey(Definition):
+    """A key that lets things in for a source: its id is the key's SHA-256, in hex. Made and removed by commands, not in
+    files; the key itself is kept nowhere."""
+
+    kind: Literal["write-key"] = "write-key"
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    source: Id
+    #: The key's first characters, by which its owner knows it.
+    begins: str = Field(default="", max_length=8)
+
+
+class Redirect(Definition):
+    """A link `/redirect/<id>`: whoever follows it makes an event, and is sent on to `url`, and nowhere else."""
+
+    kind: Literal["redirect"] = "redirect"
+    source: Id
+    url: Annotated[str, Field(pattern=r"^https?://[!-~]+$", max_length=2_000)]
+    event_type: EventType
+    #: Of the event; what the link's query says comes beside them.
+    properties: dict[str, Any] = Field(default_factory=dict)
+    enabled: bool = True
 
 
 class EventTypeDefinition(Definition):

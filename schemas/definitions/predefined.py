@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from schemas.definitions.automation import ProfileMapping
 from schemas.definitions.base import Definition, EventType
+from schemas.definitions.clients import CLIENTS
 from schemas.definitions.inbound import EventTypeDefinition
 
 Schema = dict[str, Any]
@@ -18,15 +19,16 @@ class Predefined(Definition):
     """Switches on the group `id`, or the `types` of it that are named."""
 
     kind: Literal["predefined"] = "predefined"
-    id: Literal["web", "commerce"]
+    id: Literal["web", "commerce", "clients"]
     types: tuple[EventType, ...] = ()
 
-    def definitions(self) -> list[EventTypeDefinition | ProfileMapping]:
-        """The event types and their mappings. Raises LookupError for a type that the group does not have."""
-        group = GROUPS[self.id]
+    def definitions(self) -> list[Any]:
+        """The event types and their mappings; of `clients`, who is who. Raises LookupError for a type that the group
+        does not have."""
+        group = GROUPS.get(self.id, {})
         if unknown := sorted(set(self.types) - group.keys()):
             raise LookupError(f"{self.key}: there is no {unknown[0]!r}, only {', '.join(group)}")
-        found: list[EventTypeDefinition | ProfileMapping] = []
+        found: list[Any] = list(CLIENTS) if self.id == "clients" else []
         for name, known in group.items():
             if self.types and name not in self.types:
                 continue

@@ -295,7 +295,7 @@ def test_metrics_count_requests_and_events(door: Installation) -> None:
     for name, more in {
         'headwater_door_requests_total{outcome="accepted"}': 1,
         'headwater_door_requests_total{outcome="unknown_source"}': 1,
-        'headwater_door_events_total{verdict="accepted"}': 2,
+        'headwater_door_events_total{source="shop",verdict="accepted"}': 2,
         "headwater_door_seconds_count": 2,
     }.items():
         assert counted(after, name) - counted(before, name) == more, name

@@ -8,7 +8,7 @@ import pytest
 from schemas.topics import EVENTS_ACCEPTED
 from tests.unit.making import raw
 from tests.unit.test_pipeline_cases_in_memory import pipeline, sent
-from workflows.clients import MAX_USER_AGENT_CHARS, noted, with_client
+from workflows.clients import MAX_USER_AGENT_CHARS, address_of, noted, with_client
 
 
 @pytest.mark.parametrize(
@@ -29,13 +29,13 @@ from workflows.clients import MAX_USER_AGENT_CHARS, noted, with_client
 def test_an_address_is_the_client_s_or_the_one_that_the_outermost_proxy_of_ours_saw(
     address: str, forwarded: str, proxies: int, ip: str | None
 ):
-    found = json.loads(noted(address, forwarded, proxies, "curl/8"))
+    found = json.loads(noted(address_of(address, forwarded, proxies), "curl/8"))
     assert found == {"userAgent": "curl/8"} | ({"ip": ip} if ip else {})
 
 
 @pytest.mark.parametrize("agent", [None, "x" * (MAX_USER_AGENT_CHARS + 1), "a\0b"])
 def test_a_user_agent_that_cannot_be_kept_is_left_out(agent: str | None):
-    assert noted("::1", "", 0, agent) == b'{"ip":"::1"}'
+    assert noted("::1", agent) == b'{"ip":"::1"}'
 
 
 HEADER = b'{"ip":"203.0.113.77","userAgent":"curl/8"}'

@@ -1,0 +1,97 @@
+"""Who may send: write keys, origins, signatures, rates. What a source's definition says, before anything is written."""
+
+import time
+from binascii import Error, a2b_base64
+from collections.abc import Callable, Collection
+from hashlib import sha256
+
+from ingest.rates import Rates
+from ingest.refused import Refused
+from ingest.request import Request
+from schemas.definitions.inbound import Source
+from schemas.definitions.secret import Secret
+from workflows.definitions import Definitions
+from workflows.signatures import is_signed
+from workflows.sources import source_reasons
+
+#: HTTP status of what is refused for its source.
+_STATUS = {"no_source": 401, "unknown_source": 401, "source_disabled": 404, "bridge_not_allowed": 403}
+#: Where a query may have a write key.
+_IN_QUERY = ("writeKey", "write_key", "api_key", "token")
+MAX_KEY_CHARS = 200
+
+
+class Access:
+    """Judges requests. `reveal` opens a secret of a definition."""
+
+    def __init__(self, reveal: Callable[[Secret], str]) -> None:
+        self._reveal, self._rates = reveal, Rates()
+
+    def source(self, named: str | None, keys: Collection[str], definitions: Definitions) -> Source:
+        """The source of a request that names it, or shows write keys of it, or both. Raises Refused."""
+        known = {_of_key(key, definitions) for key in keys} | {named}
+        found = [definitions.sources[one] for one in known if one in definitions.sources]
+        if len(found) > 1:
+            raise Refused(400, "mixed_sources", "a request is of one source; its parts name several")
+        source = found[0] if found and named in (None, found[0].id) else None
+        if source is None:
+            code = "no_source" if named is None and not keys else "unknown_source" if named else "invalid_write_key"
+            raise Refused(401, code, "name a defined source, or show a write key of one")
+        if source.requires_key and not any(_is_key(key, definitions) for key in keys):
+            raise Refused(401, "invalid_write_key", "this source wants a write key")
+        return source
+
+    def admit(self, request: Request, source: Source, bridge: str, definitions: Definitions) -> None:
+        """Whether the source may send so, from this page, signed like this. Raises Refused."""
+        for reason in source_reasons(source.id, definitions, bridge):
+            raise Refused(_STATUS[reason.code], reason.code, reason.message)
+        if source.origins and (origin := request.header("origin")) and origin not in source.origins:
+            raise Refused(403, "origin_denied", "this source takes nothing from pages of this origin")
+        if source.signing and not self._is_signed(request, source):
+            raise Refused(401, "bad_signature", "sign id, time and body as Standard Webhooks do; clocks within minutes")
+
+    def spend(self, request: Request, source: Source, events: int) -> None:
+        """Count so many events against the source's rates. Raises Refused where they are used up."""
+        now = time.monotonic()
+        for who, rate in (((source.id, request.address), source.rate_per_address), (source.id, source.rate)):
+            if rate is not None and (wait := self._rates.take(who, rate, events, now)):
+                raise Refused(429, "rate_limited", "too many events; send again later, with the same ids", wait)
+
+    def _is_signed(self, request: Request, source: Source) -> bool:
+        id, timestamp, signatures = (request.header(f"webhook-{name}") for name in ("id", "timestamp", "signature"))
+        secrets = map(self._reveal, source.signing)
+        return is_signed(id, timestamp, signatures, request.sent, secrets, time.time())
+
+
+def keys_of(request: Request) -> set[str]:
+    """The write keys in a request's head and query. Raises Refused."""
+    found = {request.query[name] for name in _IN_QUERY if request.query.get(name)} if request.query else set()
+    kind, _, rest = request.header("authorization").partition(" ")
+    if kind.lower() == "bearer":
+        found.add(rest.strip())
+    elif kind.lower() == "basic":
+        found.add(_user_of(rest.strip()))
+    return found
+
+
+def _user_of(credentials: str) -> str:
+    """The user's name of basic credentials: where libraries write the key."""
+    try:
+        return a2b_base64(credentials, strict_mode=True).decode().partition(":")[0]
+    except (Error, ValueError):
+        return ""
+
+
+def _of_key(key: str, definitions: Definitions) -> str | None:
+    """The source of a write key; a source's own id is one too."""
+    if len(key) > MAX_KEY_CHARS:
+        return None
+    return definitions.write_keys.get(_hashed(key)) or (key if key in definitions.sources else None)
+
+
+def _is_key(key: str, definitions: Definitions) -> bool:
+    return len(key) <= MAX_KEY_CHARS and _hashed(key) in definitions.write_keys
+
+
+def _hashed(key: str) -> str:
+    return sha256(key.encode("utf-8", "replace")).hexdigest()

@@ -1,0 +1,131 @@
+"""The application: RSGI, served by Granian. Limits of the whole door, request ids, errors as JSON."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from ingest.cors import headers_for, is_allowed, preflight
+from ingest.deadlines import Deadlines
+from ingest.intake import Handler, Intake
+from ingest.numbers import Numbers
+from ingest.openapi import OPENAPI
+from ingest.refusals import Refusals
+from ingest.refused import Refused
+from ingest.replies import JSON, Reply, problem, reply
+from ingest.request import Request
+from ingest.routes import route_of
+from schemas.limits import MAX_BATCH_BYTES, MAX_BYTES_IN_FLIGHT
+from workflows.definitions import Definitions
+
+_TRACKER = Path(__file__).with_name("tracker.js").read_bytes()
+
+
+class Door:
+    """Whatever is asked, by whom ever. `intake` takes what may be taken."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        definitions: Callable[[], Definitions | None],
+        reachable: Callable[[], bool],
+        max_in_flight: int,
+        deadlines: Deadlines,
+        numbers: Numbers,
+        proxies: int = 0,
+    ) -> None:
+        """`definitions` gives those in force, None until they have been read; `reachable` says, after a while, whether
+        Kafka answers; `deadlines` bounds how long a body may take to arrive; so many `proxies` of one's own stand
+        before the door."""
+        self._intake, self._definitions, self._reachable = intake, definitions, reachable
+        self._max_in_flight, self._in_flight, self._bytes = max_in_flight, 0, 0
+        self._deadlines, self._proxies = deadlines, proxies
+        self._numbers, self._refusals, self.registry = numbers, Refusals(), CollectorRegistry()
+        self.registry.register(numbers)
+        self._life, self._count = secrets.token_hex(6), count(1)
+        self._own: Mapping[str, Callable[[], Awaitable[Reply]]] = {
+            "/health": self._health,
+            "/ready": self._ready,
+            "/metrics": self._metrics,
+            "/openapi.json": self._openapi,
+            "/tracker.js": self._tracker,
+        }
+
+    async def __call__(self, scope: Any, protocol: Any) -> None:
+        if scope.proto != "http":
+            protocol.response_empty(400, [])
+            return
+        request = Request(f"{self._life}-{next(self._count):x}", scope, protocol, self._proxies, self._deadlines)
+        code = ""
+        try:
+            status, headers, body = await self._respond(request)
+        except Refused as refused:
+            code = refused.code
+            said = problem(code, refused.message, request.id)
+            status, headers, body = reply(refused.status, said, [*JSON, *refused.headers])
+            self._numbers.requests[code] += 1
+            self._refusals.note(request.id, refused)
+        headers = [*headers, ("x-request-id", request.id)]
+        origin = request.header("origin")
+        if origin and code != "origin_denied" and is_allowed(origin, self._definitions()):
+            headers += headers_for(origin)
+        protocol.response_bytes(status, headers, body)
+
+    async def _respond(self, request: Request) -> Reply:
+        if (own := self._own.get(request.path)) is not None:
+            if request.method != "GET":
+                raise Refused(405, "method_not_allowed", "use GET", allow=("GET",))
+            return await own()
+        route = route_of(request.path)
+        if route is None:
+            raise Refused(404, "not_found", "there is nothing here; payloads go to POST /track")
+        definitions = self._definitions()
+        if definitions is None:
+            raise Refused(503, "starting", "the definitions have not been read yet", 1)
+        if request.method == "OPTIONS":
+            return preflight(request, route.methods, definitions)
+        if request.method not in route.methods:
+            raise Refused(405, "method_not_allowed", f"use {' or '.join(route.methods)}", allow=route.methods)
+        return await self._take(request, route.handle, definitions)
+
+    async def _take(self, request: Request, handle: Handler, definitions: Definitions) -> Reply:
+        length = request.header("content-length")
+        size = min(int(length), MAX_BATCH_BYTES) if length.isdigit() else 0
+        if self._in_flight >= self._max_in_flight or self._bytes + size > MAX_BYTES_IN_FLIGHT:
+            raise Refused(503, "overloaded", "too much is under way; send again with the same ids", 1)
+        started = time.monotonic()
+        self._in_flight += 1
+        self._bytes += size
+        try:
+            answer = await handle(request, self._intake, definitions)
+        finally:
+            self._in_flight -= 1
+            self._bytes -= size
+            self._numbers.took(time.monotonic() - started)
+        self._numbers.requests["accepted" if answer[0] < 400 else "no_acceptable_event"] += 1
+        return answer
+
+    async def _health(self) -> Reply:
+        return reply(200, {"status": "up"})
+
+    async def _ready(self) -> Reply:
+        if self._definitions() is None:
+            raise Refused(503, "starting", "the definitions have not been read yet", 1)
+        if not await asyncio.to_thread(self._reachable):
+            raise Refused(503, "kafka_unavailable", "Kafka does not answer", 1)
+        return reply(200, {"status": "ready"})
+
+    async def _metrics(self) -> Reply:
+        return 200, [("content-type", "text/plain; version=0.0.4")], generate_latest(self.registry)
+
+    async def _openapi(self) -> Reply:
+        return reply(200, OPENAPI)
+
+    async def _tracker(self) -> Reply:
+        cached = ("cache-control", "public, max-age=3600")
+        return 200, [("content-type", "text/javascript; charset=utf-8"), cached], _TRACKER

@@ -1,0 +1,1 @@
+"""What each path does with a request: a module for each family of clients."""

@@ -1,0 +1,52 @@
+"""The paths that PostHog's libraries call."""
+
+from ingest.access import keys_of
+from ingest.endpoints.collect import FORM
+from ingest.endpoints.track import NONE_ACCEPTABLE
+from ingest.intake import Intake, none_acceptable
+from ingest.libraries import posthog
+from ingest.libraries.translated import payloads
+from ingest.refused import Refused
+from ingest.replies import Reply, reply
+from ingest.request import Request
+from ingest.service import read, unreadable
+from schemas.limits import MAX_BATCH_BYTES
+from schemas.payload import PayloadError
+from workflows.definitions import Definitions
+
+TYPES = ("application/json", "text/plain", FORM)
+
+
+async def capture(request: Request, intake: Intake, definitions: Definitions) -> Reply:
+    """Captures, alone or in batches, in any of the wrappings that their libraries use. Raises Refused."""
+    body = await request.body(TYPES, MAX_BATCH_BYTES)
+    body = posthog.unwrapped(body, request.content_type, request.query.get("compression", ""))
+    try:
+        batch = posthog.read(body)
+    except PayloadError as error:
+        raise unreadable(error) from error
+    source = intake.access.source(None, keys_of(request) | posthog.keys_of(batch), definitions)
+    bodies = [(one, read(one)) for one in payloads(posthog.translated(batch), source.id)]
+    found = await intake.take(request, source, "posthog", bodies, definitions)
+    if none_acceptable(found):
+        raise Refused(400, *NONE_ACCEPTABLE)
+    rejected = [verdict for one in found for verdict in one.rejected]
+    return reply(200, {"status": 1, **({"rejected": rejected} if rejected else {})})
+
+
+async def flags(request: Request, intake: Intake, definitions: Definitions) -> Reply:
+    """Feature flags, of which there are none: what libraries ask for goes on without."""
+    return reply(
+        200,
+        {
+            "flags": {},
+            "featureFlags": {},
+            "featureFlagPayloads": {},
+            "errorsWhileComputingFlags": False,
+            "supportedCompression": ["gzip", "gzip-js"],
+            "sessionRecording": False,
+            "toolbarParams": {},
+            "isAuthenticated": False,
+            "config": {"enable_collect_everything": True},
+        },
+    )

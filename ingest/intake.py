@@ -1,0 +1,69 @@
+"""From a request that may be taken to records in Kafka: the one way in, for whatever clients send."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from ingest.access import Access
+from ingest.numbers import Numbers
+from ingest.refused import Refused
+from ingest.replies import Reply
+from ingest.request import Request
+from ingest.service import Checked, Taken, check, taken
+from ingest.sink import Sink, SinkUnavailable
+from schemas.definitions.inbound import Source
+from schemas.payload import TrackerPayload
+from workflows.clients import noted
+from workflows.definitions import Definitions
+from workflows.identity import ProfileIds
+
+#: What a path does with a request. Raises Refused.
+Handler = Callable[[Request, "Intake", Definitions], Awaitable[Reply]]
+#: A body, and the payload that was read in it.
+Read = tuple[bytes, TrackerPayload]
+
+
+class Intake:
+    """`first_partition` is what origins count the partitions of `tracks` from."""
+
+    def __init__(
+        self, sink: Sink, access: Access, profile_ids: ProfileIds, first_partition: int, numbers: Numbers
+    ) -> None:
+        self.access = access
+        self._sink, self._profile_ids, self._numbers = sink, profile_ids, numbers
+        self._first_partition = first_partition
+
+    async def take(
+        self, request: Request, source: Source, bridge: str, payloads: Sequence[Read], definitions: Definitions
+    ) -> list[Taken]:
+        """Write these payloads of the source, that came by this bridge; what became of each, once Kafka has them all.
+
+        Raises Refused: nothing of it may be taken, or it is not certain that all of it was.
+        """
+        self.access.admit(request, source, bridge, definitions)
+        checked = [check(body, payload, source, definitions) for body, payload in payloads]
+        self.access.spend(request, source, sum(len(one.events) for one in checked))
+        if len(checked) == 1:
+            found = [await self._write(request, bridge, checked[0])]
+        else:
+            found = await asyncio.gather(*(self._write(request, bridge, one) for one in checked))
+        rejected = sum(len(one.rejected) for one in found)
+        self._numbers.count(source.id, sum(len(one.events) for one in found) - rejected, rejected)
+        return found
+
+    def count(self, outcome: str) -> None:
+        """A request ended so, which nobody is told."""
+        self._numbers.requests[outcome] += 1
+
+    async def _write(self, request: Request, bridge: str, checked: Checked) -> Taken:
+        client = noted(request.address, request.header("user-agent") or None) if checked.notes_client else b""
+        try:
+            partition, offset = await self._sink.write(checked.key, checked.body, bridge, client)
+        except SinkUnavailable as error:
+            message = "not stored for certain; send again with the same ids"
+            raise Refused(503, "kafka_unavailable", message, 1) from error
+        return taken(checked, self._first_partition + partition, offset, self._profile_ids)
+
+
+def none_acceptable(found: Sequence[Taken]) -> bool:
+    """Whether every event was rejected: all is stored, as wrong."""
+    return all(len(one.rejected) == len(one.events) for one in found)

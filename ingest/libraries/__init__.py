@@ -1,0 +1,1 @@
+"""What libraries of others send, as payloads of ours: a module for each family of them. Pure."""

@@ -1,0 +1,117 @@
+"""From messages of others to payloads: names, ids, and which messages travel together."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from ingest.refused import Refused
+from schemas.limits import MAX_BODY_BYTES, MAX_EVENTS, MAX_ID_CHARS, MAX_TYPE_CHARS
+from schemas.payload import normalise_type
+from workflows.identifiers import identifier_value
+
+_NOT_IN_A_TYPE = re.compile(r"[^a-z0-9._:-]+")
+_encode = msgspec.json.Encoder().encode
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+NOTHING = msgspec.Raw(b"{}")
+
+#: The fields of an event of ours.
+Event = dict[str, Any]
+
+
+class Translated(msgspec.Struct):
+    """One message: its event, of which session and client profile id, and when it was sent by the sender's clock."""
+
+    event: Event | msgspec.Raw
+    session: Any = None
+    sent_at: Any = None
+    profile: str | None = None
+    #: It is of nobody: no session and no profile.
+    nobodys: bool = False
+
+
+def payloads(messages: Iterable[Translated], source: str) -> list[bytes]:
+    """One payload for each session, its events in their order. Raises Refused for an event that no record can hold."""
+    groups: dict[bytes, list[msgspec.Raw]] = {}
+    for message in messages:
+        groups.setdefault(_encode(_head(message, source)), []).append(msgspec.Raw(_encode(message.event)))
+    return [
+        head[:-1] + b',"events":' + _encode(events) + b"}"
+        for head, group in groups.items()
+        for events in _portions(group, len(head))
+    ]
+
+
+def _head(message: Translated, source: str) -> dict[str, Any]:
+    """What messages have in common that travel together."""
+    head: dict[str, Any] = {"source": {"id": source}}
+    if message.session is not None:
+        head["session"] = {"id": message.session}
+    if message.profile is not None:
+        head["profile"] = {"id": message.profile}
+    if message.nobodys:
+        head["profile_less"] = True
+    if message.sent_at is not None:
+        head["sent_at"] = message.sent_at
+    return head
+
+
+def _portions(events: list[msgspec.Raw], beside: int) -> list[list[msgspec.Raw]]:
+    """As many together as a record holds that has so many bytes beside them."""
+    beside += len(b',"events":[]}')
+    portions: list[list[msgspec.Raw]] = [[]]
+    size = beside
+    for event in events:
+        length = len(bytes(event)) + 1
+        if length + beside > MAX_BODY_BYTES:
+            raise Refused(413, "event_too_large", f"an event and a record may have {MAX_BODY_BYTES} bytes")
+        if size + length > MAX_BODY_BYTES or len(portions[-1]) == MAX_EVENTS:
+            portions.append([])
+            size = beside
+        portions[-1].append(event)
+        size += length
+    return portions
+
+
+def type_of(name: Any) -> Any:
+    """An event type for a name, whatever characters it has; what is no text stays what it is, and is refused later.
+
+    `Signed Up!` is `signed-up`, `Größe gewählt` `grosse-gewahlt`; a name without any letter of ours has a hash.
+    """
+    if not isinstance(name, str) or normalise_type(name):
+        return name
+    plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
+    found = _NOT_IN_A_TYPE.sub("-", plain).strip("-._:")[:MAX_TYPE_CHARS].rstrip("-._:")
+    if found or not name.strip():
+        return found
+    return f"event-{blake2b(name.strip().encode('utf-8', 'replace'), digest_size=6).hexdigest()}"
+
+
+def id_of(value: Any) -> str | None:
+    """An id that somebody sent, as text; None where it is none (missing, or what programs write for that)."""
+    return identifier_value(value, "trim")
+
+
+def session_of(device: Any, user: Any) -> str | None:
+    """The session of a device; of a user, where no device is named; None without both."""
+    device_id, user_id = id_of(device), id_of(user)
+    if device_id is None and user_id is None:
+        return None
+    session = device_id if device_id is not None else f"user:{user_id}"
+    return session if len(session) <= MAX_ID_CHARS else f"long:{blake2b(session.encode(), digest_size=20).hexdigest()}"
+
+
+def fields(raw: msgspec.Raw) -> dict[str, msgspec.Raw] | None:
+    """An object's fields, as they are written; nothing of what is missing; None where it is no object."""
+    written = bytes(raw)
+    if written == b"null":
+        return {}
+    return _object(raw) if written.startswith(b"{") else None
+
+
+def written(value: Any) -> msgspec.Raw:
+    """A value as JSON, to stand among others that stay as they were written."""
+    return msgspec.Raw(_encode(value))

@@ -1,0 +1,61 @@
+"""Who is who for clients of Segment, RudderStack and PostHog: what `{kind: predefined, id: clients}` stands for.
+
+The door writes into each event's context what its library says: `user_id` and `anonymous_id`.
+"""
+
+from typing import Any
+
+from schemas.definitions.automation import ProfileMapping
+from schemas.definitions.identity import IdentificationPoint, Namespace
+
+
+def _either(*names: str) -> str:
+    """The first of these traits that is there: libraries spell them in several ways."""
+    *first, last = [f"event.properties.{name}" for name in names]
+    return " : ".join([*(f"has({name}) ? {name}" for name in first), last])
+
+
+_TRAITS: dict[str, Any] = {
+    "email": _either("email"),
+    "phone": _either("phone"),
+    "name": _either("name"),
+    "first_name": _either("first_name", "firstName"),
+    "last_name": _either("last_name", "lastName"),
+    "username": _either("username"),
+    "title": _either("title"),
+    "company": _either("company"),
+    "birthday": _either("birthday"),
+    "city": _either("city", "address.city"),
+    "country": _either("country", "address.country"),
+    "signed_up_at": _either("created_at", "createdAt"),
+}
+
+CLIENTS: list[Namespace | IdentificationPoint | ProfileMapping] = [
+    Namespace(id="user-id", description="What the application calls its users: one person has one", unique=True),
+    Namespace(id="anonymous-id", description="A browser or an app, before and after somebody signs in"),
+    IdentificationPoint.model_validate(
+        {
+            "id": "clients",
+            "event_type": "*",
+            "identifiers": [
+                {"namespace": "user-id", "context": "user_id"},
+                {"namespace": "anonymous-id", "context": "anonymous_id"},
+            ],
+        }
+    ),
+    IdentificationPoint.model_validate(
+        {
+            "id": "clients-alias",
+            "event_type": "alias",
+            "identifiers": [{"namespace": "anonymous-id", "property": "previous_id"}],
+        }
+    ),
+    ProfileMapping.model_validate({"id": "clients-identify", "event_type": "identify", "set": _TRAITS}),
+    ProfileMapping.model_validate(
+        {
+            "id": "clients-group",
+            "event_type": "group",
+            "append": {"groups": "event.properties.group_id"},
+        }
+    ),
+]
