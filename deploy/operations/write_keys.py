@@ -33,8 +33,9 @@ class Known(msgspec.Struct):
 
 
 async def add_key(settings: Settings, source: str, name: str, key: str | None = None) -> tuple[str, str]:
-    """A new write key of a source, or one that clients have already; the key and its id. Raises LookupError, DefinitionError
-    for a key that is too easy."""
+    """A new write key of a source, or one that clients have already; the key and its id.
+
+    Raises LookupError, DefinitionError for a key that is too easy."""
     if key is not None and (not MIN_CHARS <= len(key) <= MAX_CHARS or not key.isprintable() or " " in key):
         raise DefinitionError(f"a write key has {MIN_CHARS} to {MAX_CHARS} printable characters, and no spaces")
     made = key or f"hw_{secrets.token_urlsafe(KEY_BYTES)}"
