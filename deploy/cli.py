@@ -3,6 +3,7 @@
 import click
 
 from deploy.commands.destinations import COMMANDS as DESTINATIONS
+from deploy.commands.event_types import COMMANDS as EVENT_TYPES
 from deploy.commands.failures import COMMANDS as FAILURES
 from deploy.commands.identity import COMMANDS as IDENTITY
 from deploy.commands.look import COMMANDS as LOOK
@@ -27,7 +28,18 @@ def main() -> None:
     """
 
 
-for command in (*RUN, *LOOK, *FAILURES, *OPERATE, *REHEARSE, *WORKFLOWS, *DESTINATIONS, *IDENTITY, *WRITE_KEYS):
+for command in (
+    *RUN,
+    *LOOK,
+    *FAILURES,
+    *OPERATE,
+    *REHEARSE,
+    *WORKFLOWS,
+    *DESTINATIONS,
+    *IDENTITY,
+    *WRITE_KEYS,
+    *EVENT_TYPES,
+):
     main.add_command(command)
 
 

@@ -220,7 +220,7 @@ def report(wanted: Result, got: Result, seconds: float, as_json: bool) -> bool:
 
 def try_next(settings: Settings) -> str:
     """The lines to try after the demo."""
-    url = f"http://{settings.http_host}:{settings.http_port}"
+    url = settings.door_url
     return f"""
 It keeps running; in another terminal try:
   headwater status --watch

@@ -25,7 +25,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ign
 
 from deploy.settings import Settings
 from processors.runner.failures import Unavailable
-from schemas.topics import Topic
+from schemas.topics import Topic, full_name
 
 TIMEOUT_S = 10
 #: How long one attempt to read a topic's id may take.
@@ -100,25 +100,22 @@ class KafkaAdmin:
 
     def end_offsets(self, topics: Collection[str]) -> dict[tuple[str, int], int]:
         """(topic without prefix, partition) to the offset behind its last committed record."""
-        existing = self.existing()
+        existing, names = self.existing(), {full_name(self.prefix, topic): topic for topic in topics}
         asked = {
-            TopicPartition(self.prefix + topic, partition): OffsetSpec.latest()  # type: ignore[no-untyped-call]
-            for topic in topics
-            for partition in range(existing.get(self.prefix + topic, 0))
+            TopicPartition(name, partition): OffsetSpec.latest()  # type: ignore[no-untyped-call]
+            for name in names
+            for partition in range(existing.get(name, 0))
         }
         if not asked:
             return {}
         futures = self._admin.list_offsets(
             asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_S
         )
-        return {
-            (tp.topic[len(self.prefix) :], tp.partition): future.result(TIMEOUT_S).offset
-            for tp, future in futures.items()
-        }
+        return {(names[tp.topic], tp.partition): future.result(TIMEOUT_S).offset for tp, future in futures.items()}
 
     def begin_offsets(self, topic: str) -> dict[int, int]:
         """The first offset that exists, by partition; `topic` without prefix."""
-        name = self.prefix + topic
+        name = full_name(self.prefix, topic)
         asked = {
             TopicPartition(name, partition): OffsetSpec.earliest()  # type: ignore[no-untyped-call]
             for partition in range(self.existing().get(name, 0))
@@ -130,8 +127,8 @@ class KafkaAdmin:
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """What a consumer group has told Kafka of its positions, by partition; names without prefix."""
-        partitions = range(self.existing().get(self.prefix + topic, 0))
-        asked = [TopicPartition(self.prefix + topic, partition) for partition in partitions]
+        partitions = range(self.existing().get(full_name(self.prefix, topic), 0))
+        asked = [TopicPartition(full_name(self.prefix, topic), partition) for partition in partitions]
         request = [ConsumerGroupTopicPartitions(self.prefix + group, asked)]
         (future,) = self._admin.list_consumer_group_offsets(request, request_timeout=TIMEOUT_S).values()
         return {tp.partition: tp.offset for tp in future.result(TIMEOUT_S).topic_partitions if tp.offset >= 0}
@@ -144,7 +141,7 @@ class KafkaAdmin:
         )
         for name, future in futures.items():
             group = future.result(TIMEOUT_S)
-            wanted = sum(existing.get(self.prefix + topic, 0) for topic in groups[name[len(self.prefix) :]])
+            wanted = sum(existing.get(full_name(self.prefix, topic), 0) for topic in groups[name[len(self.prefix) :]])
             held = sum(len(member.assignment.topic_partitions) for member in group.members if member.assignment)
             if group.state != ConsumerGroupState.STABLE or held < wanted:
                 return False
@@ -153,7 +150,8 @@ class KafkaAdmin:
     def delete_records(self, before: Mapping[tuple[str, int], int]) -> None:
         """Delete what lies below these offsets; (topic without prefix, partition) to the first that stays."""
         asked = [
-            TopicPartition(self.prefix + topic, partition, offset) for (topic, partition), offset in before.items()
+            TopicPartition(full_name(self.prefix, topic), partition, offset)
+            for (topic, partition), offset in before.items()
         ]
         for future in self._admin.delete_records(asked, request_timeout=TIMEOUT_S).values():
             future.result(TIMEOUT_S)
@@ -177,7 +175,7 @@ class KafkaAdmin:
         )
         starting = {partition: (starts or {}).get(partition, OFFSET_BEGINNING) for partition in ends}
         left = {partition for partition, end in ends.items() if starting[partition] < end}
-        consumer.assign([TopicPartition(self.prefix + topic, p, starting[p]) for p in left])
+        consumer.assign([TopicPartition(full_name(self.prefix, topic), p, starting[p]) for p in left])
         try:
             while left:
                 for message in consumer.consume(1000, 1.0):
@@ -209,14 +207,18 @@ class KafkaAdmin:
 
     def _first_written(self, consumer: Consumer, asked: dict[tuple[str, int], Place]) -> dict[Place, float]:
         found: dict[Place, float] = {}
-        consumer.assign([TopicPartition(self.prefix + topic, p, offset) for topic, p, offset in asked.values()])
+        names = {full_name(self.prefix, topic): topic for topic, _, _ in asked.values()}
+        consumer.assign(
+            [TopicPartition(full_name(self.prefix, topic), p, offset) for topic, p, offset in asked.values()]
+        )
         deadline = time.monotonic() + 2
         while len(found) < len(asked) and time.monotonic() < deadline:
             for message in consumer.consume(len(asked), 0.1):
-                place = asked.get(((message.topic() or "")[len(self.prefix) :], message.partition() or 0))
+                name = message.topic() or ""
+                place = asked.get((names.get(name, ""), message.partition() or 0))
                 if message.error() is None and place is not None and place not in found:
                     found[place] = message.timestamp()[1] / 1000
-                    consumer.incremental_unassign([TopicPartition(self.prefix + place[0], place[1])])
+                    consumer.incremental_unassign([TopicPartition(name, place[1])])
         return found
 
     def read_all(self, topic: str) -> Iterator[bytes]:

@@ -10,7 +10,8 @@ import click
 
 from deploy.embedded.process import dying_with_parent
 from deploy.settings import Settings, SettingsError
-from deploy.toolbox import DISPATCH
+from deploy.stages import BRIDGE, DISPATCH, topics_of
+from processors.runner.stage import Stage
 from processors.topology import PIPELINE
 
 STOP_WITHIN_S = 5.0
@@ -30,7 +31,7 @@ def parse_workers(given: Sequence[str]) -> dict[str, int]:
     names = {stage.name for stage in PIPELINE}
     for text in given:
         name, _, number = text.partition("=")
-        if name not in names and not name.startswith(DISPATCH):
+        if name not in names and not name.startswith((DISPATCH, BRIDGE)):
             raise SettingsError(f"--workers {text}: there is no stage {name!r} (there are: {', '.join(sorted(names))})")
         if not number.isdigit() or not 1 <= int(number) <= 64:
             raise SettingsError(f"--workers {text}: the number of processes is 1 to 64")
@@ -110,13 +111,13 @@ class Pipeline:
         self.children[name] = Child(name, command, self._environment, self._logs / f"{name}.log")
         self._stages[name] = arguments[-1]
 
-    def keep_running(self, wanted_dispatchers: Sequence[str]) -> None:
-        """Restart who died; start and stop dispatchers as destinations come and go."""
-        for name in wanted_dispatchers:
+    def keep_running(self, beside: Mapping[str, Stage]) -> None:
+        """Restart who died; start and stop the stages beside the pipeline as destinations and bridges come and go."""
+        for name in beside:
             if name not in self.children:
                 self._add_stage(name)
         for name in list(self.children):
-            if self._stages[name].startswith(DISPATCH) and self._stages[name] not in wanted_dispatchers:
+            if self._stages[name].startswith((DISPATCH, BRIDGE)) and self._stages[name] not in beside:
                 child = self.children.pop(name)
                 child.terminate()
                 child.wait_or_kill(time.monotonic() + STOP_WITHIN_S)
@@ -130,7 +131,6 @@ class Pipeline:
         for child in self.children.values():
             child.wait_or_kill(until)
 
-    def groups(self, wanted_dispatchers: Sequence[str]) -> dict[str, list[str]]:
+    def groups(self, beside: Mapping[str, Stage]) -> dict[str, list[str]]:
         """Every stage's consumer group, and the topics it reads."""
-        found = {stage.name: [topic.name for topic in stage.reads] for stage in PIPELINE}
-        return found | {name: [f"destination-{name[len(DISPATCH) :]}"] for name in wanted_dispatchers}
+        return topics_of([*PIPELINE, *beside.values()])

@@ -51,11 +51,20 @@ class Settings(BaseModel):
     proxies: int = Field(default=0, ge=0, le=16)
     failpoint: str = ""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_format: str = Field(default="text", pattern="^(text|json)$")
+    tls_certificate: str = ""
+    tls_key: str = ""
 
     @model_validator(mode="after")
     def _key_length(self) -> "Settings":
         if self.identity_key and not 16 <= len(self.identity_key.encode()) <= 64:
             raise ValueError("identity_key has 16 to 64 bytes")
+        return self
+
+    @model_validator(mode="after")
+    def _both_of_tls(self) -> "Settings":
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ValueError("tls_certificate and tls_key are set together, or not at all")
         return self
 
     @field_validator("private_networks")
@@ -69,6 +78,11 @@ class Settings(BaseModel):
     def first_partition(self) -> int:
         """What the partitions of `tracks` are counted from in origins, so that two lives of the topic never mix."""
         return self.lineage * LINEAGE_PARTITIONS
+
+    @property
+    def door_url(self) -> str:
+        """Where the door is, as its own machine reaches it."""
+        return f"{'https' if self.tls_certificate else 'http'}://{self.http_host}:{self.http_port}"
 
     @property
     def running_file(self) -> Path:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -19,7 +20,8 @@ from deploy.operations.applying import apply_folder
 from deploy.operations.metrics import serve_metrics
 from deploy.pipeline import Pipeline, say
 from deploy.settings import Settings, stored_keys, write_running
-from deploy.wiring import dispatchers, run_until_signal
+from deploy.stages import stages_beside
+from deploy.wiring import run_until_signal
 from schemas.topics import CONFIG
 from workflows.actions.builtin import load_actions
 
@@ -176,7 +178,7 @@ async def _supervise(
             if task.done() and task.exception() is not None:
                 task.result()
         services.restart_dead()
-        pipeline.keep_running(dispatchers(feed.current) if feed.current else [])
+        pipeline.keep_running(stages_beside(feed.current) if feed.current else {})
         try:
             await asyncio.wait_for(stop.wait(), 0.3)
         except TimeoutError:
@@ -185,14 +187,21 @@ async def _supervise(
     feed.stop()
 
 
+def _certificate(settings: Settings) -> ssl.SSLContext:
+    """What the door must show: its own certificate, whatever name is in it."""
+    context = ssl.create_default_context(cafile=settings.tls_certificate or None)
+    context.check_hostname = not settings.tls_certificate
+    return context
+
+
 async def _tell_when_ready(
     pipeline: Pipeline, feed: DefinitionsFeed, settings: Settings, ready: asyncio.Event, started: float
 ) -> None:
     await feed.ready
-    admin, url = kafka_admin(settings), f"http://{settings.http_host}:{settings.http_port}"
-    async with httpx.AsyncClient(trust_env=False) as client:
+    admin, url = kafka_admin(settings), settings.door_url
+    async with httpx.AsyncClient(trust_env=False, verify=_certificate(settings)) as client:
         while True:
-            groups = pipeline.groups(dispatchers(feed.get()))
+            groups = pipeline.groups(stages_beside(feed.get()))
             try:
                 answer = await client.get(f"{url}/ready", timeout=3)
                 if answer.status_code == 200 and await asyncio.to_thread(admin.settled, groups):

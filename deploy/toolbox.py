@@ -12,6 +12,7 @@ from deploy.kafka import OTHER_KAFKA, client_config
 from deploy.keys import identity_key, profile_ids
 from deploy.sealing import Seals
 from deploy.settings import Settings
+from deploy.stages import BRIDGE, DISPATCH
 from processors.connectors.archive import Archive
 from processors.connectors.avro import AvroValues, RegistryPlace
 from processors.connectors.geo import locator
@@ -44,9 +45,6 @@ from processors.storage.windows import Windows
 from schemas.definitions.outbound import Destination
 from workflows.replays import Replays
 
-#: Before the name of a destination: the stage that calls it.
-DISPATCH = "dispatch-"
-
 
 def toolbox(
     stage: Stage, feed: DefinitionsFeed, settings: Settings, client: aiohttp.ClientSession, guard: Guard
@@ -58,6 +56,7 @@ def toolbox(
         "now": lambda: lambda: datetime.now(UTC),
         "locate": lambda: locator(settings.geo_database),
         "files": lambda: Archive(settings.archive()),
+        "definition": lambda: lambda: feed.get().bridges.get(stage.name[len(BRIDGE) :]),
         "outlet": lambda: _outlet(stage.name[len(DISPATCH) :], feed, settings, client, guard),
     }
     made = {name: make() for name, make in still.items() if name in stage.needs}

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -25,7 +26,8 @@ from deploy.keys import identity_key, profile_ids
 from deploy.memory import collect_often, settle
 from deploy.sealing import Seals
 from deploy.settings import Settings, SettingsError
-from deploy.toolbox import DISPATCH, toolbox
+from deploy.stages import DISPATCH, find_stage
+from deploy.toolbox import toolbox
 from ingest.access import Access
 from ingest.deadlines import Deadlines
 from ingest.door import Door
@@ -44,11 +46,9 @@ from processors.runner.ticker import Ticker
 from processors.runner.worker import Installation, StageWorker
 from processors.storage.database import connector
 from processors.storage.progress import LaneKey
-from processors.topology import PIPELINE, dispatch_to
 from schemas.definitions.secret import Secret
 from schemas.topics import CONFIG, TRACKS
 from workflows.actions.builtin import load_actions
-from workflows.definitions import Definitions
 from workflows.replays import Replays
 
 log = logging.getLogger("headwater")
@@ -152,23 +152,6 @@ def _replay_of(settings: Settings) -> ReplayOf:
     return lambda payload: replays.read(payload.replay, payload.body)
 
 
-def find_stage(name: str, definitions: Definitions) -> Stage:
-    """The stage of that name; `dispatch-<destination>` for each webhook. Raises LookupError."""
-    for stage in PIPELINE:
-        if stage.name == name:
-            return stage
-    if name.startswith(DISPATCH) and name in dispatchers(definitions):
-        return dispatch_to(name[len(DISPATCH) :])
-    known = ", ".join([stage.name for stage in PIPELINE] + dispatchers(definitions))
-    raise LookupError(f"there is no stage {name!r} (there are: {known})")
-
-
-def dispatchers(definitions: Definitions) -> list[str]:
-    """The dispatch stages that the definitions ask for."""
-    known = sorted(definitions.destinations.items())
-    return [DISPATCH + id for id, one in known if one.is_dispatched and one.enabled]
-
-
 def _publishers(
     stage: Stage, kafka: Mapping[str, Any], prefix: str, reach: Reach, lanes: int
 ) -> Callable[[LaneKey], Publishes]:
@@ -239,10 +222,12 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
         backlog=2048,
         http1_settings=HTTP1Settings(header_read_timeout=10_000, keep_alive=True),
         log_enabled=False,
+        ssl_cert=Path(settings.tls_certificate) if settings.tls_certificate else None,
+        ssl_key=Path(settings.tls_key) if settings.tls_key else None,
     )
     serving = asyncio.create_task(server.serve())
     stopped = asyncio.create_task(stop.wait())
-    log.info("ingest: serving on http://%s:%d", settings.http_host, settings.http_port)
+    log.info("ingest: serving on %s", settings.door_url)
     waited: list[asyncio.Future[Any]] = [serving, stopped, feed.failed]
     await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     server.stop()  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 from processors.runner.stage import Gather, Stage
 from processors.steps.archive import archive
+from processors.steps.bridge import bridge
 from processors.steps.deliver import deliver
 from processors.steps.dispatch import dispatch
 from processors.steps.identify import identify
@@ -12,6 +13,7 @@ from processors.steps.route import route
 from processors.steps.run_workflows import run_workflows
 from processors.steps.segment import segment
 from processors.steps.validate import validate
+from schemas.definitions.inbound import KafkaBridge
 from schemas.topics import (
     DEAD_LETTERS,
     EVENTS_ACCEPTED,
@@ -24,6 +26,7 @@ from schemas.topics import (
     TRACKS,
     WORKFLOW_RUNS,
     destination_topic,
+    foreign_topic,
 )
 
 PIPELINE: tuple[Stage, ...] = (
@@ -40,6 +43,11 @@ PIPELINE: tuple[Stage, ...] = (
     Stage("archive", (TRACKS,), archive, outside=True, gather=Gather(bytes=16_000_000, seconds=10)),
     Stage("record-failures", (EVENTS_REJECTED, DEAD_LETTERS), record_failures),
 )
+
+
+def bridge_from(definition: KafkaBridge) -> Stage:
+    """The stage that reads one topic of others."""
+    return Stage(f"bridge-{definition.id}", (foreign_topic(definition.topic),), bridge, (TRACKS,))
 
 
 def dispatch_to(destination: str) -> Stage:

@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from schemas.definitions.inbound import BRIDGES
-from schemas.events import EmittedEvent, Record, TrackedPayload
+from schemas.events import BridgedPayload, EmittedEvent, ForeignRecord, Record, TrackedPayload
 from schemas.failures import DeadLetter
 from schemas.origin import Origin
 from schemas.replays import ATTEMPT_HEADER, QUIET_HEADER, REPLAY_HEADER
@@ -21,6 +21,7 @@ DEAD_LETTER_HEADERS = (
     *("reason", "stage", "topic", "partition", "offset", "origin", "source", "exception", "attempt"),
     *("received_ms", "hops", "quiet", "counted"),
 )
+_anything = msgspec.json.Decoder().decode
 #: The last millisecond that a datetime can say.
 _LAST_MS = 253_402_300_799_999
 
@@ -94,11 +95,37 @@ class PayloadCodec:
             client=headers.get(CLIENT_HEADER) or b"",
         )
 
-    def encode(self, topic: str, key: str | None, model: EmittedEvent) -> Message:
+    def encode(self, topic: str, key: str | None, model: EmittedEvent | BridgedPayload) -> Message:
+        if isinstance(model, BridgedPayload):
+            return Message(topic, model.key.encode(), bytes(model.payload), [(BRIDGE_HEADER, b"bridge")])
         headers = [(HOPS_HEADER, str(model.hops).encode()), (BRIDGE_HEADER, b"workflow")]
         if model.quiet:
             headers.append((QUIET_HEADER, b"1"))
         return Message(topic, model.key.encode(), bytes(model.payload), headers)
+
+
+class ForeignCodec:
+    """A topic of others: JSON, whatever it says. Nothing of ours is written there."""
+
+    def decode(self, record: Record) -> ForeignRecord:
+        if not record.value:
+            raise Undecodable("null_value" if record.value is None else "empty_value")
+        try:
+            value = _anything(record.value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Undecodable("invalid_json", type(error).__name__) from error
+        return ForeignRecord(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            timestamp=min(max(record.timestamp, 0), _LAST_MS),
+            key=None if record.key is None else record.key.decode("utf-8", "replace"),
+            headers={name: (value or b"").decode("utf-8", "replace") for name, value in record.headers},
+            value=value,
+        )
+
+    def encode(self, topic: str, key: str | None, model: Any) -> Message:
+        raise TypeError(f"{topic} is not ours to write to")
 
 
 class DeadLetterCodec:

@@ -120,6 +120,25 @@ class WorkflowRun(AcceptedEvent, kw_only=True, omit_defaults=True):
     resumption: Resumption | None = None
 
 
+class ForeignRecord(msgspec.Struct, frozen=True, gc=False):
+    """A record of a topic that is not ours, its value JSON. `timestamp` is in milliseconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: str | None
+    headers: dict[str, str]
+    value: Any
+
+
+class BridgedPayload(msgspec.Struct, frozen=True, gc=False):
+    """A payload that a bridge made of such a record: it goes to `tracks`, like any client's."""
+
+    key: str
+    payload: msgspec.Raw
+
+
 class EmittedEvent(msgspec.Struct, kw_only=True, gc=False):
     """An event that a workflow makes: it goes to `tracks` as a payload of its own, like any client's."""
 

@@ -7,8 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.codecs import Codec, DeadLetterCodec, JsonCodec, KeyOf, Message, PayloadCodec
-from schemas.events import AcceptedEvent, EmittedEvent, IdentifiedEvent, TrackedPayload, ValidEvent, WorkflowRun
+from schemas.codecs import Codec, DeadLetterCodec, ForeignCodec, JsonCodec, KeyOf, Message, PayloadCodec
+from schemas.events import (
+    AcceptedEvent,
+    BridgedPayload,
+    EmittedEvent,
+    ForeignRecord,
+    IdentifiedEvent,
+    TrackedPayload,
+    ValidEvent,
+    WorkflowRun,
+)
 from schemas.failures import DeadLetter, RejectedEvent
 from schemas.limits import MAX_RECORD_BYTES, MAX_TRANSIT_BYTES
 from schemas.profiles import Delivery, MergeJob, ProfileChange, SegmentationJob
@@ -50,7 +59,7 @@ def _by_profile(event: ValidEvent) -> str:
 
 TRACKS = Topic(
     "tracks",
-    (TrackedPayload, EmittedEvent),
+    (TrackedPayload, EmittedEvent, BridgedPayload),
     key=lambda event: event.key,
     codec=PayloadCodec(),
     retention_ms=7 * DAY_MS,
@@ -168,6 +177,22 @@ def destination_topic(destination: str) -> Topic:
         retention_ms=7 * DAY_MS,
         why="what one destination is owed, in order by profile",
     )
+
+
+#: Before the name of a topic that is not ours: no topic of Kafka's can be called so, and no prefix belongs before it.
+_FOREIGN = "foreign:"
+
+
+def foreign_topic(name: str) -> Topic:
+    """A topic of others, as a bridge reads it."""
+    return Topic(
+        _FOREIGN + name, (ForeignRecord,), key=lambda record: record.key, codec=ForeignCodec(), why="what others write"
+    )
+
+
+def full_name(prefix: str, topic: str) -> str:
+    """What Kafka calls a topic of this installation, or one of others."""
+    return topic.removeprefix(_FOREIGN) if topic.startswith(_FOREIGN) else prefix + topic
 
 
 def topic_of(model: Any) -> Topic:

@@ -10,7 +10,7 @@ from schemas.definitions import AnyDefinition
 from schemas.definitions.automation import ProfileMapping, Rule, Segment, Window, Workflow
 from schemas.definitions.consent import Compliance, ConsentType
 from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace, Strategy, TraitDefinition
-from schemas.definitions.inbound import EventTypeDefinition, Redirect, Reshaping, Source, WriteKey
+from schemas.definitions.inbound import EventTypeDefinition, KafkaBridge, Redirect, Reshaping, Source, WriteKey
 from schemas.definitions.measuring import Alert, Metric
 from schemas.definitions.outbound import Destination, Pause, Resource
 from schemas.events import ValidEvent
@@ -41,7 +41,7 @@ class EventSchema:
 
     def __init__(self, definition: EventTypeDefinition) -> None:
         """Raises DefinitionError for what is no JSON Schema (draft 2020-12) or refers to another document."""
-        self.version = definition.version
+        self.version, self.description = definition.version, definition.description
         try:
             self._validator = jsonschema_rs.Draft202012Validator(
                 definition.properties_schema,
@@ -88,6 +88,7 @@ class Definitions:
         #: SHA-256 of a write key, in hex, to the source that it is of.
         self.write_keys: dict[str, str] = {}
         self.redirects: dict[str, Redirect] = {}
+        self.bridges: dict[str, KafkaBridge] = {}
         self.schemas: dict[str, EventSchema] = {}
         self.reshapings: dict[str, list[CompiledReshaping]] = {}
         self.namespaces: dict[str, Namespace] = {}
@@ -143,6 +144,8 @@ class Definitions:
                 self.write_keys[definition.id] = definition.source
             case Redirect():
                 self.redirects[definition.id] = definition
+            case KafkaBridge(enabled=True):
+                self.bridges[definition.id] = definition
             case EventTypeDefinition():
                 self.schemas[definition.id] = EventSchema(definition)
             case Reshaping(enabled=True):

@@ -6,13 +6,13 @@ from schemas.definitions import AnyDefinition
 from schemas.definitions.automation import ProfileMapping, Rule, Segment, Workflow
 from schemas.definitions.consent import Compliance
 from schemas.definitions.identity import IdentificationPoint
-from schemas.definitions.inbound import Redirect, Reshaping, Source
+from schemas.definitions.inbound import KafkaBridge, Redirect, Reshaping, Source
 from schemas.definitions.measuring import Alert, Metric
 from schemas.definitions.outbound import Destination
 
 _OF_A_SOURCE = (
     *(Rule, ProfileMapping, IdentificationPoint, Reshaping, Compliance, Segment, Destination, Metric, Alert),
-    Redirect,
+    *(Redirect, KafkaBridge),
 )
 
 

@@ -1,7 +1,6 @@
 """Commands that run Headwater, or prepare it."""
 
 import asyncio
-import logging
 import sys
 import time
 from pathlib import Path
@@ -10,15 +9,12 @@ import click
 
 from deploy.commands.asking import ask, json_option, print_json, table, text
 from deploy.commands.errors import clear_errors
-from deploy.settings import connected, load_settings
+from deploy.logs import start_logging
+from deploy.settings import Settings, connected, load_settings
 
 
-def _logging(level: str) -> None:
-    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format=form)
-    logging.getLogger("headwater").setLevel(level)
-    # Faust and aiokafka report every rebalance as a warning; what matters of it the lanes say themselves.
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+def _logging(settings: Settings) -> None:
+    start_logging(settings.log_level, settings.log_format)
 
 
 @click.command()
@@ -96,8 +92,28 @@ def ingest() -> None:
     from deploy.wiring import run_door
 
     settings = connected(load_settings())
-    _logging(settings.log_level)
+    _logging(settings)
     run_door(settings)
+
+
+@click.group()
+def bridge() -> None:
+    """Bridges: what comes from elsewhere, by definitions of the kind `bridge`."""
+
+
+@bridge.command("kafka")
+@click.argument("id")
+@clear_errors
+def bridge_kafka(id: str) -> None:
+    """Read the topic of bridge ID and write its records to `tracks` as payloads: the stage `bridge-ID`.
+
+    `headwater up` runs one for each bridge that is defined; positions are kept in PostgreSQL, as those of all stages.
+    """
+    from deploy.wiring import run_worker
+
+    settings = connected(load_settings())
+    _logging(settings)
+    run_worker(f"bridge-{id}", settings)
 
 
 @click.command()
@@ -154,7 +170,7 @@ def worker(stage: str) -> None:
     from deploy.wiring import run_worker
 
     settings = connected(load_settings())
-    _logging(settings.log_level)
+    _logging(settings)
     run_worker(stage, settings)
 
 
@@ -176,4 +192,4 @@ def demo(exit_after: bool, as_json: bool, rows: int | None, data: Path) -> None:
         sys.exit(1)
 
 
-COMMANDS = (up, services, topics, migrate, apply, ingest, worker, metrics, demo)
+COMMANDS = (up, services, topics, migrate, apply, ingest, worker, bridge, metrics, demo)

@@ -15,7 +15,7 @@ from deploy.operations.lag import positions
 from deploy.operations.status import read_status
 from deploy.operations.versions import change
 from deploy.settings import Settings
-from deploy.toolbox import DISPATCH
+from deploy.stages import DISPATCH
 from processors.runner.publisher import Publisher
 from processors.storage.database import Connection
 from schemas.codecs import Message

@@ -17,7 +17,7 @@ from deploy.operations.merging import MergingError, have_done
 from deploy.operations.reports import rows
 from deploy.operations.whose import Whose
 from deploy.settings import Settings
-from deploy.toolbox import DISPATCH
+from deploy.stages import DISPATCH
 from processors.connectors.archive import Archive
 from processors.storage.database import Connection, as_json
 from processors.storage.erasures import Erasures

@@ -5,10 +5,14 @@ import time
 from collections.abc import Mapping
 
 from deploy.kafka import KafkaAdmin
+from deploy.stages import stages_of, topics_of
 from processors.storage.database import Connection
 from processors.storage.definitions import DefinitionStore
 from processors.topology import PIPELINE
-from schemas.topics import CATALOGUE, destination_topic
+from schemas.definitions import DEFINITION
+from schemas.definitions.inbound import KafkaBridge
+from schemas.definitions.outbound import Destination
+from schemas.topics import CATALOGUE
 
 #: (stage, topic, partition)
 Lane = tuple[str, str, int]
@@ -63,17 +67,16 @@ async def oldest(admin: KafkaAdmin, stored: Mapping[Lane, int], lanes: Mapping[L
 
 
 async def stage_topics(connection: Connection) -> dict[str, list[str]]:
-    """Every stage with the topics it reads; dispatchers too, of destinations that are there and enabled."""
-    found = {stage.name: [topic.name for topic in stage.reads] for stage in PIPELINE}
-    for body in (await DefinitionStore(connection).current()).values():
-        if body["kind"] == "destination" and body.get("type", "kafka") != "kafka" and body.get("enabled", True):
-            found[f"dispatch-{body['id']}"] = [destination_topic(body["id"]).name]
-    return found
+    """Every stage with the topics it reads; those that definitions ask for, too."""
+    bodies = (await DefinitionStore(connection).current()).values()
+    asking = [DEFINITION.validate_python(body) for body in bodies if body["kind"] in ("destination", "bridge")]
+    beside = stages_of([one for one in asking if isinstance(one, Destination | KafkaBridge)])
+    return topics_of([*PIPELINE, *beside.values()])
 
 
 async def total_lag(connection: Connection, admin: KafkaAdmin) -> int:
     """Records that wait before any stage of the pipeline but the archive, which gathers."""
-    reads = {stage.name: [topic.name for topic in stage.reads] for stage in PIPELINE if stage.name != "archive"}
+    reads = topics_of(stage for stage in PIPELINE if stage.name != "archive")
     # Ends first, then positions: a lag that looks like nothing then was nothing at a moment that had all before it.
     ends = await asyncio.to_thread(admin.end_offsets, {topic for topics in reads.values() for topic in topics})
     return sum(lags(await positions(connection), ends, reads).values())

@@ -14,6 +14,7 @@ from deploy.kafka import client_config
 from deploy.operations.failures import KEY, PLACE, Selection
 from deploy.operations.reports import rows
 from deploy.settings import Settings
+from deploy.stages import BRIDGE
 from processors.runner.publisher import Publisher
 from processors.storage.database import Connection, as_json
 from processors.topology import PIPELINE
@@ -125,6 +126,8 @@ def _unsendable(row: DictRow, existing: Mapping[str, int], settings: Settings) -
     stage, topic = row["stage"], row["read_from"]
     if topic == DEAD_LETTERS.name:
         return "it is a dead letter about a dead letter"
+    if stage.startswith(BRIDGE):
+        return "its topic is not ours: let whoever writes there write it again"
     if stage == "archive":
         return "the archive reads the topic itself: start it again"
     if topic not in READS.get(stage, (f"destination-{stage.removeprefix('dispatch-')}",)):

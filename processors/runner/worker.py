@@ -20,7 +20,7 @@ from processors.runner.stage import Stage
 from processors.runner.transport import BatchApp, BatchConsumer
 from processors.storage.database import Connect
 from processors.storage.progress import LaneKey, stored_positions
-from schemas.topics import TRACKS
+from schemas.topics import TRACKS, full_name
 
 log = logging.getLogger("headwater.worker")
 
@@ -61,7 +61,7 @@ class StageWorker:
 
     def __init__(self, stage: Stage, installation: Installation, toolbox: Toolbox) -> None:
         self._stage, self._installation, self._toolbox = stage, installation, toolbox
-        self._topics = {installation.prefix + topic.name: topic for topic in stage.reads}
+        self._topics = {full_name(installation.prefix, topic.name): topic for topic in stage.reads}
         self._lanes: dict[TP, RunningLane] = {}
         self._reviving: set[asyncio.Task[None]] = set()
         self._health = Health()

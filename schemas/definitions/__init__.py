@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter
 from schemas.definitions.automation import ProfileMapping, Rule, Segment, Window, Workflow
 from schemas.definitions.consent import Compliance, ConsentType
 from schemas.definitions.identity import IdentificationPoint, IdentityGuards, Namespace, TraitDefinition
-from schemas.definitions.inbound import EventTypeDefinition, Redirect, Reshaping, Source, WriteKey
+from schemas.definitions.inbound import EventTypeDefinition, KafkaBridge, Redirect, Reshaping, Source, WriteKey
 from schemas.definitions.measuring import Alert, Metric
 from schemas.definitions.outbound import Destination, Pause, Resource
 from schemas.definitions.predefined import Predefined
@@ -19,6 +19,7 @@ AnyDefinition = Annotated[
     Source
     | WriteKey
     | Redirect
+    | KafkaBridge
     | EventTypeDefinition
     | Reshaping
     | ConsentType

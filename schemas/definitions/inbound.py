@@ -4,12 +4,14 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from schemas.definitions.base import Condition, Definition, EventType, Id, Part, Path
+from schemas.definitions.base import Condition, Definition, EventType, Id, Part, Path, TopicPart
 from schemas.definitions.secret import SecretText
 
 #: As browsers write it: lower-case, no path, no default port.
 Origin = Annotated[str, Field(pattern=r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$", max_length=300)]
 
+
+RecordPath = Annotated[str, Field(pattern=r"^(key|(value|headers)(\.[^.\s]+)*)$", max_length=500)]
 
 #: Ways in: payloads at the door's /track (http) or written straight to `tracks` (kafka); what libraries of Segment or
 #: RudderStack and of PostHog send; /collect and /redirect; records of other topics.
@@ -103,6 +105,38 @@ class Redirect(Definition):
     #: Of the event; what the link's query says comes beside them.
     properties: dict[str, Any] = Field(default_factory=dict)
     enabled: bool = True
+
+
+class BridgePaths(Part):
+    """Where things lie in a record of another topic: `key`, or a path that begins with `value` or `headers`."""
+
+    type: RecordPath | None = None
+    event_id: RecordPath | None = None
+    session: RecordPath | None = None
+    profile: RecordPath | None = None
+    #: ISO 8601, or seconds or milliseconds since 1970. Where there is none: the record's.
+    timestamp: RecordPath | None = None
+    properties: RecordPath = "value"
+    context: RecordPath | None = None
+
+
+class KafkaBridge(Definition):
+    """Another topic of this Kafka whose records (JSON) are payloads of a source, each with one event."""
+
+    kind: Literal["bridge"] = "bridge"
+    #: Its stage is `bridge-<id>`.
+    id: TopicPart
+    #: As Kafka names it, without the installation's prefix.
+    topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]+$", max_length=249)]
+    source: Id
+    #: Of all its events; else it lies at the path `type`.
+    event_type: EventType | None = None
+    paths: BridgePaths = BridgePaths()
+    enabled: bool = True
+
+    def model_post_init(self, context: Any, /) -> None:
+        if (self.event_type is None) == (self.paths.type is None):
+            raise ValueError("either event_type or paths.type says what its events are")
 
 
 class EventTypeDefinition(Definition):

@@ -10,7 +10,8 @@ from deploy.settings import Settings
 from deploy.toolbox import toolbox
 from processors.connectors.guard import Guard, guarded_session
 from processors.runner.stage import Stage
-from processors.topology import PIPELINE, dispatch_to
+from processors.topology import PIPELINE, bridge_from, dispatch_to
+from schemas.definitions.inbound import KafkaBridge
 from schemas.topics import (
     CATALOGUE,
     CONFIG,
@@ -19,11 +20,15 @@ from schemas.topics import (
     TOPIC_OF,
     TRACKS,
     destination_topic,
+    foreign_topic,
     topic_of,
 )
 from tests.unit.making import definitions
 
-STAGES = (*PIPELINE, dispatch_to("hook"))
+BRIDGE = KafkaBridge(id="legacy", topic="orders", source="shop", event_type="order")
+STAGES = (*PIPELINE, dispatch_to("hook"), bridge_from(BRIDGE))
+#: One for each destination, and for each bridge.
+BESIDE = {destination_topic("hook").name, foreign_topic("orders").name}
 WRITTEN_BY_THE_DOOR = {TRACKS.name}
 #: Any stage's runner writes dead letters; `headwater apply` writes config, and every process reads it.
 WRITTEN_BY_THE_RUNNER = {DEAD_LETTERS.name}
@@ -34,7 +39,7 @@ NOT_BETWEEN_STAGES = {CONFIG.name}
 def test_a_stage_reads_and_writes_topics_of_the_catalogue(stage: Stage):
     assert stage.reads
     for topic in (*stage.reads, *stage.writes):
-        assert topic in CATALOGUE or topic.name == destination_topic("hook").name
+        assert topic in CATALOGUE or topic.name in BESIDE
 
 
 def test_names_are_unique():
@@ -66,7 +71,8 @@ def test_no_stage_of_the_main_way_reads_what_only_a_later_one_writes():
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 def test_stage_module_and_function_have_one_name(stage: Stage):
-    name = "dispatch" if stage.name.startswith("dispatch-") else stage.name.replace("-", "_")
+    beside = next((kind for kind in ("dispatch", "bridge") if stage.name.startswith(f"{kind}-")), None)
+    name = beside or stage.name.replace("-", "_")
     assert stage.step.__module__ == f"processors.steps.{name}"
     assert stage.step.__name__ == name
 

@@ -1,0 +1,52 @@
+"""The log of a process: lines for people, or JSON for machines. Never bodies, keys or addresses."""
+
+import logging
+import sys
+from typing import Any
+
+import msgspec
+
+_FIELDS = frozenset(vars(logging.makeLogRecord({})))
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def start_logging(level: str, form: str) -> None:
+    """Write to stderr from now on; `form` is text or json."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("headwater").setLevel(level)
+    # Faust and aiokafka report every rebalance as a warning; what matters of it the lanes say themselves.
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+
+
+def _said(record: logging.LogRecord) -> dict[str, Any]:
+    """What was logged beside the message, by name."""
+    return {name: value for name, value in vars(record).items() if name not in _FIELDS and name != "message"}
+
+
+class TextLines(logging.Formatter):
+    """`time level logger: message name=value ...`."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        beside = "".join(f" {name}={value}" for name, value in _said(record).items())
+        return super().formatMessage(record) + beside
+
+
+class JsonLines(logging.Formatter):
+    """An object a line; an exception's traceback is a field of it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        said: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03}",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_said(record),
+        }
+        if record.exc_info:
+            said["exception"] = self.formatException(record.exc_info)
+        return _encode(said).decode()
