@@ -47,7 +47,7 @@ def test_a_track_call_is_an_event_of_its_name():
             "sent_at": "2024-01-01T00:00:05.000Z",
             "events": [
                 {
-                    "type": "order-completed",
+                    "type": "Order Completed",
                     "id": "m-1",
                     "timestamp": "2024-01-01T00:00:00.000Z",
                     "properties": {"total": 12.5},
@@ -55,7 +55,6 @@ def test_a_track_call_is_an_event_of_its_name():
                         "page": {"url": "https://x"},
                         "user_id": "u-1",
                         "anonymous_id": "a-1",
-                        "event_name": "Order Completed",
                     },
                 }
             ],
@@ -106,6 +105,11 @@ def test_a_long_id_still_has_a_session_of_its_own():
     sessions = {made({"type": "track", "event": "x", "userId": end * 150})[0]["session"]["id"] for end in "ab"}
     assert len(sessions) == 2
     assert all(len(session) <= 100 for session in sessions)
+
+
+def test_the_name_as_it_was_sent_stays_where_characters_of_it_had_to_go():
+    found = event({"type": "track", "event": "Signed Up!", "userId": "u"})
+    assert (found["type"], found["context"]["event_name"]) == ("signed-up", "Signed Up!")
 
 
 def test_messages_of_a_session_travel_together_in_their_order():
