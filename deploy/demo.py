@@ -218,11 +218,12 @@ def report(wanted: Result, got: Result, seconds: float, as_json: bool) -> bool:
     return right
 
 
-def try_next(settings: Settings) -> str:
+def try_next(settings: Settings, page: str) -> str:
     """The lines to try after the demo."""
     url = settings.door_url
     return f"""
-It keeps running; in another terminal try:
+It keeps running. A page of the shop, to click on in a browser: {page}
+In another terminal try:
   headwater status --watch
   headwater profile customer-id:00004
   headwater event order-1

@@ -15,6 +15,7 @@ from deploy.embedded.process import usable_port
 from deploy.pipeline import Pipeline, say
 from deploy.settings import Settings
 from deploy.supervisor import Services, prepare, with_pipeline
+from deploy.try_page import serve_try_page
 from deploy.wiring import run_until_signal
 
 #: The example definitions that the demo runs with.
@@ -33,7 +34,7 @@ def run_demo(settings: Settings, data: Path, rows: int | None, exit_after: bool,
         running = prepare(services, own, SHOP, stack, quiet=True)
         pipeline = Pipeline(running, {}, os.environ)
         stack.callback(pipeline.stop)
-        outcome = DemoRun(running, purchases, exit_after, as_json)
+        outcome = DemoRun(running, purchases, exit_after, as_json, stack)
         run_until_signal(lambda stop: with_pipeline(pipeline, services, running, stop, outcome.run))
     return outcome.right
 
@@ -41,15 +42,23 @@ def run_demo(settings: Settings, data: Path, rows: int | None, exit_after: bool,
 class DemoRun:
     """Sends the purchases once everything is ready, waits until they are through, and shows what became of them."""
 
-    def __init__(self, settings: Settings, purchases: Sequence[demo.Purchase], exit_after: bool, as_json: bool) -> None:
-        self._settings, self._purchases = settings, purchases
+    def __init__(
+        self,
+        settings: Settings,
+        purchases: Sequence[demo.Purchase],
+        exit_after: bool,
+        as_json: bool,
+        stack: ExitStack,
+    ) -> None:
+        """What it starts ends with the `stack`."""
+        self._settings, self._purchases, self._stack = settings, purchases, stack
         self._exit_after, self._as_json = exit_after, as_json
         self._sent = 0
         self.right = False
 
     async def run(self, stop: asyncio.Event) -> None:
         wanted = demo.expected(self._purchases)
-        url = f"http://{self._settings.http_host}:{self._settings.http_port}"
+        url = self._settings.door_url
         say(f"sending {len(self._purchases):,} purchases, each as a page-view and an order")
         started = time.monotonic()
         sending = asyncio.create_task(demo.send(url, self._purchases, self._count))
@@ -61,7 +70,10 @@ class DemoRun:
         if self._exit_after or not self.right:
             stop.set()
         else:
-            say(demo.try_next(self._settings))
+            page, server = serve_try_page(self._settings.http_host, url)
+            self._stack.callback(server.server_close)
+            self._stack.callback(server.shutdown)
+            say(demo.try_next(self._settings, page))
 
     def _count(self) -> None:
         self._sent += 1

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-_FIELDS = frozenset(vars(logging.makeLogRecord({})))
+_FIELDS = frozenset((*vars(logging.makeLogRecord({})), "asctime", "message"))
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -22,7 +22,7 @@ def start_logging(level: str, form: str) -> None:
 
 def _said(record: logging.LogRecord) -> dict[str, Any]:
     """What was logged beside the message, by name."""
-    return {name: value for name, value in vars(record).items() if name not in _FIELDS and name != "message"}
+    return {name: value for name, value in vars(record).items() if name not in _FIELDS}
 
 
 class TextLines(logging.Formatter):

@@ -45,7 +45,8 @@ def check(folder: Path, as_json: bool) -> None:
         print_json(found)
     else:
         cells = [[one.id, one.state, one.version, f"{one.refused:,} of {one.looked_at:,}"] for one in found]
-        click.echo("\n".join(table(cells, ("event type", "change", "version", "would be refused"))))
+        header = ("event type", "change", "version", "would be refused")
+        click.echo("\n".join(table(cells, header) if cells else [f"there are no event types in {folder}"]))
         for one in found:
             for sentence in one.breaks if one.state == "breaking" else ():
                 click.echo(f"{one.id}: {sentence}")
