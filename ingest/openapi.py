@@ -71,7 +71,11 @@ _SCHEMAS: Schema = {
     "Success": _object({"success": {"const": True}, "rejected": _VERDICTS}, "success"),
     "Status": _object({"status": {"type": "integer"}, "rejected": _VERDICTS}, "status"),
     "Error": _object(
-        {"error": _object({"code": _TEXT, "message": _TEXT, "request_id": _TEXT}, "code", "message", "request_id")},
+        {
+            "error": _object({"code": _TEXT, "message": _TEXT, "request_id": _TEXT}, "code", "message", "request_id"),
+            "code": _TEXT,
+            "message": _TEXT,
+        },
         "error",
     ),
     "Message": _object(

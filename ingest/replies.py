@@ -22,5 +22,6 @@ def reply(status: int, said: Any, headers: Headers = JSON) -> Reply:
 
 
 def problem(code: str, message: str, request_id: str) -> dict[str, Any]:
-    """The body of an error: never what was sent."""
-    return {"error": {"code": code, "message": message, "request_id": request_id}}
+    """The body of an error: never what was sent. Libraries of Segment and RudderStack read code and message outside."""
+    said = {"code": code, "message": message}
+    return {"error": {**said, "request_id": request_id}, **said}

@@ -34,6 +34,7 @@ ROUTES: Mapping[str, Route] = {
     "/sourceConfig": Route(_GET, segment.source_config),
     "/sourceConfig/": Route(_GET, segment.source_config),
     **{path: Route(_POST, posthog.capture) for path in _CAPTURES},
+    "/i/v1/analytics/events": Route(_POST, posthog.capture_each),
     **{path: Route(_BOTH, posthog.flags) for path in _FLAGS},
 }
 #: What paths begin with that name something.

@@ -1,9 +1,11 @@
 """The paths that PostHog's libraries call."""
 
+from typing import Any
+
 from ingest.access import keys_of
 from ingest.endpoints.collect import FORM
 from ingest.endpoints.track import NONE_ACCEPTABLE
-from ingest.intake import Intake, none_acceptable
+from ingest.intake import Intake
 from ingest.libraries import posthog
 from ingest.libraries.translated import payloads
 from ingest.refused import Refused
@@ -19,6 +21,22 @@ TYPES = ("application/json", "text/plain", FORM)
 
 async def capture(request: Request, intake: Intake, definitions: Definitions) -> Reply:
     """Captures, alone or in batches, in any of the wrappings that their libraries use. Raises Refused."""
+    verdicts = await _take(request, intake, definitions)
+    if all("reasons" in verdict for verdict in verdicts):
+        raise Refused(400, *NONE_ACCEPTABLE)
+    rejected = [verdict for verdict in verdicts if "reasons" in verdict]
+    return reply(200, {"status": 1, **({"rejected": rejected} if rejected else {})})
+
+
+async def capture_each(request: Request, intake: Intake, definitions: Definitions) -> Reply:
+    """Their newer way: the same captures, and a result for each by its uuid. Raises Refused."""
+    verdicts = await _take(request, intake, definitions)
+    results = {verdict["id"]: {"result": "drop" if "reasons" in verdict else "ok"} for verdict in verdicts}
+    return reply(200, {"results": results})
+
+
+async def _take(request: Request, intake: Intake, definitions: Definitions) -> list[dict[str, Any]]:
+    """A verdict for each capture. Raises Refused."""
     body = await request.body(TYPES, MAX_BATCH_BYTES)
     body = posthog.unwrapped(body, request.content_type, request.query.get("compression", ""))
     try:
@@ -28,10 +46,7 @@ async def capture(request: Request, intake: Intake, definitions: Definitions) ->
     source = intake.access.source(None, keys_of(request) | posthog.keys_of(batch), definitions)
     bodies = [(one, read(one)) for one in payloads(posthog.translated(batch), source.id)]
     found = await intake.take(request, source, "posthog", bodies, definitions)
-    if none_acceptable(found):
-        raise Refused(400, *NONE_ACCEPTABLE)
-    rejected = [verdict for one in found for verdict in one.rejected]
-    return reply(200, {"status": 1, **({"rejected": rejected} if rejected else {})})
+    return [verdict for one in found for verdict in one.events]
 
 
 async def flags(request: Request, intake: Intake, definitions: Definitions) -> Reply:

@@ -20,6 +20,7 @@ _TYPES: Mapping[str, str] = {
     "$screen": "screen-view",
     "$identify": "identify",
     "$set": "identify",
+    "$set_once": "identify",
     "$create_alias": "alias",
     "$groupidentify": "group",
 }
@@ -125,9 +126,17 @@ def _event(capture: Capture, sent_at: Any) -> Translated:
         event["id"] = capture.uuid
     if capture.timestamp is not None:
         event["timestamp"] = capture.timestamp
-    session = session_of(distinct, None)
+    session = None if _is_nobody(distinct, known) else session_of(distinct, None)
     sent_at = capture.sent_at if capture.sent_at is not None else sent_at
+    if session is None:
+        event["context"].pop("anonymous_id", None)
     return Translated(event, session, sent_at, nobodys=session is None)
+
+
+def _is_nobody(distinct: Any, sent: Mapping[str, msgspec.Raw]) -> bool:
+    """What servers capture without saying of whom has an id made up for it; what is said of a group, the group's."""
+    group = f"${_text(sent, '$group_type')}_{_text(sent, '$group_key')}"
+    return distinct == group or (_text(sent, "$is_server") is True and _text(sent, "$process_person_profile") is False)
 
 
 def _type(name: Any) -> Any:
@@ -146,7 +155,7 @@ def _properties(kind: str | None, capture: Capture, sent: Mapping[str, msgspec.R
             traits = fields(sent.get("$group_set", NOTHING)) or {}
             return {"group_id": sent.get("$group_key"), "group_type": sent.get("$group_type"), "traits": traits}
         case "alias":
-            # Their `distinct_id` is who it was, `alias` the other name.
+            # Some of their libraries write who it was first, some who it is: each is the other's.
             return {"previous_id": _text(sent, "alias")}
         case "page-view" | "screen-view":
             names = _PAGE if kind == "page-view" else _SCREEN

@@ -56,6 +56,7 @@ def test_a_capture_is_an_event_of_its_name_in_the_session_of_its_distinct_id():
         ({"event": "$screen", "properties": {"$screen_name": "s"}}, "screen-view", {"name": "s", "$screen_name": "s"}),
         ({"event": "$identify", "$set": {"a": 1}, "$set_once": {"a": 2, "b": 2}}, "identify", {"a": 1, "b": 2}),
         ({"event": "$set", "properties": {"$set": {"a": 1}}}, "identify", {"a": 1}),
+        ({"event": "$set_once", "$set_once": {"a": 1}}, "identify", {"a": 1}),
         ({"event": "$create_alias", "properties": {"alias": "other"}}, "alias", {"previous_id": "other"}),
         (
             {"event": "$groupidentify", "properties": {"$group_type": "t", "$group_key": "g", "$group_set": {"n": 1}}},
@@ -75,6 +76,29 @@ def test_events_of_theirs_that_mean_something_have_our_names(
 def test_identify_ties_who_it_was_to_who_it_is():
     found = event({"event": "$identify", "distinct_id": "user-1", "properties": {"$anon_distinct_id": "anon-1"}})
     assert found["context"] == {"anonymous_id": "anon-1", "user_id": "user-1"}
+
+
+@pytest.mark.parametrize(
+    "capture",
+    [
+        {"event": "x", "distinct_id": "made-up", "properties": {"$is_server": True, "$process_person_profile": False}},
+        {
+            "event": "$groupidentify",
+            "distinct_id": "$company_g-1",
+            "properties": {"$group_type": "company", "$group_key": "g-1", "$group_set": {}},
+        },
+    ],
+)
+def test_an_id_that_is_nobody_s_makes_no_profile(capture: dict[str, Any]):
+    [payload] = made(capture)
+    assert payload["profile_less"] is True
+    assert "session" not in payload
+    assert "anonymous_id" not in payload["events"][0]["context"]
+
+
+def test_whom_a_browser_does_not_want_a_profile_for_yet_still_has_a_session():
+    [payload] = made({"event": "x", "distinct_id": "d", "properties": {"$process_person_profile": False}})
+    assert payload["session"] == {"id": "d"}
 
 
 def test_a_distinct_id_may_stand_in_the_properties():
