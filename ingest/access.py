@@ -2,7 +2,7 @@
 
 import time
 from binascii import Error, a2b_base64
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Set
 from hashlib import sha256
 
 from ingest.rates import Rates
@@ -19,6 +19,7 @@ _STATUS = {"no_source": 401, "unknown_source": 401, "source_disabled": 404, "bri
 #: Where a query may have a write key.
 _IN_QUERY = ("writeKey", "write_key", "api_key", "token")
 MAX_KEY_CHARS = 200
+_NO_KEYS: Set[str] = frozenset()
 
 
 class Access:
@@ -29,6 +30,8 @@ class Access:
 
     def source(self, named: str | None, keys: Collection[str], definitions: Definitions) -> Source:
         """The source of a request that names it, or shows write keys of it, or both. Raises Refused."""
+        if not keys and (source := definitions.sources.get(named or "")) is not None and not source.requires_key:
+            return source
         known = {_of_key(key, definitions) for key in keys} | {named}
         found = [definitions.sources[one] for one in known if one in definitions.sources]
         if len(found) > 1:
@@ -43,7 +46,8 @@ class Access:
 
     def admit(self, request: Request, source: Source, bridge: str, definitions: Definitions) -> None:
         """Whether the source may send so, from this page, signed like this. Raises Refused."""
-        for reason in source_reasons(source.id, definitions, bridge):
+        if not source.enabled or bridge not in source.bridges:
+            [reason] = source_reasons(source.id, definitions, bridge)
             raise Refused(_STATUS[reason.code], reason.code, reason.message)
         if source.origins and (origin := request.header("origin")) and origin not in source.origins:
             raise Refused(403, "origin_denied", "this source takes nothing from pages of this origin")
@@ -63,10 +67,15 @@ class Access:
         return is_signed(id, timestamp, signatures, request.sent, secrets, time.time())
 
 
-def keys_of(request: Request) -> set[str]:
+def keys_of(request: Request) -> Set[str]:
     """The write keys in a request's head and query. Raises Refused."""
-    found = {request.query[name] for name in _IN_QUERY if request.query.get(name)} if request.query else set()
-    kind, _, rest = request.header("authorization").partition(" ")
+    query, authorization = request.query, request.header("authorization")
+    if not query and not authorization:
+        return _NO_KEYS
+    found = {query[name] for name in _IN_QUERY if query.get(name)} if query else set()
+    if not authorization:
+        return found
+    kind, _, rest = authorization.partition(" ")
     if kind.lower() == "bearer":
         found.add(rest.strip())
     elif kind.lower() == "basic":

@@ -77,13 +77,9 @@ class Door:
         protocol.response_bytes(status, headers, body)
 
     async def _respond(self, request: Request) -> Reply:
-        if (own := self._own.get(request.path)) is not None:
-            if request.method != "GET":
-                raise Refused(405, "method_not_allowed", "use GET", allow=("GET",))
-            return await own()
         route = route_of(request.path)
         if route is None:
-            raise Refused(404, "not_found", "there is nothing here; payloads go to POST /track")
+            return await self._tell(request)
         definitions = self._definitions()
         if definitions is None:
             raise Refused(503, "starting", "the definitions have not been read yet", 1)
@@ -92,6 +88,15 @@ class Door:
         if request.method not in route.methods:
             raise Refused(405, "method_not_allowed", f"use {' or '.join(route.methods)}", allow=route.methods)
         return await self._take(request, route.handle, definitions)
+
+    async def _tell(self, request: Request) -> Reply:
+        """What the door says of itself."""
+        own = self._own.get(request.path)
+        if own is None:
+            raise Refused(404, "not_found", "there is nothing here; payloads go to POST /track")
+        if request.method != "GET":
+            raise Refused(405, "method_not_allowed", "use GET", allow=("GET",))
+        return await own()
 
     async def _take(self, request: Request, handle: Handler, definitions: Definitions) -> Reply:
         length = request.header("content-length")

@@ -41,14 +41,11 @@ class Intake:
         """
         self.access.admit(request, source, bridge, definitions)
         checked = [check(body, payload, source, definitions) for body, payload in payloads]
-        self.access.spend(request, source, sum(len(one.events) for one in checked))
+        if source.is_limited:
+            self.access.spend(request, source, sum(len(one.events) for one in checked))
         if len(checked) == 1:
-            found = [await self._write(request, bridge, checked[0])]
-        else:
-            found = await asyncio.gather(*(self._write(request, bridge, one) for one in checked))
-        rejected = sum(len(one.rejected) for one in found)
-        self._numbers.count(source.id, sum(len(one.events) for one in found) - rejected, rejected)
-        return found
+            return [await self._write(request, bridge, checked[0])]
+        return await asyncio.gather(*(self._write(request, bridge, one) for one in checked))
 
     def count(self, outcome: str) -> None:
         """A request ended so, which nobody is told."""
@@ -61,7 +58,10 @@ class Intake:
         except SinkUnavailable as error:
             message = "not stored for certain; send again with the same ids"
             raise Refused(503, "kafka_unavailable", message, 1) from error
-        return taken(checked, self._first_partition + partition, offset, self._profile_ids)
+        found = taken(checked, self._first_partition + partition, offset, self._profile_ids)
+        rejected = len(found.rejected)
+        self._numbers.count(checked.payload.source or "", len(found.events) - rejected, rejected)
+        return found
 
 
 def none_acceptable(found: Sequence[Taken]) -> bool:

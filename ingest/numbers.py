@@ -27,7 +27,8 @@ class Numbers(Collector):
     def count(self, source: str, accepted: int, rejected: int) -> None:
         """Kafka has so many events of a source that is defined."""
         self._events[source, "accepted"] += accepted
-        self._events[source, "rejected"] += rejected
+        if rejected:
+            self._events[source, "rejected"] += rejected
 
     def took(self, seconds: float) -> None:
         """A payload was answered, one way or another."""

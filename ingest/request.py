@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Collection
-from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -18,12 +17,14 @@ BODY_DEADLINE_S = 20.0
 class Request:
     """`scope` and `protocol` are RSGI's. So many `proxies` of one's own stand before the door."""
 
+    __slots__ = ("_deadlines", "_protocol", "_proxies", "_query", "_scope", "id", "method", "path", "sent")
+
     def __init__(self, id: str, scope: Any, protocol: Any, proxies: int, deadlines: Deadlines) -> None:
         self.id, self._scope, self._protocol = id, scope, protocol
         self._proxies, self._deadlines = proxies, deadlines
         self.method: str = scope.method
         self.path: str = scope.path
-        self.scheme: str = scope.scheme
+        self._query: dict[str, str] | None = None
         #: The body's bytes as they came, once they were read: what signatures are of.
         self.sent = b""
 
@@ -32,22 +33,28 @@ class Request:
         value: str | None = self._scope.headers.get(name)
         return value or ""
 
-    @cached_property
+    @property
+    def scheme(self) -> str:
+        """http or https, as it reached the door."""
+        return str(self._scope.scheme)
+
+    @property
     def address(self) -> str:
         """Whose request it is."""
         peer = self._scope.client.rsplit(":", 1)[0].strip("[]")
         forwarded = ",".join(self._scope.headers.get_all("x-forwarded-for")) if self._proxies else ""
         return address_of(peer, forwarded, self._proxies)
 
-    @cached_property
+    @property
     def query(self) -> dict[str, str]:
         """The query's parameters; of one that is repeated the last. Raises Refused."""
-        text: str = self._scope.query_string
-        if not text:
-            return {}
-        if len(text) > MAX_TARGET_CHARS or text.count("&") >= MAX_PARAMETERS:
-            raise Refused(400, "query_too_long", f"at most {MAX_PARAMETERS} parameters, {MAX_TARGET_CHARS} characters")
-        return fields_of(text)
+        if self._query is None:
+            text: str = self._scope.query_string
+            if len(text) > MAX_TARGET_CHARS or text.count("&") >= MAX_PARAMETERS:
+                most = f"at most {MAX_PARAMETERS} parameters, {MAX_TARGET_CHARS} characters"
+                raise Refused(400, "query_too_long", most)
+            self._query = fields_of(text) if text else {}
+        return self._query
 
     @property
     def content_type(self) -> str:
@@ -76,6 +83,8 @@ class Request:
 
     def _check_type(self, types: Collection[str]) -> None:
         given = self.header("content-type").lower()
+        if given in types:  # nearly all
+            return
         kind, *parameters = [part.strip() for part in given.split(";")]
         charsets = [one[8:].strip('"') for one in parameters if one.startswith("charset=")]
         if kind not in types or any(charset not in ("utf-8", "utf8", "us-ascii") for charset in charsets):

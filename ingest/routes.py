@@ -47,4 +47,5 @@ FAMILIES: Mapping[str, Route] = {
 
 def route_of(path: str) -> Route | None:
     """What a path does; None for nothing."""
-    return ROUTES.get(path) or next((route for begin, route in FAMILIES.items() if path.startswith(begin)), None)
+    found = ROUTES.get(path)
+    return found or next((route for begin, route in FAMILIES.items() if path.startswith(begin)), None)

@@ -57,26 +57,24 @@ class Taken(msgspec.Struct):
     session: dict[str, str] | None
     profile: dict[str, str] | None
     events: list[dict[str, Any]]
-
-    @property
-    def rejected(self) -> list[dict[str, Any]]:
-        """The verdicts on what is stored as wrong."""
-        return [verdict for verdict in self.events if "reasons" in verdict]
+    #: Those of the verdicts that say that it is stored as wrong.
+    rejected: list[dict[str, Any]]
 
 
 def taken(checked: Checked, partition: int, offset: int, profile_ids: ProfileIds) -> Taken:
     """What the client learns once Kafka has the payload."""
     payload = checked.payload
-    verdicts = []
+    verdicts, rejected = [], []
     for ordinal, (event, reasons) in enumerate(zip(checked.events, checked.reasons, strict=True)):
         id = event.id or event_id_of(Origin(partition, offset, ordinal))
         verdict: dict[str, Any] = {"id": id, "status": "rejected" if reasons else "accepted"}
         if reasons:
             verdict["reasons"] = reasons
+            rejected.append(verdict)
         verdicts.append(verdict)
     profile = None
     if not payload.profile_less:
         client_made = checked.profile_client_made
         id = profile_ids.resolve(payload.source or "", payload.session, payload.profile, verdicts[0]["id"], client_made)
         profile = {"id": id}
-    return Taken({"id": payload.session} if payload.session else None, profile, verdicts)
+    return Taken({"id": payload.session} if payload.session else None, profile, verdicts, rejected)

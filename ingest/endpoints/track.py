@@ -20,8 +20,8 @@ async def track(request: Request, intake: Intake, definitions: Definitions) -> R
     if payload.source is None:
         raise Refused(401, "no_source", "source.id is not a usable id")
     source = intake.access.source(payload.source, keys_of(request), definitions)
-    found = await intake.take(request, source, "http", [(body, payload)], definitions)
-    said = {"session": found[0].session, "profile": found[0].profile, "events": found[0].events}
-    if none_acceptable(found):
+    [found] = await intake.take(request, source, "http", [(body, payload)], definitions)
+    said = {"session": found.session, "profile": found.profile, "events": found.events}
+    if found.rejected and none_acceptable([found]):
         return reply(400, {**problem(*NONE_ACCEPTABLE, request.id), **said})
     return reply(200, said)

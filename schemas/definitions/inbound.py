@@ -79,6 +79,11 @@ class Source(Definition):
     session_retention_days: int | None = Field(default=None, ge=1, le=36_500)
 
     @property
+    def is_limited(self) -> bool:
+        """Whether it has a rate."""
+        return self.rate is not None or self.rate_per_address is not None
+
+    @property
     def keeps_raw(self) -> bool:
         """Whether what it sends is kept as it came, before any consent was looked at."""
         return not self.requires_consent if self.archive is None else self.archive
