@@ -61,7 +61,9 @@ class Tracker {
   readonly reset = (): void => this.kept.forget();
 
   /** Send now, without waiting for more. */
-  readonly flush = (): void => void this.sender.send();
+  readonly flush = (): void => {
+    if (this.kept.mayStore) void this.sender.send();
+  };
 
   readonly push = (...calls: Call[]): void => {
     for (const [name, ...given] of calls) {

@@ -1,5 +1,8 @@
 import type { Settings } from "./settings";
 
+/** Of the source that this was built from. */
+declare const VERSION: string;
+
 type Track = (type: string, properties: Record<string, unknown>) => void;
 
 const TEXT_CHARS = 100;
@@ -10,7 +13,7 @@ export function context(): Record<string, unknown> {
     locale: navigator.language,
     timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
     screen: { width: screen.width, height: screen.height, density: devicePixelRatio },
-    library: { name: "headwater-tracker", version: "1" },
+    library: { name: "headwater-tracker", version: VERSION },
   };
 }
 
