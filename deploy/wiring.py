@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from psycopg import AsyncConnection
@@ -47,6 +47,7 @@ from processors.runner.worker import Installation, StageWorker
 from processors.storage.database import connector
 from processors.storage.progress import LaneKey
 from schemas.definitions.secret import Secret
+from schemas.limits import MAX_HEAD_BYTES
 from schemas.topics import CONFIG, TRACKS
 from workflows.actions.builtin import load_actions
 from workflows.replays import Replays
@@ -218,9 +219,11 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
         address=settings.http_host,
         port=settings.http_port,
         interface=Interfaces.RSGI,
+        # Nothing but HTTP/1: for what does not say what it speaks there is no deadline.
+        http=HTTPModes.http1,
         websockets=False,
         backlog=2048,
-        http1_settings=HTTP1Settings(header_read_timeout=10_000, keep_alive=True),
+        http1_settings=HTTP1Settings(header_read_timeout=10_000, keep_alive=True, max_buffer_size=MAX_HEAD_BYTES),
         log_enabled=False,
         ssl_cert=Path(settings.tls_certificate) if settings.tls_certificate else None,
         ssl_key=Path(settings.tls_key) if settings.tls_key else None,

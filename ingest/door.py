@@ -1,6 +1,7 @@
 """The application: RSGI, served by Granian. Limits of the whole door, request ids, errors as JSON."""
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,11 +19,12 @@ from ingest.openapi import OPENAPI
 from ingest.refusals import Refusals
 from ingest.refused import Refused
 from ingest.replies import JSON, Reply, problem, reply
-from ingest.request import Request
+from ingest.request import Request, Room
 from ingest.routes import route_of
-from schemas.limits import MAX_BATCH_BYTES, MAX_BYTES_IN_FLIGHT
+from schemas.limits import MAX_BYTES_IN_FLIGHT
 from workflows.definitions import Definitions
 
+log = logging.getLogger("headwater.door")
 _TRACKER = Path(__file__).with_name("tracker.js").read_bytes()
 
 
@@ -43,7 +45,7 @@ class Door:
         Kafka answers; `deadlines` bounds how long a body may take to arrive; so many `proxies` of one's own stand
         before the door."""
         self._intake, self._definitions, self._reachable = intake, definitions, reachable
-        self._max_in_flight, self._in_flight, self._bytes = max_in_flight, 0, 0
+        self._max_in_flight, self._in_flight, self._room = max_in_flight, 0, Room(MAX_BYTES_IN_FLIGHT)
         self._deadlines, self._proxies = deadlines, proxies
         self._numbers, self._refusals, self.registry = numbers, Refusals(), CollectorRegistry()
         self.registry.register(numbers)
@@ -60,23 +62,32 @@ class Door:
         if scope.proto != "http":
             protocol.response_empty(400, [])
             return
-        request = Request(f"{self._life}-{next(self._count):x}", scope, protocol, self._proxies, self._deadlines)
+        id = f"{self._life}-{next(self._count):x}"
+        request = Request(id, scope, protocol, self._proxies, self._deadlines, self._room)
         code = ""
         try:
             status, headers, body = await self._respond(request)
         except Refused as refused:
             code = refused.code
-            said = problem(code, refused.message, request.id)
-            status, headers, body = reply(refused.status, said, [*JSON, *refused.headers])
-            self._numbers.requests[code] += 1
-            self._refusals.note(request.id, refused)
+            status, headers, body = self._refuse(request, refused)
+        except Exception:
+            # A defect of ours costs one request its answer, and not all others theirs: nothing of it is acknowledged.
+            log.exception("a request could not be answered", extra={"request_id": request.id})
+            status, headers, body = self._refuse(request, Refused(500, "bug", "a defect; the log has the request id"))
         headers = [*headers, ("x-request-id", request.id)]
         origin = request.header("origin")
         if origin and code != "origin_denied" and is_allowed(origin, self._definitions()):
             headers += headers_for(origin)
         protocol.response_bytes(status, headers, body)
 
+    def _refuse(self, request: Request, refused: Refused) -> Reply:
+        self._numbers.requests[refused.code] += 1
+        self._refusals.note(request.id, refused)
+        said = problem(refused.code, refused.message, request.id)
+        return reply(refused.status, said, [*JSON, *refused.headers])
+
     async def _respond(self, request: Request) -> Reply:
+        request.check_head()
         route = route_of(request.path)
         if route is None:
             return await self._tell(request)
@@ -99,18 +110,15 @@ class Door:
         return await own()
 
     async def _take(self, request: Request, handle: Handler, definitions: Definitions) -> Reply:
-        length = request.header("content-length")
-        size = min(int(length), MAX_BATCH_BYTES) if length.isdigit() else 0
-        if self._in_flight >= self._max_in_flight or self._bytes + size > MAX_BYTES_IN_FLIGHT:
+        if self._in_flight >= self._max_in_flight:
             raise Refused(503, "overloaded", "too much is under way; send again with the same ids", 1)
         started = time.monotonic()
         self._in_flight += 1
-        self._bytes += size
         try:
             answer = await handle(request, self._intake, definitions)
         finally:
             self._in_flight -= 1
-            self._bytes -= size
+            request.end()
             self._numbers.took(time.monotonic() - started)
         self._numbers.requests["accepted" if answer[0] < 400 else "no_acceptable_event"] += 1
         return answer

@@ -9,7 +9,8 @@ class Refused(Exception):
     ) -> None:
         super().__init__(code)
         self.status, self.code, self.message = status, code, message
-        self.headers: list[tuple[str, str]] = []
+        # Where it is not certain what the rest of the connection is, nothing of it is read.
+        self.headers = [("connection", "close")] if code in ("invalid_header", "incomplete_body") else []
         if retry_after_s:
             self.headers.append(("retry-after", str(retry_after_s)))
         if allow:

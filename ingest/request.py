@@ -7,31 +7,80 @@ from urllib.parse import parse_qsl
 
 from ingest.deadlines import Deadlines
 from ingest.refused import Refused
-from schemas.limits import MAX_PARAMETERS, MAX_TARGET_CHARS
+from schemas.limits import MAX_PARAMETERS, MAX_PIECES, MAX_TARGET_CHARS
 from workflows.clients import address_of
 
 #: A whole request must have arrived by then.
 BODY_DEADLINE_S = 20.0
 
 
+#: Headers that decide something: each comes once, in ASCII, or the request is refused so.
+_DECIDING = {
+    "authorization": (401, "invalid_write_key"),
+    "origin": (403, "origin_denied"),
+    "content-type": (415, "unsupported_media_type"),
+    "content-encoding": (415, "unsupported_encoding"),
+    **dict.fromkeys(
+        ("content-length", "expect", "host", "transfer-encoding"), (400, "invalid_header")
+    ),
+    **dict.fromkeys(("webhook-id", "webhook-timestamp", "webhook-signature"), (400, "invalid_header")),
+}
+
+
+class Room:
+    """How many bytes of bodies may be under way in the whole door."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def take(self, size: int) -> None:
+        """Raises Refused where there is no room for so many."""
+        if size > self._left:
+            raise Refused(503, "overloaded", "too much is under way; send again with the same ids", 1)
+        self._left -= size
+
+    def give_back(self, size: int) -> None:
+        self._left += size
+
+
 class Request:
     """`scope` and `protocol` are RSGI's. So many `proxies` of one's own stand before the door."""
 
-    __slots__ = ("_deadlines", "_protocol", "_proxies", "_query", "_scope", "id", "method", "path", "sent")
+    __slots__ = (
+        *("_deadlines", "_headers", "_protocol", "_proxies", "_query", "_room", "_scope"),
+        *("id", "method", "path", "sent", "taken"),
+    )
 
-    def __init__(self, id: str, scope: Any, protocol: Any, proxies: int, deadlines: Deadlines) -> None:
+    def __init__(self, id: str, scope: Any, protocol: Any, proxies: int, deadlines: Deadlines, room: Room) -> None:
         self.id, self._scope, self._protocol = id, scope, protocol
-        self._proxies, self._deadlines = proxies, deadlines
+        self._proxies, self._deadlines, self._room = proxies, deadlines, room
         self.method: str = scope.method
         self.path: str = scope.path
+        self._headers: dict[str, str] = dict(scope.headers.items())
         self._query: dict[str, str] | None = None
         #: The body's bytes as they came, once they were read: what signatures are of.
         self.sent = b""
+        #: So many bytes of the door's room it has.
+        self.taken = 0
+
+    def check_head(self) -> None:
+        """Raises Refused for a head that could be read in two ways, or in none."""
+        headers, names = self._scope.headers, self._headers
+        # Values that are no ASCII are not among the items, repeated ones are twice.
+        if len(names) != len(headers) or len(names) != len(headers.items()):
+            for name, (status, code) in _DECIDING.items():
+                if name in headers and (name not in names or len(headers.get_all(name)) > 1):
+                    raise Refused(status, code, f"the header {name} comes once, in ASCII")
+        if "host" not in names and self._scope.http_version == "1.1":
+            raise Refused(400, "invalid_header", "a request names one host")
+        if "transfer-encoding" in names and names["transfer-encoding"].strip().lower() != "chunked":
+            raise Refused(400, "invalid_header", "a body comes as it is, or in chunks")
+        if "expect" in names and names["expect"].strip().lower() != "100-continue":
+            raise Refused(417, "expectation_failed", "nothing else is expected than 100-continue")
 
     def header(self, name: str) -> str:
-        """A header's value, the first where it is repeated; "" where there is none."""
-        value: str | None = self._scope.headers.get(name)
-        return value or ""
+        """A header's value; "" where there is none."""
+        return self._headers.get(name, "")
 
     @property
     def scheme(self) -> str:
@@ -74,6 +123,8 @@ class Request:
             self.sent = await self._deadlines.keep(self._read(most))
         except TimeoutError as error:
             raise Refused(408, "request_timeout", "the body did not arrive in time") from error
+        if not self._is_whole(length):
+            raise Refused(400, "incomplete_body", "the body ended before its end; say its length")
         encoding = self.header("content-encoding").strip().lower()
         if encoding in ("", "identity"):
             return self.sent
@@ -86,19 +137,35 @@ class Request:
         if given in types:  # nearly all
             return
         kind, *parameters = [part.strip() for part in given.split(";")]
-        charsets = [one[8:].strip('"') for one in parameters if one.startswith("charset=")]
-        if kind not in types or any(charset not in ("utf-8", "utf8", "us-ascii") for charset in charsets):
+        pairs = [part.partition("=") for part in parameters]
+        charsets = {value.strip(' "') for name, _, value in pairs if name.strip() == "charset"}
+        if kind not in types or charsets - {"utf-8", "utf8", "us-ascii"}:
             raise Refused(415, "unsupported_media_type", f"send {next(iter(types))} in UTF-8")
 
+    def _is_whole(self, length: str) -> bool:
+        """Whether all of the body came: the server does not tell where the connection ended in it. JSON and gzip that
+        are cut off show it themselves; what does not has to say its length."""
+        if length:
+            return len(self.sent) == int(length)
+        return "transfer-encoding" not in self._headers or self.sent.startswith((b"{", b"[", b"\x1f\x8b"))
+
     async def _read(self, most: int) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in self._protocol:
-            size += len(chunk)
-            if size > most:
-                raise Refused(413, "body_too_large", f"a body may have {most} bytes")
-            chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        pieces: list[bytes] = []
+        async for piece in self._protocol:
+            size = len(piece)
+            if self.taken + size > most or len(pieces) >= MAX_PIECES:
+                raise Refused(
+                    413, "body_too_large", f"a body may have {most} bytes, in no more than {MAX_PIECES} pieces"
+                )
+            self._room.take(size)
+            self.taken += size
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def end(self) -> None:
+        """It is answered: others have its room."""
+        self._room.give_back(self.taken)
+        self.taken = 0
 
 
 def inflated(data: bytes, most: int) -> bytes:

@@ -7,8 +7,12 @@ The values are ours; the classes they answer are listed in docs/input.md.
 #: becomes one record, and of what libraries of others send, which becomes as many records as it has people.
 MAX_BODY_BYTES = 1_000_000
 MAX_BATCH_BYTES = 5_000_000
+#: In so many pieces at most: a chunk of one byte costs as much as one of thousands.
+MAX_PIECES = 10_000
 #: All bodies under way in one door.
-MAX_BYTES_IN_FLIGHT = 64_000_000
+MAX_BYTES_IN_FLIGHT = 32_000_000
+#: A request's head.
+MAX_HEAD_BYTES = 8_192
 #: Largest record in `tracks`; a little above the body, so that an accepted body always fits.
 MAX_RECORD_BYTES = 1_048_576
 #: Largest record between stages: an event plus what stages add to it (context of its payload, its profile's numbers).

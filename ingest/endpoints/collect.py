@@ -65,10 +65,10 @@ async def redirect(request: Request, intake: Intake, definitions: Definitions) -
     if link is None or not link.enabled:
         raise Refused(404, "not_found", "there is no such link")
     session = rest[0] if rest else _session_of(request.header("cookie"))
-    event = {"type": link.event_type, "properties": {**request.query, **link.properties}}
     to: Reply = (302, [("location", link.url), ("cache-control", "no-store")], b"")
     try:
         source = intake.access.source(link.source, keys_of(request), definitions)
+        event = {"type": link.event_type, "properties": {**request.query, **link.properties}}
         bodies = payloads([Translated(event, session, nobodys=session is None)], source.id)
         await intake.take(request, source, "redirect", [(body, read_payload(body)) for body in bodies], definitions)
     except Refused as refused:
@@ -79,7 +79,9 @@ async def redirect(request: Request, intake: Intake, definitions: Definitions) -
 def _parts(path: str, least: int) -> list[str]:
     """What stands behind the first part of a path: so many parts, or one more, a session. Raises Refused."""
     parts = path.split("/")[2:]
-    if not least <= len(parts) <= least + 1 or not all(0 < len(part) <= MAX_ID_CHARS for part in parts):
+    # What is no UTF-8 has become U+FFFD: it must not make one session of many.
+    fit = all(0 < len(part) <= MAX_ID_CHARS and "\ufffd" not in part for part in parts)
+    if not fit or not least <= len(parts) <= least + 1:
         raise Refused(404, "not_found", "the path has a part too many, too few or too long")
     return parts
 

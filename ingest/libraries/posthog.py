@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ingest.libraries.translated import NOTHING, Translated, fields, id_of, session_of, type_of
+from ingest.libraries.translated import NOTHING, Translated, each, fields, id_of, session_of, texts, type_of
 from ingest.refused import Refused
 from ingest.request import fields_of, inflated
 from schemas.limits import MAX_BATCH_BYTES, MAX_EVENTS
@@ -96,20 +96,18 @@ def read(body: bytes) -> Batch:
 
 def keys_of(batch: Batch) -> set[str]:
     """The project keys that the body itself shows, the batch's or its messages'."""
-    found = {batch.api_key, batch.token}
-    for raw in batch.batch:
-        if bytes(raw).startswith(b"{"):
-            capture = _capture(raw)
-            found |= {capture.api_key, capture.token, _text(fields(capture.properties) or {}, "token")}
-    return {key for key in found if isinstance(key, str) and key}
+    own = {key for key in (batch.api_key, batch.token) if isinstance(key, str) and key}
+    return own | texts(batch.batch, _keys_in)
+
+
+def _keys_in(raw: msgspec.Raw) -> list[Any]:
+    capture = _capture(raw)
+    return [capture.api_key, capture.token, _text(fields(capture.properties) or {}, "token")]
 
 
 def translated(batch: Batch) -> list[Translated]:
     """The batch's messages as events of ours, in their order."""
-    return [
-        _event(_capture(raw), batch.sent_at) if bytes(raw).startswith(b"{") else Translated(raw, nobodys=True)
-        for raw in batch.batch
-    ]
+    return each(batch.batch, lambda raw: _event(_capture(raw), batch.sent_at))
 
 
 def _event(capture: Capture, sent_at: Any) -> Translated:

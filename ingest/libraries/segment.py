@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ingest.libraries.translated import NOTHING, Translated, fields, id_of, session_of, type_of, written
+from ingest.libraries.translated import NOTHING, Translated, each, fields, id_of, session_of, texts, type_of, written
 from ingest.refused import Refused
 from schemas.limits import MAX_EVENTS
 from schemas.payload import read_json
@@ -69,20 +69,14 @@ def read(body: bytes, kind: str) -> Batch:
 
 def keys_of(batch: Batch) -> set[str]:
     """The write keys that the body itself shows, the batch's or its messages'."""
-    keys = [batch.write_key, *(_message(raw).write_key for raw in batch.batch if _is_object(raw))]
-    return {key for key in keys if isinstance(key, str) and key}
+    own = {batch.write_key} if isinstance(batch.write_key, str) and batch.write_key else set()
+    return own | texts(batch.batch, lambda raw: [_message(raw).write_key])
 
 
 def translated(batch: Batch) -> list[Translated]:
     """The batch's messages as events of ours, in their order."""
     common = fields(batch.context) or {}
-    return [
-        _event(raw, common, batch.sent_at) if _is_object(raw) else Translated(raw, nobodys=True) for raw in batch.batch
-    ]
-
-
-def _is_object(raw: msgspec.Raw) -> bool:
-    return bytes(raw).startswith(b"{")
+    return each(batch.batch, lambda raw: _event(raw, common, batch.sent_at))
 
 
 def _event(raw: msgspec.Raw, common: Mapping[str, msgspec.Raw], sent_at: Any) -> Translated:

@@ -1,8 +1,9 @@
 """From messages of others to payloads: names, ids, and which messages travel together."""
 
+import contextlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Any
 
@@ -102,6 +103,27 @@ def session_of(device: Any, user: Any) -> str | None:
         return None
     session = device_id if device_id is not None else f"user:{user_id}"
     return session if len(session) <= MAX_ID_CHARS else f"long:{blake2b(session.encode(), digest_size=20).hexdigest()}"
+
+
+def each(raws: Iterable[msgspec.Raw], translate: Callable[[msgspec.Raw], Translated]) -> list[Translated]:
+    """Each message translated. What is no object, or holds what readers of JSON stumble over, goes as it is: it is
+    rejected for that, with its reason, and kept."""
+    found = []
+    for raw in raws:
+        try:
+            found.append(translate(raw))
+        except msgspec.DecodeError:
+            found.append(Translated(raw, nobodys=True))
+    return found
+
+
+def texts(raws: Iterable[msgspec.Raw], find: Callable[[msgspec.Raw], Iterable[Any]]) -> set[str]:
+    """The texts that are found in messages; nothing in those that cannot be read."""
+    found: set[str] = set()
+    for raw in raws:
+        with contextlib.suppress(msgspec.DecodeError):
+            found |= {value for value in find(raw) if isinstance(value, str) and value}
+    return found
 
 
 def fields(raw: msgspec.Raw) -> dict[str, msgspec.Raw] | None:
