@@ -20,9 +20,7 @@ _DECIDING = {
     "origin": (403, "origin_denied"),
     "content-type": (415, "unsupported_media_type"),
     "content-encoding": (415, "unsupported_encoding"),
-    **dict.fromkeys(
-        ("content-length", "expect", "host", "transfer-encoding"), (400, "invalid_header")
-    ),
+    **dict.fromkeys(("content-length", "expect", "host", "transfer-encoding"), (400, "invalid_header")),
     **dict.fromkeys(("webhook-id", "webhook-timestamp", "webhook-signature"), (400, "invalid_header")),
 }
 

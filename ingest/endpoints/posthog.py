@@ -43,6 +43,8 @@ async def _take(request: Request, intake: Intake, definitions: Definitions) -> l
         batch = posthog.read(body)
     except PayloadError as error:
         raise unreadable(error) from error
+    if batch.sent_at is None:
+        batch.sent_at = request.header("posthog-request-timestamp") or None
     source = intake.access.source(None, keys_of(request) | posthog.keys_of(batch), definitions)
     bodies = [(one, read(one)) for one in payloads(posthog.translated(batch), source.id)]
     found = await intake.take(request, source, "posthog", bodies, definitions)

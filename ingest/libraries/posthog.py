@@ -36,6 +36,7 @@ class Capture(msgspec.Struct, gc=False):
     distinct_id: Any = None
     uuid: Any = None
     properties: msgspec.Raw = NOTHING
+    options: msgspec.Raw = NOTHING
     set: msgspec.Raw = msgspec.field(default=NOTHING, name="$set")
     set_once: msgspec.Raw = msgspec.field(default=NOTHING, name="$set_once")
     timestamp: Any = None
@@ -124,17 +125,19 @@ def _event(capture: Capture, sent_at: Any) -> Translated:
         event["id"] = capture.uuid
     if capture.timestamp is not None:
         event["timestamp"] = capture.timestamp
-    session = None if _is_nobody(distinct, known) else session_of(distinct, None)
+    options = fields(capture.options) or {}
+    session = None if _is_nobody(distinct, known, options) else session_of(distinct, None)
     sent_at = capture.sent_at if capture.sent_at is not None else sent_at
     if session is None:
         event["context"].pop("anonymous_id", None)
     return Translated(event, session, sent_at, nobodys=session is None)
 
 
-def _is_nobody(distinct: Any, sent: Mapping[str, msgspec.Raw]) -> bool:
+def _is_nobody(distinct: Any, sent: Mapping[str, msgspec.Raw], options: Mapping[str, msgspec.Raw]) -> bool:
     """What servers capture without saying of whom has an id made up for it; what is said of a group, the group's."""
     group = f"${_text(sent, '$group_type')}_{_text(sent, '$group_key')}"
-    return distinct == group or (_text(sent, "$is_server") is True and _text(sent, "$process_person_profile") is False)
+    wanted = (_text(sent, "$process_person_profile"), _text(options, "process_person_profile"))
+    return distinct == group or (_text(sent, "$is_server") is True and False in wanted)
 
 
 def _type(name: Any) -> Any:

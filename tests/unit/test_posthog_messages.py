@@ -83,6 +83,12 @@ def test_identify_ties_who_it_was_to_who_it_is():
     [
         {"event": "x", "distinct_id": "made-up", "properties": {"$is_server": True, "$process_person_profile": False}},
         {
+            "event": "x",
+            "distinct_id": "made-up",
+            "options": {"process_person_profile": False},
+            "properties": {"$is_server": True},
+        },
+        {
             "event": "$groupidentify",
             "distinct_id": "$company_g-1",
             "properties": {"$group_type": "company", "$group_key": "g-1", "$group_set": {}},
