@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -47,7 +48,7 @@ from processors.runner.worker import Installation, StageWorker
 from processors.storage.database import connector
 from processors.storage.progress import LaneKey
 from schemas.definitions.secret import Secret
-from schemas.limits import MAX_HEAD_BYTES
+from schemas.limits import MAX_CONNECTIONS, MAX_HEAD_BYTES
 from schemas.topics import CONFIG, TRACKS
 from workflows.actions.builtin import load_actions
 from workflows.replays import Replays
@@ -83,6 +84,10 @@ def _end(code: int) -> None:
 
 def run_door(settings: Settings) -> None:
     """Serve HTTP until TERM or Ctrl-C."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:  # a connection is a file
+        with contextlib.suppress(ValueError, OSError):  # macOS says more than it gives
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     run_until_signal(lambda stop: _serve(settings, stop))
 
 
@@ -204,12 +209,11 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     feed = DefinitionsFeed(kafka, settings.topic_prefix + CONFIG.name, load_actions())
     numbers = Numbers()
     access = Access(_reveal(Seals(settings)))
-    intake = Intake(sink, access, profile_ids(settings), settings.first_partition, numbers)
+    intake = Intake(sink, access, profile_ids(settings), settings.max_in_flight, settings.first_partition, numbers)
     door = Door(
         intake,
         lambda: feed.current,
         sink.reachable,
-        settings.max_in_flight,
         Deadlines(BODY_DEADLINE_S),
         numbers,
         settings.proxies,
@@ -223,6 +227,8 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
         http=HTTPModes.http1,
         websockets=False,
         backlog=2048,
+        # Connections at the same time; what waits for Kafka has a limit of its own.
+        backpressure=MAX_CONNECTIONS,
         http1_settings=HTTP1Settings(header_read_timeout=10_000, keep_alive=True, max_buffer_size=MAX_HEAD_BYTES),
         log_enabled=False,
         ssl_cert=Path(settings.tls_certificate) if settings.tls_certificate else None,

@@ -36,7 +36,6 @@ class Door:
         intake: Intake,
         definitions: Callable[[], Definitions | None],
         reachable: Callable[[], bool],
-        max_in_flight: int,
         deadlines: Deadlines,
         numbers: Numbers,
         proxies: int = 0,
@@ -45,7 +44,7 @@ class Door:
         Kafka answers; `deadlines` bounds how long a body may take to arrive; so many `proxies` of one's own stand
         before the door."""
         self._intake, self._definitions, self._reachable = intake, definitions, reachable
-        self._max_in_flight, self._in_flight, self._room = max_in_flight, 0, Room(MAX_BYTES_IN_FLIGHT)
+        self._room = Room(MAX_BYTES_IN_FLIGHT)
         self._deadlines, self._proxies = deadlines, proxies
         self._numbers, self._refusals, self.registry = numbers, Refusals(), CollectorRegistry()
         self.registry.register(numbers)
@@ -110,14 +109,11 @@ class Door:
         return await own()
 
     async def _take(self, request: Request, handle: Handler, definitions: Definitions) -> Reply:
-        if self._in_flight >= self._max_in_flight:
-            raise Refused(503, "overloaded", "too much is under way; send again with the same ids", 1)
+        self._intake.require_place()
         started = time.monotonic()
-        self._in_flight += 1
         try:
             answer = await handle(request, self._intake, definitions)
         finally:
-            self._in_flight -= 1
             request.end()
             self._numbers.took(time.monotonic() - started)
         self._numbers.requests["accepted" if answer[0] < 400 else "no_acceptable_event"] += 1

@@ -23,14 +23,20 @@ Read = tuple[bytes, TrackerPayload]
 
 
 class Intake:
-    """`first_partition` is what origins count the partitions of `tracks` from."""
+    """`places` is how many requests may wait for Kafka; whoever still sends its body takes none. `first_partition` is
+    what origins count the partitions of `tracks` from."""
 
     def __init__(
-        self, sink: Sink, access: Access, profile_ids: ProfileIds, first_partition: int, numbers: Numbers
+        self, sink: Sink, access: Access, profile_ids: ProfileIds, places: int, first_partition: int, numbers: Numbers
     ) -> None:
         self.access = access
         self._sink, self._profile_ids, self._numbers = sink, profile_ids, numbers
-        self._first_partition = first_partition
+        self._first_partition, self._places = first_partition, places
+
+    def require_place(self) -> None:
+        """Raises Refused where as much waits as may."""
+        if self._places <= 0:
+            raise Refused(503, "overloaded", "too much is under way; send again with the same ids", 1)
 
     async def take(
         self, request: Request, source: Source, bridge: str, payloads: Sequence[Read], definitions: Definitions
@@ -43,9 +49,14 @@ class Intake:
         checked = [check(body, payload, source, definitions) for body, payload in payloads]
         if source.is_limited:
             self.access.spend(request, source, sum(len(one.events) for one in checked))
-        if len(checked) == 1:
-            return [await self._write(request, bridge, checked[0])]
-        return await asyncio.gather(*(self._write(request, bridge, one) for one in checked))
+        self.require_place()
+        self._places -= 1
+        try:
+            if len(checked) == 1:
+                return [await self._write(request, bridge, checked[0])]
+            return await asyncio.gather(*(self._write(request, bridge, one) for one in checked))
+        finally:
+            self._places += 1
 
     def count(self, outcome: str) -> None:
         """A request ended so, which nobody is told."""

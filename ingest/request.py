@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from ingest.deadlines import Deadlines
 from ingest.refused import Refused
-from schemas.limits import MAX_PARAMETERS, MAX_PIECES, MAX_TARGET_CHARS
+from schemas.limits import MAX_PARAMETERS, MAX_PIECES, MAX_TARGET_CHARS, SMALL_BODY_BYTES
 from workflows.clients import address_of
 
 #: A whole request must have arrived by then.
@@ -155,15 +155,20 @@ class Request:
                 raise Refused(
                     413, "body_too_large", f"a body may have {most} bytes, in no more than {MAX_PIECES} pieces"
                 )
-            self._room.take(size)
+            # Small ones need no room: who holds it with large ones that do not end keeps nobody else out.
+            self._room.take(_beyond(self.taken + size) - _beyond(self.taken))
             self.taken += size
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def end(self) -> None:
         """It is answered: others have its room."""
-        self._room.give_back(self.taken)
+        self._room.give_back(_beyond(self.taken))
         self.taken = 0
+
+
+def _beyond(size: int) -> int:
+    return max(0, size - SMALL_BODY_BYTES)
 
 
 def inflated(data: bytes, most: int) -> bytes:

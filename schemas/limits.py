@@ -9,8 +9,11 @@ MAX_BODY_BYTES = 1_000_000
 MAX_BATCH_BYTES = 5_000_000
 #: In so many pieces at most: a chunk of one byte costs as much as one of thousands.
 MAX_PIECES = 10_000
-#: All bodies under way in one door.
+#: All bodies under way in one door; so much of each is not counted.
 MAX_BYTES_IN_FLIGHT = 32_000_000
+SMALL_BODY_BYTES = 16_384
+#: Connections of one door.
+MAX_CONNECTIONS = 10_000
 #: A request's head.
 MAX_HEAD_BYTES = 8_192
 #: Largest record in `tracks`; a little above the body, so that an accepted body always fits.

@@ -17,6 +17,7 @@ from tests.bench.definitions import WEB
 from tests.bench.door import run_door
 from tests.bench.end_to_end import Pipeline, hold, latency
 from tests.bench.feeds import Purchases
+from tests.bench.pressed import PLACES, PressedFigure, run_pressed
 from tests.bench.receiver import Receiver
 from tests.bench.rig import Rig, Servers
 from tests.bench.scaling import add_profiles, cost_an_event
@@ -87,6 +88,16 @@ class Bench:
             found["batch_p99_ms"] = middle([run.p99_ms for run in runs])
             found["refused"] = sum(run.refused for run in runs)
         return found
+
+    def pressed(self) -> Figures:
+        """The door paced, beside slow clients, and with more clients than places."""
+        runs = []
+        for number in range(self.plan.runs):
+            self._tell(f"the door under pressure: run {number + 1} of {self.plan.runs}")
+            with self.rig(Rig, max_in_flight=PLACES) as rig:
+                rig.start_door()
+                runs.append(run_pressed(rig, self.plan.door_s, self.seed()))
+        return {name: middle([getattr(run, name) for run in runs]) for name in PressedFigure._fields}
 
     def stages(self) -> Figures:
         """Every stage alone, from a full topic."""

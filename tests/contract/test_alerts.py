@@ -49,7 +49,7 @@ def rules() -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
 def test_an_alert_asks_for_metrics_that_exist_and_says_what_to_do(rule: dict[str, Any]) -> None:
-    door = Door(None, lambda: None, lambda: True, 1, None, Numbers())  # type: ignore[arg-type]
+    door = Door(None, lambda: None, lambda: True, None, Numbers())  # type: ignore[arg-type]
     existing = {sample.name for metric in collected() for sample in metric.samples}
     existing |= {f"{metric.name}_total" for metric in door.registry.collect() if metric.type == "counter"}
     asked = set(re.findall(r"headwater_\w+", rule["expr"]))
