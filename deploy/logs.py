@@ -1,13 +1,12 @@
 """The log of a process: lines for people, or JSON for machines. Never bodies, keys or addresses."""
 
+import json
 import logging
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 _FIELDS = frozenset((*vars(logging.makeLogRecord({})), "asctime", "message"))
-_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def start_logging(level: str, form: str) -> None:
@@ -32,7 +31,10 @@ class TextLines(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        beside = "".join(f" {name}={value}" for name, value in _said(record).items())
+        # Whatever it is, it stays one line.
+        beside = "".join(
+            f" {name}={value if str(value).isprintable() else repr(value)}" for name, value in _said(record).items()
+        )
         return super().formatMessage(record) + beside
 
 
@@ -41,12 +43,12 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         said: dict[str, Any] = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03}",
+            **_said(record),
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
-            **_said(record),
         }
         if record.exc_info:
             said["exception"] = self.formatException(record.exc_info)
-        return _encode(said).decode()
+        return json.dumps(said, default=str)

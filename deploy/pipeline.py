@@ -13,6 +13,7 @@ from deploy.settings import Settings, SettingsError
 from deploy.stages import BRIDGE, DISPATCH, topics_of
 from processors.runner.stage import Stage
 from processors.topology import PIPELINE
+from schemas.topics import Topic
 
 STOP_WITHIN_S = 5.0
 MAX_BACKOFF_S = 15.0
@@ -98,6 +99,8 @@ class Pipeline:
         self.children: dict[str, Child] = {}
         #: Process to its stage.
         self._stages: dict[str, str] = {}
+        #: Stages beside the pipeline, and what they read.
+        self._reads: dict[str, tuple[Topic, ...]] = {}
         self._add("ingest", ["ingest"])
         for stage in PIPELINE:
             self._add_stage(stage.name)
@@ -113,16 +116,22 @@ class Pipeline:
 
     def keep_running(self, beside: Mapping[str, Stage]) -> None:
         """Restart who died; start and stop the stages beside the pipeline as destinations and bridges come and go."""
-        for name in beside:
+        for name, stage in beside.items():
+            if name in self.children and self._reads[name] != stage.reads:  # a bridge from another topic now
+                self._end(name)
             if name not in self.children:
                 self._add_stage(name)
+                self._reads[name] = stage.reads
         for name in list(self.children):
             if self._stages[name].startswith((DISPATCH, BRIDGE)) and self._stages[name] not in beside:
-                child = self.children.pop(name)
-                child.terminate()
-                child.wait_or_kill(time.monotonic() + STOP_WITHIN_S)
+                self._end(name)
         for child in self.children.values():
             child.keep_running()
+
+    def _end(self, name: str) -> None:
+        child = self.children.pop(name)
+        child.terminate()
+        child.wait_or_kill(time.monotonic() + STOP_WITHIN_S)
 
     def stop(self) -> None:
         for child in self.children.values():

@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 import signal
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -203,7 +204,20 @@ def _reveal(seals: Seals) -> Callable[[Secret], str]:
     return reveal
 
 
+def _check_tls(settings: Settings) -> None:
+    """Raises SettingsError where there is no certificate and key in what the settings name."""
+    if not settings.tls_certificate:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"HEADWATER_TLS_CERTIFICATE, HEADWATER_TLS_KEY: no certificate and its key: {error}"
+        ) from error
+
+
 async def _serve(settings: Settings, stop: asyncio.Event) -> None:
+    _check_tls(settings)
     kafka = client_config(settings)
     sink = Sink(kafka, settings.topic_prefix + TRACKS.name, fail_point(settings.failpoint))
     feed = DefinitionsFeed(kafka, settings.topic_prefix + CONFIG.name, load_actions())

@@ -2,7 +2,7 @@
 
 import time
 from binascii import Error, a2b_base64
-from collections.abc import Callable, Collection, Set
+from collections.abc import Callable, Collection, Mapping, Set
 from hashlib import sha256
 
 from ingest.rates import Rates
@@ -51,7 +51,8 @@ class Access:
             raise Refused(_STATUS[reason.code], reason.code, reason.message)
         if source.origins and (origin := request.header("origin")) and origin not in source.origins:
             raise Refused(403, "origin_denied", "this source takes nothing from pages of this origin")
-        if source.signing and not self._is_signed(request, source):
+        # Of a GET all is in the query, which no signature is of.
+        if source.signing and (request.method != "POST" or not self._is_signed(request, source)):
             raise Refused(401, "bad_signature", "sign id, time and body as Standard Webhooks do; clocks within minutes")
 
     def spend(self, request: Request, source: Source, events: int) -> None:
@@ -65,6 +66,11 @@ class Access:
         id, timestamp, signatures = (request.header(f"webhook-{name}") for name in ("id", "timestamp", "signature"))
         secrets = map(self._reveal, source.signing)
         return is_signed(id, timestamp, signatures, request.sent, secrets, time.time())
+
+
+def without_keys(fields: Mapping[str, str], definitions: Definitions) -> dict[str, str]:
+    """What a query says beside a write key: that is not to be kept."""
+    return {name: value for name, value in fields.items() if not (name in _IN_QUERY and _is_key(value, definitions))}
 
 
 def keys_of(request: Request) -> Set[str]:

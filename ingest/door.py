@@ -116,7 +116,7 @@ class Door:
         finally:
             request.end()
             self._numbers.took(time.monotonic() - started)
-        self._numbers.requests["accepted" if answer[0] < 400 else "no_acceptable_event"] += 1
+        self._numbers.requests[request.outcome or ("accepted" if answer[0] < 400 else "no_acceptable_event")] += 1
         return answer
 
     async def _health(self) -> Reply:

@@ -58,10 +58,6 @@ class Intake:
         finally:
             self._places += 1
 
-    def count(self, outcome: str) -> None:
-        """A request ended so, which nobody is told."""
-        self._numbers.requests[outcome] += 1
-
     async def _write(self, request: Request, bridge: str, checked: Checked) -> Taken:
         client = noted(request.address, request.header("user-agent") or None) if checked.notes_client else b""
         try:

@@ -46,7 +46,7 @@ class Request:
 
     __slots__ = (
         *("_deadlines", "_headers", "_protocol", "_proxies", "_query", "_room", "_scope"),
-        *("id", "method", "path", "sent", "taken"),
+        *("id", "method", "outcome", "path", "sent", "taken"),
     )
 
     def __init__(self, id: str, scope: Any, protocol: Any, proxies: int, deadlines: Deadlines, room: Room) -> None:
@@ -58,6 +58,8 @@ class Request:
         self._query: dict[str, str] | None = None
         #: The body's bytes as they came, once they were read: what signatures are of.
         self.sent = b""
+        #: How it ended, where the answer does not show it.
+        self.outcome = ""
         #: So many bytes of the door's room it has.
         self.taken = 0
 
@@ -102,6 +104,11 @@ class Request:
                 raise Refused(400, "query_too_long", most)
             self._query = fields_of(text) if text else {}
         return self._query
+
+    @property
+    def has_body(self) -> bool:
+        """Whether there is anything to read."""
+        return self.header("content-length") not in ("", "0") or "transfer-encoding" in self._headers
 
     @property
     def content_type(self) -> str:

@@ -63,6 +63,8 @@ class ValidEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     context: msgspec.Raw = EMPTY_OBJECT
     #: False: processed as any other, but its content is not stored (an ephemeral source, or the client's saveEvents).
     save: bool = True
+    #: False: its session says whose it is, and in which order it takes effect, and is not stored (`saveSession`).
+    save_session: bool = True
     #: False: until its consents have been looked at, it is not to be kept where it fails either.
     keep: bool = True
     #: The client's clock ran ahead: `occurred_at` is the time of receipt instead.

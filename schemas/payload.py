@@ -42,6 +42,7 @@ class _Envelope(msgspec.Struct, gc=False):
     options: Any = None
     profile_less: Any = None
     sent_at: Any = None
+    timestamp: Any = None
 
 
 class _SentEvent(msgspec.Struct, gc=False):
@@ -70,6 +71,8 @@ class TrackerPayload(msgspec.Struct, gc=False):
     profile_less: bool
     #: When it was sent, by the client's clock: how far that is off, its events' times are.
     sent_at: datetime | None
+    #: The time of events that have none of their own.
+    timestamp: datetime | None
     #: What is wrong with the payload and therefore with each of its events.
     reasons: list[Reason]
 
@@ -115,7 +118,8 @@ def read_payload(body: bytes) -> TrackerPayload:
     if session is not None and session.lower() in _NO_SESSION:
         reasons.append(Reason("invalid_id", "/session/id", "not a session's id, but what programs write for none"))
         session = None
-    sent_at = _time(envelope.sent_at, "/sent_at", reasons) if envelope.sent_at is not None else None
+    sent_at = None if envelope.sent_at is None else _time(envelope.sent_at, "/sent_at", reasons)
+    timestamp = None if envelope.timestamp is None else _time(envelope.timestamp, "/timestamp", reasons)
     return TrackerPayload(
         source=source,
         session=session,
@@ -126,6 +130,7 @@ def read_payload(body: bytes) -> TrackerPayload:
         save_session=options.get("saveSession") is not False,
         profile_less=envelope.profile_less is True or options.get("saveProfile") is False,
         sent_at=sent_at,
+        timestamp=timestamp,
         reasons=reasons,
     )
 

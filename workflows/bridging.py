@@ -29,10 +29,14 @@ def bridged(record: ForeignRecord, bridge: KafkaBridge) -> BridgedPayload:
     event = {
         "type": bridge.event_type or at(paths.type),
         "id": _id(at(paths.event_id)) or _place(record),
-        "timestamp": _time(at(paths.timestamp), record.timestamp),
         "properties": at(paths.properties),
     }
     payload: dict[str, Any] = {"source": {"id": bridge.source}, "events": [event]}
+    if (time := at(paths.timestamp)) is not None:
+        event["timestamp"] = _time(time)
+    else:
+        # Not the event's own: a record that is written again is the same event.
+        payload["timestamp"] = _time(record.timestamp)
     session, profile = _id(at(paths.session)), _id(at(paths.profile))
     if session is not None:
         payload["session"] = {"id": session}
@@ -54,9 +58,7 @@ def _place(record: ForeignRecord) -> str:
     return name if len(name) <= MAX_ID_CHARS else blake2b(name.encode(), digest_size=20).hexdigest()
 
 
-def _time(value: Any, written_ms: int) -> Any:
-    if value is None:
-        value = written_ms
+def _time(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     try:

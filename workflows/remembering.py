@@ -40,8 +40,8 @@ class Remembering:
             self.resolution.refused += [Refused(one.key, owner.id, event, "unique") for one in second]
 
     def session(self, event: ValidEvent, owner: Birth) -> None:
-        """The event's session, if it has one, is the owner's."""
-        if event.session is None:
+        """The event's session, if it has one that is kept, is the owner's."""
+        if event.session is None or not event.save_session:
             return
         session = event.source, event.session
         known = self._known.sessions.get(session)

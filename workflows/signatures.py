@@ -34,5 +34,8 @@ def is_signed(id: str, timestamp: str, signatures: str, body: bytes, secrets: It
 
 
 def _signature(secret: str, id: str, timestamp: str, content: bytes) -> str:
-    key = b64decode(secret.removeprefix("whsec_"), validate=True)
+    encoded = secret.removeprefix("whsec_")
+    key = b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    if not key:
+        raise ValueError("a secret that is empty is none")
     return b64encode(hmac.digest(key, f"{id}.{timestamp}.".encode() + content, "sha256")).decode()

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from ingest.access import keys_of
+from ingest.access import keys_of, without_keys
 from ingest.endpoints.track import NONE_ACCEPTABLE
 from ingest.intake import Intake, none_acceptable
-from ingest.libraries.translated import Translated, payloads, written
+from ingest.libraries.translated import Translated, payloads, placed, written
 from ingest.libraries.webhook import read, translated
 from ingest.refused import Refused
 from ingest.replies import Reply, problem, reply
@@ -27,21 +27,35 @@ async def collect(request: Request, intake: Intake, definitions: Definitions) ->
     type, named, *rest = _parts(request.path, 2)
     session = rest[0] if rest else None
     source = intake.access.source(named, keys_of(request), definitions)
-    found = await _properties(request)
-    event_id = request.header("webhook-id") or None
-    messages = [translated(one, type, session, event_id if len(found) == 1 else None, source.webhook) for one in found]
-    bodies = [(body, read_payload(body)) for body in payloads(messages, source.id)]
-    took = await intake.take(request, source, "collect", bodies, definitions)
-    events = [verdict for one in took for verdict in one.events]
+    found = await _properties(request, definitions)
+    messages = [
+        translated(one, type, session, _event_id(request.header("webhook-id"), number), source.webhook)
+        for number, one in enumerate(found)
+    ]
+    bodies = placed(messages, source.id)
+    took = await intake.take(
+        request, source, "collect", [(body, read_payload(body)) for body, _ in bodies], definitions
+    )
+    verdicts = [
+        (place, verdict)
+        for (_, places), one in zip(bodies, took, strict=True)
+        for place, verdict in zip(places, one.events, strict=True)
+    ]
+    events = [verdict for _, verdict in sorted(verdicts, key=lambda one: one[0])]
     said = {"session": took[0].session, "profile": took[0].profile, "events": events}
     if none_acceptable(took):
         return reply(400, {**problem(*NONE_ACCEPTABLE, request.id), **said})
     return reply(200, said)
 
 
-async def _properties(request: Request) -> list[Any]:
-    if request.method == "GET":
-        return [written(request.query)]
+def _event_id(webhook_id: str, number: int) -> str | None:
+    """What is sent again has the same ids, a list's bodies too."""
+    return f"{webhook_id}.{number}" if webhook_id and number else webhook_id or None
+
+
+async def _properties(request: Request, definitions: Definitions) -> list[Any]:
+    if request.method == "GET" or not request.has_body:
+        return [written(without_keys(request.query, definitions))]
     body = await request.body(TYPES, MAX_BATCH_BYTES)
     if request.content_type == FORM:
         try:
@@ -60,30 +74,34 @@ async def redirect(request: Request, intake: Intake, definitions: Definitions) -
     Who follows a link arrives, even where the event cannot be taken: nothing was acknowledged. Raises Refused for a
     link that is not defined.
     """
-    id, *rest = _parts(request.path, 1)
+    id, *rest = request.path.split("/")[2:]
     link = definitions.redirects.get(id)
-    if link is None or not link.enabled:
+    if link is None or not link.enabled or len(rest) > 1 or rest == [""]:
         raise Refused(404, "not_found", "there is no such link")
-    session = rest[0] if rest else _session_of(request.header("cookie"))
+    named = rest[0] if rest else _session_of(request.header("cookie"))
+    session = named if named and _is_part(named) else None
     to: Reply = (302, [("location", link.url), ("cache-control", "no-store")], b"")
     try:
         source = intake.access.source(link.source, keys_of(request), definitions)
-        event = {"type": link.event_type, "properties": {**request.query, **link.properties}}
+        event = {"type": link.event_type, "properties": {**without_keys(request.query, definitions), **link.properties}}
         bodies = payloads([Translated(event, session, nobodys=session is None)], source.id)
         await intake.take(request, source, "redirect", [(body, read_payload(body)) for body in bodies], definitions)
     except Refused as refused:
-        intake.count(refused.code)
+        request.outcome = refused.code
     return to
 
 
 def _parts(path: str, least: int) -> list[str]:
     """What stands behind the first part of a path: so many parts, or one more, a session. Raises Refused."""
     parts = path.split("/")[2:]
-    # What is no UTF-8 has become U+FFFD: it must not make one session of many.
-    fit = all(0 < len(part) <= MAX_ID_CHARS and "\ufffd" not in part for part in parts)
-    if not fit or not least <= len(parts) <= least + 1:
+    if not all(map(_is_part, parts)) or not least <= len(parts) <= least + 1:
         raise Refused(404, "not_found", "the path has a part too many, too few or too long")
     return parts
+
+
+def _is_part(part: str) -> bool:
+    """What is no UTF-8 has become U+FFFD: it must not make one session of many."""
+    return 0 < len(part) <= MAX_ID_CHARS and "\ufffd" not in part
 
 
 def _session_of(cookies: str) -> str | None:

@@ -114,6 +114,8 @@ def translated(batch: Batch) -> list[Translated]:
 def _event(capture: Capture, sent_at: Any) -> Translated:
     properties = fields(capture.properties)
     known = properties or {}
+    if properties is not None:
+        properties.pop("token", None)  # the project's key
     distinct = capture.distinct_id if capture.distinct_id is not None else _text(known, "distinct_id")
     kind = _TYPES.get(capture.event) if isinstance(capture.event, str) else None
     event: dict[str, Any] = {

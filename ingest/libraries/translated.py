@@ -21,6 +21,8 @@ NOTHING = msgspec.Raw(b"{}")
 
 #: The fields of an event of ours.
 Event = dict[str, Any]
+#: An event as it is written, and which of the messages it was.
+Placed = tuple[int, msgspec.Raw]
 
 
 class Translated(msgspec.Struct):
@@ -36,11 +38,20 @@ class Translated(msgspec.Struct):
 
 def payloads(messages: Iterable[Translated], source: str) -> list[bytes]:
     """One payload for each session, its events in their order. Raises Refused for an event that no record can hold."""
-    groups: dict[bytes, list[msgspec.Raw]] = {}
-    for message in messages:
-        groups.setdefault(_encode(_head(message, source)), []).append(msgspec.Raw(_encode(message.event)))
+    return [body for body, _ in placed(messages, source)]
+
+
+def placed(messages: Iterable[Translated], source: str) -> list[tuple[bytes, list[int]]]:
+    """The payloads, each with the places that its events have among the messages. Raises Refused."""
+    groups: dict[bytes, list[Placed]] = {}
+    for place, message in enumerate(messages):
+        event = msgspec.Raw(_encode(message.event))
+        groups.setdefault(_encode(_head(message, source)), []).append((place, event))
     return [
-        head[:-1] + b',"events":' + _encode(events) + b"}"
+        (
+            head[:-1] + b',"events":' + _encode([event for _, event in events]) + b"}",
+            [place for place, _ in events],
+        )
         for head, group in groups.items()
         for events in _portions(group, len(head))
     ]
@@ -60,19 +71,19 @@ def _head(message: Translated, source: str) -> dict[str, Any]:
     return head
 
 
-def _portions(events: list[msgspec.Raw], beside: int) -> list[list[msgspec.Raw]]:
+def _portions(events: list[Placed], beside: int) -> list[list[Placed]]:
     """As many together as a record holds that has so many bytes beside them."""
     beside += len(b',"events":[]}')
-    portions: list[list[msgspec.Raw]] = [[]]
+    portions: list[list[Placed]] = [[]]
     size = beside
-    for event in events:
+    for place, event in events:
         length = len(bytes(event)) + 1
         if length + beside > MAX_BODY_BYTES:
             raise Refused(413, "event_too_large", f"an event and a record may have {MAX_BODY_BYTES} bytes")
         if size + length > MAX_BODY_BYTES or len(portions[-1]) == MAX_EVENTS:
             portions.append([])
             size = beside
-        portions[-1].append(event)
+        portions[-1].append((place, event))
         size += length
     return portions
 

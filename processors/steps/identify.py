@@ -126,6 +126,8 @@ def _session(event: ValidEvent) -> SessionKey | None:
 def _identified(event: ValidEvent, owner: str | None, book: ConsentBook | None, opens_visit: bool) -> IdentifiedEvent:
     consents = book.given_at(event) if book and owner else {}
     fields = {**msgspec.structs.asdict(event), "profile": owner, "keep": True}
+    if not event.save_session:
+        fields["session"] = None
     return IdentifiedEvent(**fields, consents=consents, opens_visit=opens_visit)
 
 

@@ -185,7 +185,7 @@ class Judgement:
 
     def _valid(self, origin: Origin, event: TrackerEvent, raw: msgspec.Raw) -> ValidEvent:
         payload, received_at = self._payload, self._tracked.received_at
-        occurred_at = self._by_our_clock(event.occurred_at) or received_at
+        occurred_at = self._by_our_clock(event.occurred_at or payload.timestamp) or received_at
         ahead = occurred_at > received_at + _AHEAD
         id = event.id or event_id_of(origin)
         context = context_of(payload, event)
@@ -195,13 +195,14 @@ class Judgement:
             fingerprint=fingerprint(raw, payload.session),
             source=self._source.id,
             type=event.type,
-            session=payload.session if payload.save_session else None,
+            session=payload.session,
             profile=self._profile or self._profile_of(id),
             occurred_at=received_at if ahead else occurred_at,
             received_at=received_at,
             properties=event.properties,
             context=enriched(context, self._source.enrich, self._locate) if self._source.enrich else context,
             save=self._may_save(event),
+            save_session=payload.save_session,
             keep=self._may_keep(event),
             time_corrected=ahead,
             hops=self._tracked.hops,
@@ -259,6 +260,9 @@ def _single(payload: TrackerPayload, raw: msgspec.Raw) -> msgspec.Raw:
         whole["context"] = payload.context
     if payload.profile_less:
         whole["profile_less"] = True
-    if payload.sent_at is not None:
-        whole["sent_at"] = payload.sent_at
+    if not payload.save_session:
+        whole["options"] = {"saveSession": False}
+    for name, time in (("sent_at", payload.sent_at), ("timestamp", payload.timestamp)):
+        if time is not None:
+            whole[name] = time
     return msgspec.Raw(msgspec.json.encode(whole | {"events": [raw]}))

@@ -28,14 +28,8 @@ def payload(*given: Any) -> dict[str, Any]:
 def test_without_paths_the_value_is_the_properties_and_the_place_is_the_id():
     assert payload(record({"total": 5}), bridge(event_type="order")) == {
         "source": {"id": "shop"},
-        "events": [
-            {
-                "id": "legacy.orders-3-70",
-                "type": "order",
-                "timestamp": "2025-06-15T15:06:40.123000+00:00",
-                "properties": {"total": 5},
-            }
-        ],
+        "timestamp": "2025-06-15T15:06:40.123000+00:00",
+        "events": [{"id": "legacy.orders-3-70", "type": "order", "properties": {"total": 5}}],
     }
 
 
