@@ -45,7 +45,9 @@ def pixel(kind: str) -> Handler:
 
 async def settings(request: Request, intake: Intake, definitions: Definitions) -> Reply:
     """What analytics.js asks for before it begins: where to send, and nothing to load."""
-    key = request.path.split("/")[3]
+    key, *rest = request.path.split("/")[3:]
+    if rest != ["settings"]:
+        raise Refused(404, "not_found", "there is nothing here")
     source = intake.access.source(None, [key], definitions)
     return reply(
         200,
