@@ -8,7 +8,8 @@ from ingest.refused import Refused
 from schemas.definitions.inbound import Source
 from schemas.failures import Reason
 from schemas.origin import Origin, event_id_of
-from schemas.payload import PayloadError, TrackerEvent, TrackerPayload, read_event, read_payload
+from schemas.payload import TrackerEvent, TrackerPayload, read_event, read_payload
+from schemas.reading import PayloadError
 from workflows.definitions import Definitions
 from workflows.identity import ProfileIds
 

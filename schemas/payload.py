@@ -5,10 +5,9 @@ Two kinds of trouble: `PayloadError` (the payload as a whole cannot be read) and
 """
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -22,15 +21,8 @@ from schemas.limits import (
     MAX_TAGS,
     MAX_TYPE_CHARS,
 )
+from schemas.reading import PayloadError, read_json
 from schemas.storable import parsed
-
-
-class PayloadError(ValueError):
-    """The payload as a whole cannot be read. `code` is one of docs/input.md's."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -91,8 +83,6 @@ class TrackerEvent(msgspec.Struct, gc=False):
     reasons: list[Reason]
 
 
-T = TypeVar("T")
-
 _envelope = msgspec.json.Decoder(_Envelope).decode
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _sent_event = msgspec.json.Decoder(_SentEvent).decode
@@ -135,22 +125,6 @@ def read_payload(body: bytes) -> TrackerPayload:
     )
 
 
-def read_json(decode: Callable[[bytes], T], body: bytes) -> T:
-    """What a decoder of ours makes of a body (JSON, UTF-8). Raises PayloadError."""
-    try:
-        if not body.isascii():
-            body.decode()
-        return decode(body)
-    except UnicodeDecodeError as error:
-        raise PayloadError("invalid_encoding") from error
-    except RecursionError as error:
-        raise PayloadError("too_deep") from error
-    except msgspec.ValidationError as error:
-        raise PayloadError(_envelope_code(str(error))) from error
-    except msgspec.DecodeError as error:
-        raise PayloadError("invalid_json" if body.strip() else "empty_body") from error
-
-
 def _read_envelope(body: bytes) -> _Envelope:
     envelope = read_json(_envelope, body)
     if not envelope.events:
@@ -158,12 +132,6 @@ def _read_envelope(body: bytes) -> _Envelope:
     if len(envelope.events) > MAX_EVENTS:
         raise PayloadError("batch_too_large")
     return envelope
-
-
-def _envelope_code(message: str) -> str:
-    if "out of range" in message:
-        return "number_out_of_range"
-    return "empty_batch" if "$.events" in message or "$.batch" in message else "not_an_object"
 
 
 def read_event(raw: msgspec.Raw) -> TrackerEvent:

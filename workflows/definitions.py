@@ -1,10 +1,7 @@
 """The definitions in force, compiled and indexed: what a process asks while events pass. Built anew at each change."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
-
-import jsonschema_rs
 
 from schemas.definitions import AnyDefinition
 from schemas.definitions.automation import ProfileMapping, Rule, Segment, Window, Workflow
@@ -14,11 +11,11 @@ from schemas.definitions.inbound import EventTypeDefinition, KafkaBridge, Redire
 from schemas.definitions.measuring import Alert, Metric
 from schemas.definitions.outbound import Destination, Pause, Resource
 from schemas.events import ValidEvent
-from schemas.failures import Reason
 from workflows.actions.action import Registry
 from workflows.conditions import Condition, ConditionError, share_needs
 from workflows.deliveries import CompiledDestination
 from workflows.event_deliveries import EventDestination
+from workflows.event_schema import EventSchema, EventSchemaError
 from workflows.graph import Graph, GraphError
 from workflows.mappings import CompiledMapping
 from workflows.measuring import CompiledMetric
@@ -27,55 +24,11 @@ from workflows.rule_index import CompiledRule, RuleIndex
 from workflows.segments import CompiledSegment
 from workflows.templates import TemplateError
 
-#: Reasons reported for one event's properties at most.
-MAX_REASONS = 10
 _NO_GUARDS = IdentityGuards(id="defaults")
 
 
 class DefinitionError(ValueError):
     """A definition cannot be used. The message begins with its `kind/id` and says what to change."""
-
-
-class EventSchema:
-    """An event type's JSON Schema. Patterns run on a linear engine; nothing is fetched."""
-
-    def __init__(self, definition: EventTypeDefinition) -> None:
-        """Raises DefinitionError for what is no JSON Schema (draft 2020-12) or refers to another document."""
-        self.version, self.description = definition.version, definition.description
-        try:
-            self._validator = jsonschema_rs.Draft202012Validator(
-                definition.properties_schema,
-                pattern_options=jsonschema_rs.RegexOptions(),
-                validate_formats=True,
-                retriever=_refuse_reference,
-            )
-        except (ValueError, jsonschema_rs.ReferencingError) as error:
-            raise DefinitionError(f"{definition.key}: schema: {str(error).splitlines()[0]}") from error
-
-    def reasons(self, properties: Mapping[str, Any]) -> list[Reason]:
-        """Why these properties are not this event type's; paths and rules, never values."""
-        if self._validator.is_valid(properties):
-            return []
-        found = []
-        for error in self._validator.iter_errors(properties):
-            path = "/properties" + "".join(f"/{_escaped(part)}" for part in error.instance_path)
-            # The name of a missing property is the schema's, not the sender's: it may be said.
-            if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required):
-                found.append(Reason("schema_invalid", f"{path}/{_escaped(error.kind.property)}", "is required"))
-            else:
-                rule = "/".join(map(str, error.schema_path))
-                found.append(Reason("schema_invalid", path, f"does not satisfy {rule}"))
-            if len(found) == MAX_REASONS:
-                break
-        return found
-
-
-def _escaped(part: object) -> str:
-    return str(part).replace("~", "~0").replace("/", "~1")
-
-
-def _refuse_reference(uri: str) -> Any:
-    raise ValueError(f"a schema may not refer to {uri}")
 
 
 class Definitions:
@@ -121,7 +74,7 @@ class Definitions:
                 if isinstance(definition, Rule) and definition.enabled:
                     rules.append(CompiledRule(definition))
                 self._add(definition, actions)
-            except (ConditionError, GraphError, TemplateError) as error:
+            except (ConditionError, EventSchemaError, GraphError, TemplateError) as error:
                 raise DefinitionError(f"{definition.key}: {error}") from error
         self.rules = RuleIndex(rules)
         self._share_needs()

@@ -89,7 +89,7 @@ def apply(folder: Path, yes: bool, dry_run: bool, prune: bool) -> None:
 @clear_errors
 def ingest() -> None:
     """Serve the door: POST /track, GET /health, /ready, /metrics."""
-    from deploy.wiring import run_door
+    from deploy.door import run_door
 
     settings = connected(load_settings())
     _logging(settings)

@@ -11,7 +11,7 @@ from processors.storage.definitions import DefinitionStore
 from schemas.definitions import DEFINITION, AnyDefinition
 from schemas.definitions.inbound import EventTypeDefinition
 from workflows.compatibility import breaking
-from workflows.definitions import EventSchema
+from workflows.event_schema import EventSchema
 
 #: Recorded events of each type that are looked at, the latest.
 LOOKED_AT = 1000

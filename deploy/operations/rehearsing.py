@@ -12,7 +12,8 @@ from deploy.settings import Settings, connected
 from processors.steps.validate import Judgement
 from schemas.events import TrackedPayload, ValidEvent
 from schemas.failures import Reason, RejectedEvent
-from schemas.payload import PayloadError, TrackerPayload, read_event, read_payload
+from schemas.payload import TrackerPayload, read_event, read_payload
+from schemas.reading import PayloadError
 from workflows.actions.builtin import load_actions
 from workflows.definitions import Definitions
 from workflows.enriching import Locate

@@ -7,7 +7,8 @@ import msgspec
 
 from processors.storage.erasures import key_hash, session_hash
 from schemas.events import EMPTY_OBJECT
-from schemas.payload import PayloadError, TrackerPayload, context_of, read_event, read_payload
+from schemas.payload import TrackerPayload, context_of, read_event, read_payload
+from schemas.reading import PayloadError
 from workflows.definitions import Definitions
 from workflows.identification import Identifiers
 from workflows.identity import ProfileIds

@@ -13,7 +13,7 @@ from ingest.request import Request, fields_of
 from ingest.service import read as read_payload
 from ingest.service import unreadable
 from schemas.limits import MAX_BATCH_BYTES, MAX_ID_CHARS
-from schemas.payload import PayloadError
+from schemas.reading import PayloadError
 from workflows.definitions import Definitions
 
 FORM = "application/x-www-form-urlencoded"

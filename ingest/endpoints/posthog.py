@@ -13,7 +13,7 @@ from ingest.replies import Reply, reply
 from ingest.request import Request
 from ingest.service import read, unreadable
 from schemas.limits import MAX_BATCH_BYTES
-from schemas.payload import PayloadError
+from schemas.reading import PayloadError
 from workflows.definitions import Definitions
 
 TYPES = ("application/json", "text/plain", FORM)

@@ -13,7 +13,7 @@ from ingest.libraries.translated import NOTHING, Translated, each, fields, id_of
 from ingest.refused import Refused
 from ingest.request import fields_of, inflated
 from schemas.limits import MAX_BATCH_BYTES, MAX_EVENTS
-from schemas.payload import read_json
+from schemas.reading import read_json
 
 _TYPES: Mapping[str, str] = {
     "$pageview": "page-view",

@@ -12,7 +12,7 @@ import msgspec
 from ingest.libraries.translated import NOTHING, Translated, each, fields, id_of, session_of, texts, type_of, written
 from ingest.refused import Refused
 from schemas.limits import MAX_EVENTS
-from schemas.payload import read_json
+from schemas.reading import read_json
 
 #: Short names, as libraries for browsers use them in paths.
 SHORT = {"t": "track", "i": "identify", "p": "page", "s": "screen", "g": "group", "a": "alias"}

@@ -9,7 +9,7 @@ from ingest.libraries.translated import Translated, id_of, session_of
 from ingest.refused import Refused
 from schemas.definitions.inbound import Webhook
 from schemas.limits import MAX_EVENTS
-from schemas.payload import read_json
+from schemas.reading import read_json
 from workflows.identifiers import value_at
 
 _raw = msgspec.json.Decoder(msgspec.Raw).decode

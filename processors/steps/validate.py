@@ -17,7 +17,8 @@ from schemas.events import EMPTY_OBJECT, TrackedPayload, ValidEvent
 from schemas.failures import NOT_KEPT, DeadLetter, Reason, RejectedEvent
 from schemas.limits import MAX_CLOCK_AHEAD_S, MAX_HOPS
 from schemas.origin import Origin, event_id_of
-from schemas.payload import PayloadError, TrackerEvent, TrackerPayload, context_of, read_event, read_payload
+from schemas.payload import TrackerEvent, TrackerPayload, context_of, read_event, read_payload
+from schemas.reading import PayloadError
 from schemas.replays import Replay
 from workflows.clients import with_client
 from workflows.definitions import Definitions

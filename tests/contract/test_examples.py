@@ -11,7 +11,8 @@ import schemas
 from schemas.codecs import Message, Undecodable
 from schemas.definitions import DEFINITION
 from schemas.events import EmittedEvent, Record
-from schemas.payload import PayloadError, read_event, read_payload
+from schemas.payload import read_event, read_payload
+from schemas.reading import PayloadError
 from schemas.topics import CATALOGUE, CONFIG, DEAD_LETTERS, TRACKS, Topic, destination_topic
 
 EXAMPLES = Path(schemas.__file__).parent / "examples"

@@ -9,7 +9,8 @@ from deploy.definitions import in_force_after
 from schemas.definitions import DEFINITION
 from schemas.limits import MAX_CONDITION_CHARS, MAX_ID_CHARS
 from tests.unit.making import definitions
-from workflows.definitions import MAX_REASONS, DefinitionError
+from workflows.definitions import DefinitionError
+from workflows.event_schema import MAX_REASONS
 from workflows.references import dangling
 
 WORKFLOW = {"kind": "workflow", "id": "w", "nodes": {"a": {"action": "start"}}}

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from schemas.limits import MAX_EVENTS, MAX_ID_CHARS
-from schemas.payload import PayloadError, read_event, read_payload
+from schemas.payload import read_event, read_payload
+from schemas.reading import PayloadError
 
 MINIMAL = {
     "source": {"id": "source-id"},

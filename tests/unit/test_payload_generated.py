@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.limits import MAX_DEPTH, MAX_INTEGER, MAX_KEY_BYTES, MAX_KEYS
-from schemas.payload import PayloadError, normalise_type, read_event, read_payload
+from schemas.payload import normalise_type, read_event, read_payload
+from schemas.reading import PayloadError
 
 characters = st.characters(codec="utf-8")
 text = st.text(characters, max_size=12) | st.sampled_from(["\0", 'a"b', "\\", "\\u0000", '":', "€"])

@@ -9,7 +9,8 @@ from ingest.libraries.segment import keys_of, read, translated
 from ingest.libraries.translated import payloads, type_of
 from ingest.refused import Refused
 from schemas.limits import MAX_BODY_BYTES, MAX_EVENTS
-from schemas.payload import PayloadError, normalise_type, read_event, read_payload
+from schemas.payload import normalise_type, read_event, read_payload
+from schemas.reading import PayloadError
 
 #: RudderStack's libraries write traits into the context.
 RUDDERS = {"type": "identify", "context": {"traits": {"a": 1, "b": 1}}, "traits": {"b": 2}}
