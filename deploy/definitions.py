@@ -105,7 +105,10 @@ def difference(current: Mapping[str, dict[str, Any]], wanted: Mapping[str, AnyDe
     bodies = {key: plain(definition) for key, definition in wanted.items()}
     changes: Change = {key: body for key, body in bodies.items() if current.get(key) != body}
     if prune:
-        changes |= {key: None for key in current if key not in bodies and not key.startswith(OPERATORS)}
+        gone = {key for key in current if key not in bodies and not key.startswith(OPERATORS)}
+        # A source's write keys go with it: another one of its name begins without.
+        keys = {key for key, body in current.items() if f"source/{body.get('source')}" in gone and "write-key/" in key}
+        changes |= dict.fromkeys(gone | keys)
     return changes
 
 

@@ -40,7 +40,7 @@ class Access:
         if source is None:
             code = "no_source" if named is None and not keys else "unknown_source" if named else "invalid_write_key"
             raise Refused(401, code, "name a defined source, or show a write key of one")
-        if source.requires_key and not any(_is_key(key, definitions) for key in keys):
+        if source.requires_key and not any(_hashed_in(key, definitions) == source.id for key in keys):
             raise Refused(401, "invalid_write_key", "this source wants a write key")
         return source
 
@@ -51,8 +51,9 @@ class Access:
             raise Refused(_STATUS[reason.code], reason.code, reason.message)
         if source.origins and (origin := request.header("origin")) and origin not in source.origins:
             raise Refused(403, "origin_denied", "this source takes nothing from pages of this origin")
-        # Of a GET all is in the query, which no signature is of.
-        if source.signing and (request.method != "POST" or not self._is_signed(request, source)):
+        # Of a GET all is in the query, which no signature is of; what a link makes, its definition says.
+        wants_signature = source.signing and bridge != "redirect"
+        if wants_signature and (request.method != "POST" or not self._is_signed(request, source)):
             raise Refused(401, "bad_signature", "sign id, time and body as Standard Webhooks do; clocks within minutes")
 
     def spend(self, request: Request, source: Source, events: int) -> None:
@@ -70,7 +71,7 @@ class Access:
 
 def without_keys(fields: Mapping[str, str], definitions: Definitions) -> dict[str, str]:
     """What a query says beside a write key: that is not to be kept."""
-    return {name: value for name, value in fields.items() if not (name in _IN_QUERY and _is_key(value, definitions))}
+    return {name: value for name, value in fields.items() if not (name in _IN_QUERY and _hashed_in(value, definitions))}
 
 
 def keys_of(request: Request) -> Set[str]:
@@ -101,12 +102,9 @@ def _of_key(key: str, definitions: Definitions) -> str | None:
     """The source of a write key; a source's own id is one too."""
     if len(key) > MAX_KEY_CHARS:
         return None
-    return definitions.write_keys.get(_hashed(key)) or (key if key in definitions.sources else None)
+    return _hashed_in(key, definitions) or (key if key in definitions.sources else None)
 
 
-def _is_key(key: str, definitions: Definitions) -> bool:
-    return len(key) <= MAX_KEY_CHARS and _hashed(key) in definitions.write_keys
-
-
-def _hashed(key: str) -> str:
-    return sha256(key.encode("utf-8", "replace")).hexdigest()
+def _hashed_in(key: str, definitions: Definitions) -> str | None:
+    """The source that a write key was made for."""
+    return definitions.write_keys.get(sha256(key.encode("utf-8", "replace")).hexdigest())

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from ingest.access import Access
 from ingest.numbers import Numbers
@@ -16,6 +17,10 @@ from workflows.clients import noted
 from workflows.definitions import Definitions
 from workflows.identity import ProfileIds
 
+T = TypeVar("T")
+#: What takes some milliseconds, where the JSON is as others write it.
+LARGE_BYTES = 200_000
+
 #: What a path does with a request. Raises Refused.
 Handler = Callable[[Request, "Intake", Definitions], Awaitable[Reply]]
 #: A body, and the payload that was read in it.
@@ -29,7 +34,7 @@ class Intake:
     def __init__(
         self, sink: Sink, access: Access, profile_ids: ProfileIds, places: int, first_partition: int, numbers: Numbers
     ) -> None:
-        self.access = access
+        self.access, self.hide = access, profile_ids.hide
         self._sink, self._profile_ids, self._numbers = sink, profile_ids, numbers
         self._first_partition, self._places = first_partition, places
 
@@ -46,7 +51,8 @@ class Intake:
         Raises Refused: nothing of it may be taken, or it is not certain that all of it was.
         """
         self.access.admit(request, source, bridge, definitions)
-        checked = [check(body, payload, source, definitions) for body, payload in payloads]
+        size = sum(len(body) for body, _ in payloads)
+        checked = await apart(size, lambda: [check(*one, source, definitions) for one in payloads])
         if source.is_limited:
             self.access.spend(request, source, sum(len(one.events) for one in checked))
         self.require_place()
@@ -69,6 +75,11 @@ class Intake:
         rejected = len(found.rejected)
         self._numbers.count(checked.payload.source or "", len(found.events) - rejected, rejected)
         return found
+
+
+async def apart(size: int, work: Callable[[], T]) -> T:
+    """What the work over so many bytes comes to: a large one beside the loop, which others wait for."""
+    return await asyncio.to_thread(work) if size > LARGE_BYTES else work()
 
 
 def none_acceptable(found: Sequence[Taken]) -> bool:

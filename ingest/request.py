@@ -84,8 +84,8 @@ class Request:
 
     @property
     def scheme(self) -> str:
-        """http or https, as it reached the door."""
-        return str(self._scope.scheme)
+        """http, where it came so from whoever asks; https else, and where proxies of one's own stand between."""
+        return "http" if self._scope.scheme == "http" and not self._proxies else "https"
 
     @property
     def address(self) -> str:

@@ -108,7 +108,8 @@ def read_payload(body: bytes) -> TrackerPayload:
     if session is not None and session.lower() in _NO_SESSION:
         reasons.append(Reason("invalid_id", "/session/id", "not a session's id, but what programs write for none"))
         session = None
-    sent_at = None if envelope.sent_at is None else _time(envelope.sent_at, "/sent_at", reasons)
+    # A hint: one that cannot be read is none.
+    sent_at = None if envelope.sent_at is None else _time(envelope.sent_at, "/sent_at", [])
     timestamp = None if envelope.timestamp is None else _time(envelope.timestamp, "/timestamp", reasons)
     return TrackerPayload(
         source=source,

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 #: Keywords that do not say what is taken.
 _SAYS_NOTHING = frozenset(("$schema", "$id", "$comment", "title", "description", "default", "examples", "deprecated"))
 _LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
@@ -10,6 +12,8 @@ _UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties
 _JUDGED = frozenset(
     (*_LOWER, *_UPPER, "type", "enum", "const", "required", "properties", "additionalProperties", "items")
 )
+#: Without these more is taken, whatever stands beside them.
+_ALONE = frozenset(("pattern", "format", "multipleOf", "uniqueItems", "not", "dependentRequired", "propertyNames"))
 _ALL_TYPES = frozenset(("null", "boolean", "integer", "number", "string", "array", "object"))
 
 Schema = Mapping[str, Any]
@@ -47,8 +51,10 @@ def _values(old: Schema, new: Schema, path: str) -> Iterator[str]:
         yield f"{path or '/'} may have fewer values"
 
 
-def _values_in(schema: Schema) -> list[Any] | None:
-    return [schema["const"]] if "const" in schema else schema.get("enum")
+def _values_in(schema: Schema) -> list[bytes] | None:
+    found = [schema["const"]] if "const" in schema else schema.get("enum")
+    # As JSON: true is not 1.
+    return None if found is None else [msgspec.json.encode(value, order="sorted") for value in found]
 
 
 def _bounds(old: Schema, new: Schema, path: str) -> Iterator[str]:
@@ -83,8 +89,9 @@ def _items(old: Schema, new: Schema, path: str) -> Iterator[str]:
 
 
 def _others(old: Schema, new: Schema, path: str) -> Iterator[str]:
-    for keyword in sorted(new.keys() - _JUDGED - _SAYS_NOTHING):
-        if old.get(keyword) != new[keyword]:
+    for keyword in sorted((new.keys() | old.keys()) - _JUDGED - _SAYS_NOTHING):
+        # One that is gone refuses nothing by itself; others may have leaned on it.
+        if old.get(keyword) != new.get(keyword) and (keyword in new or keyword not in _ALONE):
             yield f"{path or '/'} has another {keyword}, which may refuse what was taken"
 
 

@@ -1,6 +1,6 @@
 """`headwater apply`: a folder of definitions becomes what is in force, for people who are known already too."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import psycopg
@@ -14,9 +14,20 @@ from deploy.settings import Settings
 from processors.storage.database import LANE_OPTIONS, Connection
 from processors.storage.definitions import DefinitionStore
 from schemas.definitions import AnyDefinition
+from schemas.definitions.inbound import KafkaBridge
+from schemas.topics import CATALOGUE
+from workflows.definitions import DefinitionError
 
 #: What segments depend on beside the profiles.
 _OF_SEGMENTS = ("segment/", "window/", "consent/")
+
+
+def _check_bridges(definitions: Iterable[AnyDefinition], prefix: str) -> None:
+    """Raises DefinitionError for a bridge from a topic of our own: what it made would come back to it."""
+    own = {prefix + topic.name for topic in CATALOGUE}
+    for one in definitions:
+        if isinstance(one, KafkaBridge) and (one.topic in own or one.topic.startswith(f"{prefix}destination-")):
+            raise DefinitionError(f"{one.key}: {one.topic} is a topic of this installation's own")
 
 
 async def apply_folder(
@@ -34,6 +45,7 @@ async def apply_folder(
     Raises DefinitionError where what would be in force does not go together.
     """
     wanted, seals = read_folder(folder), Seals(settings)
+    _check_bridges(wanted.values(), settings.topic_prefix)
     async with (
         await psycopg.AsyncConnection.connect(settings.database_url, autocommit=True, **LANE_OPTIONS) as lock,
         await psycopg.AsyncConnection.connect(settings.database_url) as connection,

@@ -21,11 +21,12 @@ from deploy.operations.draining import ALL, drain
 from deploy.operations.reports import rows
 from deploy.operations.said import take_over_said
 from deploy.settings import LINEAGE_PARTITIONS, Settings
+from deploy.stages import BRIDGE, DISPATCH
 from processors.storage.database import Connection
 from processors.storage.definitions import DefinitionStore
 from processors.storage.parked import ParkedRuns
 from processors.storage.progress import LaneKey
-from schemas.topics import CONFIG, TRACKS, WORKFLOW_RUNS
+from schemas.topics import CONFIG, TRACKS, WORKFLOW_RUNS, full_name
 
 Say = Callable[[str], None]
 
@@ -67,7 +68,7 @@ async def findings(connection: Connection, admin: KafkaAdmin) -> list[Finding]:
     lanes = await rows(
         connection, "select stage, topic, partition, next_offset from stage_progress order by 1, 2, 3", {}
     )
-    missing = [lane for lane in lanes if admin.prefix + lane["topic"] not in existing]
+    missing = [lane for lane in lanes if full_name(admin.prefix, lane["topic"]) not in existing]
     for lane in missing:
         key = LaneKey(lane["stage"], lane["topic"], lane["partition"])
         found.append(Finding(key, "deleted", lane["next_offset"], 0, "", 0))
@@ -79,7 +80,7 @@ async def findings(connection: Connection, admin: KafkaAdmin) -> list[Finding]:
 async def _of_topic(stage: str, topic: str, admin: KafkaAdmin, connection: Connection) -> list[Finding]:
     # In this order workers may go on meanwhile: what is committed or begins is read before the positions, which only
     # grow, and ends after them.
-    id = await admin.topic_id(admin.prefix + topic)
+    id = await admin.topic_id(full_name(admin.prefix, topic))
     committed = await asyncio.to_thread(admin.committed, stage, topic)
     begins = await asyncio.to_thread(admin.begin_offsets, topic)
     lanes = await rows(
@@ -135,8 +136,8 @@ async def recover(settings: Settings, accept_gaps: bool, say: Say) -> list[Findi
 
 
 def _of_destinations(found: list[Finding]) -> set[str]:
-    """Topics of destinations: one that was removed may be gone with all that it was owed."""
-    return {finding.lane.topic for finding in found if finding.lane.stage.startswith("dispatch-")}
+    """Topics of destinations, and of others that bridges read: one that was removed may be gone."""
+    return {finding.lane.topic for finding in found if finding.lane.stage.startswith((DISPATCH, BRIDGE))}
 
 
 async def _require_new_lineage(connection: Connection, settings: Settings, gaps: list[Finding]) -> None:
@@ -199,7 +200,7 @@ async def _bring_forward(connection: Connection, admin: KafkaAdmin, found: list[
     await _take_over_definitions(connection, admin)
     back = [finding for finding in found if finding.what == "went back"]
     # Whoever nobody waits for goes on at once: what the archive has not read yet must not expire meanwhile.
-    for stage in ["archive", *ALL, *{f.lane.stage for f in back if f.lane.stage.startswith("dispatch-")}]:
+    for stage in ["archive", *ALL, *{f.lane.stage for f in back if f.lane.stage.startswith((DISPATCH, BRIDGE))}]:
         for finding in back:
             if finding.lane.stage == stage:
                 # Its outputs are out: nothing is committed over an undelivered outbox, and the lane once was further.

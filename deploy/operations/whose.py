@@ -10,7 +10,7 @@ from schemas.events import EMPTY_OBJECT
 from schemas.payload import TrackerPayload, context_of, read_event, read_payload
 from schemas.reading import PayloadError
 from workflows.definitions import Definitions
-from workflows.identification import Identifiers
+from workflows.identification import Identifiers, Shown
 from workflows.identity import ProfileIds
 
 
@@ -54,11 +54,17 @@ class Whose:
         if record.source and record.session:
             hashes.add(session_hash(self._ids.hide, record.source, record.session))
         if record.type:
-            shown = self._identifiers.shown_in(record.type, record.source, record.properties, record.context)
+            shown = self._shown_in(record)
             hashes |= {key_hash(self._ids.hide, one.key) for one in shown}
         if isinstance(record.value, str):
             hashes.add(key_hash(self._ids.hide, (record.namespace, record.value)))
         return {id for id in profiles if _is_id(id)}, hashes
+
+    def _shown_in(self, record: _Behind) -> list[Shown]:
+        try:
+            return self._identifiers.shown_in(record.type, record.source, record.properties, record.context)
+        except (msgspec.DecodeError, RecursionError):
+            return []  # whatever it is, no stage has ever read it
 
     def _of_payload(self, payload: TrackerPayload) -> tuple[set[str], set[str]]:
         source = self._definitions.sources.get(payload.source or "")

@@ -5,9 +5,9 @@ from typing import Any
 from ingest.access import keys_of
 from ingest.endpoints.collect import FORM
 from ingest.endpoints.track import NONE_ACCEPTABLE
-from ingest.intake import Intake
+from ingest.intake import Intake, apart
 from ingest.libraries import posthog
-from ingest.libraries.translated import payloads
+from ingest.libraries.translated import placed
 from ingest.refused import Refused
 from ingest.replies import Reply, reply
 from ingest.request import Request
@@ -46,9 +46,19 @@ async def _take(request: Request, intake: Intake, definitions: Definitions) -> l
     if batch.sent_at is None:
         batch.sent_at = request.header("posthog-request-timestamp") or None
     source = intake.access.source(None, keys_of(request) | posthog.keys_of(batch), definitions)
-    bodies = [(one, read(one)) for one in payloads(posthog.translated(batch), source.id)]
-    found = await intake.take(request, source, "posthog", bodies, definitions)
-    return [verdict for one in found for verdict in one.events]
+    intake.access.admit(request, source, "posthog", definitions)  # before more is made of it
+
+    def translate() -> list[tuple[bytes, list[int]]]:
+        return placed(posthog.translated(batch, intake.hide), source.id)
+
+    bodies = await apart(len(body), translate)
+    found = await intake.take(request, source, "posthog", [(one, read(one)) for one, _ in bodies], definitions)
+    ids = posthog.ids_of(batch)
+    return [
+        verdict | {"id": ids[place] or verdict["id"]}
+        for (_, places), one in zip(bodies, found, strict=True)
+        for place, verdict in zip(places, one.events, strict=True)
+    ]
 
 
 async def flags(request: Request, intake: Intake, definitions: Definitions) -> Reply:

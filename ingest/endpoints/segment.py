@@ -7,7 +7,7 @@ import msgspec
 
 from ingest.access import keys_of
 from ingest.endpoints.track import NONE_ACCEPTABLE, TYPES
-from ingest.intake import Handler, Intake, none_acceptable
+from ingest.intake import Handler, Intake, Read, apart, none_acceptable
 from ingest.libraries import segment
 from ingest.libraries.translated import payloads
 from ingest.refused import Refused
@@ -56,7 +56,7 @@ async def settings(request: Request, intake: Intake, definitions: Definitions) -
                 "Segment.io": {
                     "apiKey": key,
                     "apiHost": f"{request.header('host')}/v1",
-                    "protocol": request.scheme,
+                    **({"protocol": request.scheme} if request.scheme == "http" else {}),
                     "unbundledIntegrations": [],
                     "addBundledMetadata": True,
                     "maybeBundledConfigIds": {},
@@ -107,7 +107,12 @@ async def _take(
     except PayloadError as error:
         raise unreadable(error) from error
     source = intake.access.source(None, keys_of(request) | segment.keys_of(batch), definitions)
-    bodies = [(one, read(one)) for one in payloads(segment.translated(batch), source.id)]
+    intake.access.admit(request, source, "segment", definitions)  # before more is made of it
+
+    def translate() -> list[Read]:
+        return [(one, read(one)) for one in payloads(segment.translated(batch, intake.hide), source.id)]
+
+    bodies = await apart(len(body), translate)
     found = await intake.take(request, source, "segment", bodies, definitions)
     if none_acceptable(found):
         raise Refused(400, *NONE_ACCEPTABLE)

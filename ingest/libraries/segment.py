@@ -9,9 +9,20 @@ from typing import Any
 
 import msgspec
 
-from ingest.libraries.translated import NOTHING, Translated, each, fields, id_of, session_of, texts, type_of, written
+from ingest.libraries.translated import (
+    NOTHING,
+    Hide,
+    Translated,
+    each,
+    fields,
+    id_of,
+    session_of,
+    texts,
+    type_of,
+    written,
+)
 from ingest.refused import Refused
-from schemas.limits import MAX_EVENTS
+from schemas.limits import MAX_CONTEXT_BYTES, MAX_EVENTS
 from schemas.reading import read_json
 
 #: Short names, as libraries for browsers use them in paths.
@@ -64,6 +75,8 @@ def read(body: bytes, kind: str) -> Batch:
         raise Refused(400, "empty_batch", "a batch has a list of messages in `batch`")
     if len(batch.batch) > MAX_EVENTS:
         raise Refused(413, "batch_too_large", f"a batch may have {MAX_EVENTS} messages")
+    if len(bytes(batch.context)) > MAX_CONTEXT_BYTES:
+        raise Refused(400, "invalid_context", f"a context may have {MAX_CONTEXT_BYTES} bytes: each message has it")
     return batch
 
 
@@ -73,14 +86,14 @@ def keys_of(batch: Batch) -> set[str]:
     return own | texts(batch.batch, lambda raw: [_message(raw).write_key])
 
 
-def translated(batch: Batch) -> list[Translated]:
-    """The batch's messages as events of ours, in their order."""
+def translated(batch: Batch, hide: Hide) -> list[Translated]:
+    """The batch's messages as events of ours, in their order. `hide` makes keyed hashes: a session's id stays where its
+    person's may have to go."""
     common = fields(batch.context) or {}
-    return each(batch.batch, lambda raw: _event(raw, common, batch.sent_at))
+    return each(batch.batch, lambda raw: _event(_message(raw), common, batch.sent_at, hide))
 
 
-def _event(raw: msgspec.Raw, common: Mapping[str, msgspec.Raw], sent_at: Any) -> Translated:
-    message = _message(raw)
+def _event(message: Message, common: Mapping[str, msgspec.Raw], sent_at: Any, hide: Hide) -> Translated:
     context = fields(message.context)
     event: dict[str, Any] = {
         "type": _type(message),
@@ -92,7 +105,7 @@ def _event(raw: msgspec.Raw, common: Mapping[str, msgspec.Raw], sent_at: Any) ->
     time = message.original_timestamp if message.original_timestamp is not None else message.timestamp
     if time is not None:
         event["timestamp"] = time
-    session = session_of(message.anonymous_id, message.user_id)
+    session = session_of(message.anonymous_id, message.user_id, hide)
     sent_at = message.sent_at if message.sent_at is not None else sent_at
     return Translated(event, session, sent_at, nobodys=session is None)
 

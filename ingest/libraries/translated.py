@@ -21,6 +21,8 @@ NOTHING = msgspec.Raw(b"{}")
 
 #: The fields of an event of ours.
 Event = dict[str, Any]
+#: Makes the keyed hash of a value of a kind.
+Hide = Callable[[str, str], str]
 #: An event as it is written, and which of the messages it was.
 Placed = tuple[int, msgspec.Raw]
 
@@ -43,18 +45,30 @@ def payloads(messages: Iterable[Translated], source: str) -> list[bytes]:
 
 def placed(messages: Iterable[Translated], source: str) -> list[tuple[bytes, list[int]]]:
     """The payloads, each with the places that its events have among the messages. Raises Refused."""
-    groups: dict[bytes, list[Placed]] = {}
+    groups: list[tuple[bytes, list[Placed]]] = []
+    #: The last group of each session: what comes later of it may not go before.
+    last: dict[Any, tuple[bytes, list[Placed]]] = {}
     for place, message in enumerate(messages):
-        event = msgspec.Raw(_encode(message.event))
-        groups.setdefault(_encode(_head(message, source)), []).append((place, event))
+        event, head = _encode(message.event), _encode(_head(message, source))
+        if len(event) + len(head) > MAX_BODY_BYTES - _AROUND:
+            raise Refused(413, "event_too_large", f"an event and a record may have {MAX_BODY_BYTES} bytes")
+        group = last.get(message.session)
+        if group is None or group[0] != head:
+            group = last[message.session] = (head, [])
+            groups.append(group)
+        group[1].append((place, msgspec.Raw(event)))
     return [
         (
             head[:-1] + b',"events":' + _encode([event for _, event in events]) + b"}",
             [place for place, _ in events],
         )
-        for head, group in groups.items()
+        for head, group in groups
         for events in _portions(group, len(head))
     ]
+
+
+#: What stands around the events of a payload, at most.
+_AROUND = 100
 
 
 def _head(message: Translated, source: str) -> dict[str, Any]:
@@ -73,13 +87,11 @@ def _head(message: Translated, source: str) -> dict[str, Any]:
 
 def _portions(events: list[Placed], beside: int) -> list[list[Placed]]:
     """As many together as a record holds that has so many bytes beside them."""
-    beside += len(b',"events":[]}')
+    beside += _AROUND
     portions: list[list[Placed]] = [[]]
     size = beside
     for place, event in events:
         length = len(bytes(event)) + 1
-        if length + beside > MAX_BODY_BYTES:
-            raise Refused(413, "event_too_large", f"an event and a record may have {MAX_BODY_BYTES} bytes")
         if size + length > MAX_BODY_BYTES or len(portions[-1]) == MAX_EVENTS:
             portions.append([])
             size = beside
@@ -107,12 +119,13 @@ def id_of(value: Any) -> str | None:
     return identifier_value(value, "trim")
 
 
-def session_of(device: Any, user: Any) -> str | None:
-    """The session of a device; of a user, where no device is named; None without both."""
+def session_of(device: Any, user: Any, hide: Hide) -> str | None:
+    """The session of a device; of a user, where no device is named: that one does not show whose it is. None without
+    both."""
     device_id, user_id = id_of(device), id_of(user)
     if device_id is None and user_id is None:
         return None
-    session = device_id if device_id is not None else f"user:{user_id}"
+    session = device_id if device_id is not None else f"user:{hide('session', user_id or '')}"
     return session if len(session) <= MAX_ID_CHARS else f"long:{blake2b(session.encode(), digest_size=20).hexdigest()}"
 
 

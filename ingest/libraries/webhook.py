@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from ingest.libraries.translated import Translated, id_of, session_of
+from ingest.libraries.translated import Translated, id_of
 from ingest.refused import Refused
 from schemas.definitions.inbound import Webhook
 from schemas.limits import MAX_EVENTS
@@ -41,7 +41,7 @@ def translated(
     if (id := at(webhook.event_id) or event_id) is not None:
         event["id"] = id
     profile = at(webhook.profile)
-    whose = session or session_of(at(webhook.session), None)
+    whose = session or at(webhook.session)
     return Translated(event, whose, profile=profile, nobodys=not (whose or profile or webhook.makes_profiles))
 
 

@@ -15,7 +15,7 @@ from processors.storage.replayed import Replayed
 from schemas.definitions.inbound import Source
 from schemas.events import EMPTY_OBJECT, TrackedPayload, ValidEvent
 from schemas.failures import NOT_KEPT, DeadLetter, Reason, RejectedEvent
-from schemas.limits import MAX_CLOCK_AHEAD_S, MAX_HOPS
+from schemas.limits import MAX_CLOCK_AHEAD_S, MAX_CLOCK_OFF_S, MAX_HOPS
 from schemas.origin import Origin, event_id_of
 from schemas.payload import TrackerEvent, TrackerPayload, context_of, read_event, read_payload
 from schemas.reading import PayloadError
@@ -30,6 +30,7 @@ from workflows.reshaping import reshape
 from workflows.sources import source_reasons
 
 _AHEAD = timedelta(seconds=MAX_CLOCK_AHEAD_S)
+_MOST_OFF = timedelta(seconds=MAX_CLOCK_OFF_S)
 
 
 async def validate(
@@ -213,11 +214,12 @@ class Judgement:
         )
 
     def _by_our_clock(self, time: datetime | None) -> datetime | None:
-        """The client's clock may be off: by how much, `sent_at` says."""
+        """The client's clock may be off: by how much, `sent_at` says, unless that is so much that it is no clock."""
         if time is None or self._payload.sent_at is None:
             return time
+        off = self._tracked.received_at - self._payload.sent_at
         try:
-            return time + (self._tracked.received_at - self._payload.sent_at)
+            return time + off if abs(off) <= _MOST_OFF else time
         except OverflowError:
             return time
 

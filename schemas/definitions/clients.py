@@ -9,26 +9,25 @@ from schemas.definitions.automation import ProfileMapping
 from schemas.definitions.identity import IdentificationPoint, Namespace
 
 
-def _either(*names: str) -> str:
+def _either(where: str, *names: str) -> str:
     """The first of these traits that is there: libraries spell them in several ways."""
-    *first, last = [f"event.properties.{name}" for name in names]
+    *first, last = [f"{where}.{name}" for name in names]
     return " : ".join([*(f"has({name}) ? {name}" for name in first), last])
 
 
-_TRAITS: dict[str, Any] = {
-    "email": _either("email"),
-    "phone": _either("phone"),
-    "name": _either("name"),
-    "first_name": _either("first_name", "firstName"),
-    "last_name": _either("last_name", "lastName"),
-    "username": _either("username"),
-    "title": _either("title"),
-    "company": _either("company"),
-    "birthday": _either("birthday"),
-    "city": _either("city", "address.city"),
-    "country": _either("country", "address.country"),
-    "signed_up_at": _either("created_at", "createdAt"),
+_NAMES = {
+    **{name: (name,) for name in ("email", "phone", "name", "username", "title", "company", "birthday")},
+    "first_name": ("first_name", "firstName"),
+    "last_name": ("last_name", "lastName"),
+    "city": ("city", "address.city"),
+    "country": ("country", "address.country"),
+    "signed_up_at": ("created_at", "createdAt"),
 }
+
+
+def _traits(where: str) -> dict[str, Any]:
+    return {trait: _either(where, *names) for trait, names in _NAMES.items()}
+
 
 CLIENTS: list[Namespace | IdentificationPoint | ProfileMapping] = [
     Namespace(id="user-id", description="What the application calls its users: one person has one", unique=True),
@@ -50,7 +49,14 @@ CLIENTS: list[Namespace | IdentificationPoint | ProfileMapping] = [
             "identifiers": [{"namespace": "anonymous-id", "property": "previous_id"}],
         }
     ),
-    ProfileMapping.model_validate({"id": "clients-identify", "event_type": "identify", "set": _TRAITS}),
+    ProfileMapping.model_validate(
+        {
+            "id": "clients-identify",
+            "event_type": "identify",
+            "set": _traits("event.properties"),
+            "set_if_empty": _traits("event.properties.set_once"),
+        }
+    ),
     ProfileMapping.model_validate(
         {
             "id": "clients-group",

@@ -238,24 +238,26 @@ def test_a_signed_list_that_is_sent_again_counts_once_too(door: Installation) ->
     assert said[0]["events"] == said[1]["events"]
 
 
-GOOD = signed(SECRET, "msg-2", '{"n": 1}')
-UNSIGNED: dict[str, dict[str, str]] = {
-    "a stranger's secret": signed(STRANGERS, "msg-2", '{"n": 1}'),
-    "an old signature": signed(SECRET, "msg-2", '{"n": 1}', ago_s=400),
-    "one of the future": signed(SECRET, "msg-2", '{"n": 1}', ago_s=-400),
-    "of another body": signed(SECRET, "msg-2", '{"n": 2}'),
-    "of another message": {**GOOD, "webhook_id": "msg-3"},
-    "of another time": {**GOOD, "webhook_timestamp": str(int(GOOD["webhook_timestamp"]) - 1)},
-    "of another version": {**GOOD, "webhook_signature": GOOD["webhook_signature"].replace("v1,", "v1a,")},
-    **{f"no {name}": {other: GOOD[other] for other in GOOD if other != name} for name in GOOD},
-    "nothing": {},
-}
+def unsigned() -> dict[str, dict[str, str]]:
+    """Signatures that are none now."""
+    good = signed(SECRET, "msg-2", '{"n": 1}')
+    return {
+        "a stranger's secret": signed(STRANGERS, "msg-2", '{"n": 1}'),
+        "an old signature": signed(SECRET, "msg-2", '{"n": 1}', ago_s=400),
+        "one of the future": signed(SECRET, "msg-2", '{"n": 1}', ago_s=-400),
+        "of another body": signed(SECRET, "msg-2", '{"n": 2}'),
+        "of another message": {**good, "webhook_id": "msg-3"},
+        "of another time": {**good, "webhook_timestamp": str(int(good["webhook_timestamp"]) - 1)},
+        "of another version": {**good, "webhook_signature": good["webhook_signature"].replace("v1,", "v1a,")},
+        **{f"no {name}": {other: good[other] for other in good if other != name} for name in good},
+        "nothing": {},
+    }
 
 
-@pytest.mark.parametrize("case", UNSIGNED)
+@pytest.mark.parametrize("case", unsigned())
 def test_what_is_not_signed_so_is_refused_and_leaves_nothing(door: Installation, case: str) -> None:
     before = taken(door)
-    answer = collect(door, "paid/signed", {"n": 1}, **UNSIGNED[case])
+    answer = collect(door, "paid/signed", {"n": 1}, **unsigned()[case])
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "bad_signature")
     assert taken(door) == before
     assert ask(door, "POST", "/track", json={"source": {"id": "signed"}, "events": [{"type": "x"}]}).status_code == 401

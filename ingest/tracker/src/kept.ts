@@ -39,6 +39,8 @@ export class Kept {
   private fallback: Record<string, string> = {};
   /** False: nothing stays in the browser, only in this page. */
   mayStore = true;
+  /** Consent was taken back: what waits is still sent, then nothing stays. */
+  closing = false;
 
   constructor(source: string) {
     this.names = { known: `headwater.${source}`, waiting: `headwater.${source}.waiting` };
@@ -82,10 +84,22 @@ export class Kept {
     );
   }
 
-  /** Write down what was kept in the page only until now. */
+  /** Write down what was kept in the page only until now, beside what other pages have. */
   settle(): void {
+    const known = this.read<Known>(this.names.known);
+    const waiting = this.waiting();
+    this.fallback = {};
     this.mayStore = true;
-    for (const [name, value] of Object.entries(this.fallback)) this.store(name, value);
+    if (!this.read<Known>(this.names.known)?.device) this.write(this.names.known, known);
+    else if (known?.consents) this.change({ consents: { ...this.known().consents, ...known.consents } });
+    for (const one of waiting) this.add(one);
+  }
+
+  /** Nothing stays in the browser any more, nor is anything written there from now on. */
+  unsettle(): void {
+    this.write(this.names.known, null);
+    this.write(this.names.waiting, null);
+    this.mayStore = this.closing = false;
     this.fallback = {};
   }
 

@@ -16,7 +16,7 @@ class Tracker {
   private readonly kept: Kept;
   private readonly sender: Sender;
 
-  constructor(settings: Settings) {
+  constructor(private readonly settings: Settings) {
     this.kept = new Kept(settings.source);
     this.kept.mayStore = !settings.needsConsent || this.agreed();
     this.sender = new Sender(settings, this.kept);
@@ -31,6 +31,7 @@ class Tracker {
 
   /** Something happened. */
   readonly track = (type: string, properties: Properties = {}): void => {
+    if (this.kept.closing && type !== "consent-update") return;
     const { session, device, user } = this.kept.visit();
     const whose = { anonymous_id: device, ...(user ? { user_id: user } : {}) };
     const event = { id: newId(), type, timestamp: new Date().toISOString(), properties };
@@ -51,14 +52,20 @@ class Tracker {
   readonly consent = (consents: Record<string, boolean>): void => {
     this.kept.change({ consents: { ...this.kept.known().consents, ...consents } });
     this.track("consent-update", { consents });
-    if (!this.kept.mayStore && this.agreed()) {
+    if (!this.settings.needsConsent) return;
+    // What was taken back is still said, and nothing after it.
+    this.kept.closing = !this.agreed() && this.kept.mayStore;
+    if (this.agreed() && !this.kept.mayStore) {
       this.kept.settle();
       this.sender.soon();
     }
   };
 
   /** Somebody signed off: whoever comes next is another. What waits is still sent, as what it was. */
-  readonly reset = (): void => this.kept.forget();
+  readonly reset = (): void => {
+    if (this.settings.needsConsent) this.kept.unsettle();
+    else this.kept.forget();
+  };
 
   /** Send now, without waiting for more. */
   readonly flush = (): void => {
@@ -81,14 +88,15 @@ class Tracker {
   }
 }
 
-const page = window as unknown as { headwater?: Call[] | Tracker };
+const page = window as unknown as { headwater?: Call[] | Tracker; headwaterIsHere?: boolean };
 const script = document.currentScript as HTMLScriptElement | null;
 const settings = settingsOf(script);
 if (!settings) {
   console.error("headwater: the script tag has no data-source");
 } else if (isRefused(script)) {
   page.headwater = { push: () => undefined } as unknown as Tracker;
-} else if (!(page.headwater instanceof Tracker)) {
+} else if (!page.headwaterIsHere) {
+  page.headwaterIsHere = true;
   const before = page.headwater ?? [];
   const tracker = new Tracker(settings);
   page.headwater = tracker;

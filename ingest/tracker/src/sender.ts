@@ -4,8 +4,10 @@ import type { Settings } from "./settings";
 const TOGETHER = 50;
 const SOON_MS = 400;
 const LONGEST_MS = 60_000;
-/** What browsers let a page that is going away send. */
-const BEACON_BYTES = 60_000;
+/** What browsers let a page send that is going away, or may go away meanwhile: 64 KiB of all that is under way. */
+const LEAVING_BYTES = 60_000;
+/** What the door takes at once. */
+const MOST_BYTES = 900_000;
 
 /**
  * Sends what waits, oldest first, until it is acknowledged: with the same ids however often, so that it counts once.
@@ -14,6 +16,7 @@ export class Sender {
   private timer = 0;
   private failures = 0;
   private busy = false;
+  private alone = false;
 
   constructor(
     private readonly settings: Settings,
@@ -22,7 +25,8 @@ export class Sender {
 
   /** Send within a moment, together with what else comes. */
   soon(afterMs = SOON_MS): void {
-    if (!this.timer) {
+    // While the door wants to be left alone, what comes meanwhile waits for the timer that is set.
+    if (!this.timer && !(this.busy && afterMs === SOON_MS)) {
       this.timer = window.setTimeout(() => {
         this.timer = 0;
         void this.send();
@@ -31,32 +35,31 @@ export class Sender {
   }
 
   async send(): Promise<void> {
-    const together = this.next();
+    const together = this.next(MOST_BYTES);
     if (this.busy || !together.length) return;
     this.busy = true;
     let waitMs = SOON_MS;
     try {
+      const body = this.payload(together);
       const answer = await fetch(this.url(), {
         method: "POST",
         // Text: browsers send it without asking first.
         headers: { "content-type": "text/plain" },
-        body: this.payload(together),
-        keepalive: true,
+        body,
+        keepalive: bytesOf(body) < LEAVING_BYTES,
       });
       waitMs = await this.settle(together, answer);
     } catch {
       waitMs = this.later(null);
     }
     this.busy = false;
-    if (this.kept.waiting().length) this.soon(waitMs);
+    if (this.kept.mayStore && this.kept.waiting().length) this.soon(waitMs);
+    else if (this.kept.closing) this.kept.unsettle();
   }
 
   /** The page goes away. What is sent so stays until it is acknowledged: the next page sends it once more. */
   leave(): void {
-    let together = this.next();
-    while (together.length && this.payload(together).length > BEACON_BYTES) {
-      together = together.slice(0, Math.floor(together.length / 2));
-    }
+    const together = this.next(LEAVING_BYTES);
     if (together.length) navigator.sendBeacon(this.url(), new Blob([this.payload(together)], { type: "text/plain" }));
   }
 
@@ -65,10 +68,14 @@ export class Sender {
     return `${door}/track${key ? `?writeKey=${encodeURIComponent(key)}` : ""}`;
   }
 
-  /** The first that wait, of one session. */
-  private next(): Waiting[] {
+  /** The first that wait, of one session, as many as fit. */
+  private next(mostBytes: number): Waiting[] {
     const all = this.kept.waiting();
-    return all.filter((one) => one.session === all[0]?.session).slice(0, TOGETHER);
+    let together = all.filter((one) => one.session === all[0]?.session).slice(0, this.alone ? 1 : TOGETHER);
+    while (together.length > 1 && bytesOf(this.payload(together)) > mostBytes) {
+      together = together.slice(0, Math.floor(together.length / 2));
+    }
+    return together;
   }
 
   private payload(together: Waiting[]): string {
@@ -87,8 +94,14 @@ export class Sender {
     if (answer.status >= 500 || answer.status === 408 || answer.status === 429) {
       return this.later(answer.headers.get("retry-after"));
     }
+    // One that is refused takes no others with it: each is tried by itself.
+    if (!answer.ok && together.length > 1) {
+      this.alone = true;
+      return SOON_MS;
+    }
     // Taken, or refused for good: sending it again would not help.
     this.failures = 0;
+    if (answer.ok) this.alone = false;
     this.kept.remove(new Set(together.map((one) => one.event.id)));
     if (answer.ok) {
       const said = (await answer.json()) as { profile?: { id: string } };
@@ -106,4 +119,8 @@ export class Sender {
     const backoff = Math.min(LONGEST_MS, 1000 * 2 ** Math.min(this.failures, 6));
     return Math.max(asked || 0, backoff * (0.5 + Math.random() / 2));
   }
+}
+
+function bytesOf(text: string): number {
+  return new TextEncoder().encode(text).length;
 }
