@@ -19,22 +19,15 @@ _ORDER = ("unit", "contract", "integration", "e2e")
 MakeInstallation = Callable[..., Installation]
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Folder by folder, and slow tests last in theirs. Those of a file share what they start: one process runs them."""
+    """Folder by folder, and slow tests last in theirs."""
     tests = Path(__file__).parent
 
-    def parts(item: pytest.Item) -> tuple[str, ...]:
-        return item.path.relative_to(tests).parts if item.path.is_relative_to(tests) else ("",)
-
     def rank(item: pytest.Item) -> tuple[int, bool]:
-        folder = parts(item)[0]
+        folder = item.path.relative_to(tests).parts[0] if item.path.is_relative_to(tests) else ""
         return _ORDER.index(folder) if folder in _ORDER else -1, item.get_closest_marker("slow") is not None
 
     items.sort(key=rank)
-    for item in items:
-        # The folder of hostile tests shares one door.
-        item.add_marker(pytest.mark.xdist_group("/".join(parts(item)[:2])))
 
 
 @pytest.fixture(scope="session")
