@@ -42,7 +42,7 @@ SECRET = "jane.doe@example.com"
 
 @pytest.fixture(scope="module")
 def door(make_shared_installation: MakeInstallation) -> Installation:
-    installation = make_shared_installation(DEFINITIONS)
+    installation = make_shared_installation(DEFINITIONS, forked=False)
     installation.start(*RECORDING)
     installation.start_door()
     return installation

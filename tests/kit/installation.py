@@ -62,10 +62,11 @@ class Installation:
         folder: Path,
         definitions: str,
         partitions: int = 2,
-        forked: bool = False,
+        forked: bool = True,
         **settings: Any,
     ) -> None:
-        """`forked`: for many short-lived processes; else each starts as a user would start it."""
+        """`forked`: processes begin as copies of one that has loaded everything, which costs a third; else each starts
+        as a user would start it."""
         self.services, self.folder = services, folder
         self.prefix = f"t{uuid.uuid4().hex[:8]}-"
         self.partitions, self._forked = partitions, forked

@@ -41,7 +41,7 @@ DEFINITIONS = (
 
 @pytest.fixture(scope="package")
 def door(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    installation = Installation(services, tmp_path_factory.mktemp("hostile"), DEFINITIONS)
+    installation = Installation(services, tmp_path_factory.mktemp("hostile"), DEFINITIONS, forked=False)
     try:
         installation.start_door()
         yield installation
