@@ -140,8 +140,6 @@ def test_a_link_that_is_not_defined_leads_nowhere_and_leaves_nothing(door: Insta
 
 UNTAKEN = {
     "a source that is off": "of-closed",
-    "a source that requires a key": "of-locked",
-    "a source whose requests are signed": "of-signed",
     "a source for /track": "of-track-only",
     "pages of other origins": "of-pages",
     "a query that is no UTF-8": "sale?mark=%ff",
@@ -154,6 +152,12 @@ def test_who_follows_a_link_arrives_though_the_event_cannot_be_taken(door: Insta
     before = taken(door)
     require_led_on(follow(door, f"/redirect/{UNTAKEN[case]}", origin="https://elsewhere.example"))
     assert taken(door) == before
+
+
+@pytest.mark.parametrize("link", ["of-locked", "of-signed"])
+def test_a_link_needs_no_key_and_no_signature_its_definition_lets_it_in(door: Installation, link: str) -> None:
+    require_led_on(follow(door, f"/redirect/{link}?mark={link}"))
+    assert len(recorded(door, link)) == 1
 
 
 def test_a_session_that_is_none_makes_the_event_nobody_s_and_costs_it_nothing_else(door: Installation) -> None:
@@ -179,4 +183,4 @@ def test_links_are_followed_by_get_alone(door: Installation) -> None:
 
 def test_everything_that_was_taken_has_one_outcome(door: Installation) -> None:
     door.wait_through()
-    assert set(door.require_balance()) == {"mails", "slow"}
+    assert set(door.require_balance()) == {"mails", "slow", "locked", "signed"}
