@@ -11,7 +11,6 @@ import msgspec
 
 from ingest.libraries.translated import (
     NOTHING,
-    Hide,
     Translated,
     each,
     fields,
@@ -86,14 +85,13 @@ def keys_of(batch: Batch) -> set[str]:
     return own | texts(batch.batch, lambda raw: [_message(raw).write_key])
 
 
-def translated(batch: Batch, hide: Hide) -> list[Translated]:
-    """The batch's messages as events of ours, in their order. `hide` makes keyed hashes: a session's id stays where its
-    person's may have to go."""
+def translated(batch: Batch) -> list[Translated]:
+    """The batch's messages as events of ours, in their order."""
     common = fields(batch.context) or {}
-    return each(batch.batch, lambda raw: _event(_message(raw), common, batch.sent_at, hide))
+    return each(batch.batch, lambda raw: _event(_message(raw), common, batch.sent_at))
 
 
-def _event(message: Message, common: Mapping[str, msgspec.Raw], sent_at: Any, hide: Hide) -> Translated:
+def _event(message: Message, common: Mapping[str, msgspec.Raw], sent_at: Any) -> Translated:
     context = fields(message.context)
     event: dict[str, Any] = {
         "type": _type(message),
@@ -105,7 +103,7 @@ def _event(message: Message, common: Mapping[str, msgspec.Raw], sent_at: Any, hi
     time = message.original_timestamp if message.original_timestamp is not None else message.timestamp
     if time is not None:
         event["timestamp"] = time
-    session = session_of(message.anonymous_id, message.user_id, hide)
+    session = session_of(message.anonymous_id, message.user_id)
     sent_at = message.sent_at if message.sent_at is not None else sent_at
     return Translated(event, session, sent_at, nobodys=session is None)
 
