@@ -49,7 +49,7 @@ MAX_COUNTERS = 250
 #: Client clocks may run ahead by this much before their time is replaced by the time of receipt, in seconds.
 MAX_CLOCK_AHEAD_S = 300
 #: By so much a clock that says when it sent may be off: times are moved by it. What is off by more is no clock.
-MAX_CLOCK_OFF_S = 2 * 86_400
+MAX_CLOCK_OFF_S = 730 * 86_400
 #: Characters in a CEL expression, and how deep its comprehensions may nest: CEL has no step budget here.
 MAX_CONDITION_CHARS = 2_000
 MAX_COMPREHENSIONS = 1

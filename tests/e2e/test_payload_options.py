@@ -235,11 +235,12 @@ def test_a_resend_at_another_time_is_a_duplicate_and_no_id_that_was_used_twice(d
 
 
 @pytest.mark.parametrize("sent_at", ["yesterday", 1750000000, {}, "2026-01-01", "10000-01-01T00:00:00Z"])
-def test_a_time_of_sending_that_is_none_is_a_reason_for_each_event(door: Installation, sent_at: Any) -> None:
-    answer = door.track(payload("shop", view("unsent-1"), view("unsent-2"), sent_at=sent_at))
-    assert answer.status_code == 400
-    reasons = [reason for verdict in answer.json()["events"] for reason in verdict["reasons"]]
-    assert [(one["code"], one["path"]) for one in reasons] == [("invalid_timestamp", "/sent_at")] * 2
+def test_a_time_of_sending_that_is_none_moves_nothing_and_costs_nothing(door: Installation, sent_at: Any) -> None:
+    id = f"unsent-{sent_at}"
+    send(door, view(id, timestamp="2026-01-01T12:00:00Z"), sent_at=sent_at)
+    assert recorded(door, id)["properties"] == {"page": "p"}
+    query = "select occurred_at at time zone 'utc' from events where id = %s"
+    assert door.one(query, id).isoformat() == "2026-01-01T12:00:00"
 
 
 @pytest.mark.parametrize("timestamp", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
