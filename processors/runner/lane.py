@@ -140,8 +140,9 @@ class Lane:
 
     async def _recover_once(self) -> None:
         connection = await self._open()
-        await self._lock_delivered(Progress(connection, self.key), connection)
+        row = await self._lock_delivered(Progress(connection, self.key), connection)
         await connection.rollback()
+        self._log.stored(row.next_offset)
 
     async def _process_once(self, batch: ReadBatch) -> None:
         connection = await self._open()

@@ -59,6 +59,8 @@ class BatchConsumer(driver.Consumer):
         self._starts: dict[TP, int] = {}
         self._seeks: dict[TP, int] = {}
         self._stored: dict[TP, int] = {}
+        #: What Kafka is known to have committed. Faust counts commits that failed too, and where lanes begin.
+        self._told: dict[TP, int] = {}
         self._topic_ids: dict[str, tuple[str, float]] = {}
         self._resumed = asyncio.Event()
         self._rest_s = 0.0
@@ -73,6 +75,7 @@ class BatchConsumer(driver.Consumer):
     def stored(self, tp: TP, next_offset: int) -> None:
         """PostgreSQL has everything below this offset: what Kafka is told, for tools that show lag."""
         self._stored[tp] = next_offset
+        self._acked[tp]  # Faust asks for offsets of the partitions that this names
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
         super().resume_partitions(tps)
@@ -89,6 +92,7 @@ class BatchConsumer(driver.Consumer):
         self._starts.update(wanted)
         self._seeks.clear()
         self._stored.clear()
+        self._told = dict(committed)
         return wanted
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109
@@ -177,6 +181,16 @@ class BatchConsumer(driver.Consumer):
         self._acked[tp].clear()
         self._acked_index[tp].clear()
         return self._stored.get(tp)
+
+    def _should_commit(self, tp: TP, offset: int) -> bool:
+        return offset > self._told.get(tp, 0)
+
+    async def _commit(self, offsets: Positions) -> bool:
+        """Try again with the next commit where one fails: it only informs, and must not end the worker."""
+        committed: bool = await super()._commit(offsets)
+        if committed:
+            self._told.update(offsets)
+        return committed
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Offsets inside a batch are no gaps."""

@@ -133,16 +133,18 @@ def test_keys_survive_a_folder_that_does_not_know_them_and_die_with_their_source
     door: Installation, tmp_path: Path
 ) -> None:
     door.apply("{kind: source, id: passing}")
-    (kept, _), (lost, id) = make(door, "shop"), make(door, "passing")
+    (kept, kept_id), (lost, id) = make(door, "shop"), make(door, "passing")
     wait_until(door, lost, (200, ""), "passing")
     (tmp_path / "all.yaml").write_text(DEFINITIONS)
     done = door.command("apply", str(tmp_path), "--prune", "--yes")
     assert done.returncode == 0, done.stderr
     assert "- source/passing" in done.stdout
-    assert "write-key" not in done.stdout
+    assert f"- write-key/{id}" in done.stdout
+    assert kept_id not in done.stdout
     wait_until(door, lost, (401, "unknown_source"), "passing")
     assert track(door, kept) == (200, "")
-    assert asyncio.run(revoke_key(door.settings, id)) == "passing"
+    with pytest.raises(LookupError):
+        asyncio.run(revoke_key(door.settings, id))
 
 
 SEGMENT = {"type": "track", "event": "e", "anonymousId": "a"}

@@ -14,6 +14,7 @@ import psycopg
 from confluent_kafka import (
     Consumer,
     ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -88,7 +89,13 @@ class Installation:
             topic_prefix=self.prefix,
             partitions=partitions,
             identity_key=IDENTITY_KEY,
-            **{"private_networks": "127.0.0.0/8", "secrets_key": SECRETS_KEY, "archive_seconds": 2, **settings},
+            **{
+                "private_networks": "127.0.0.0/8",
+                "secrets_key": SECRETS_KEY,
+                "archive_seconds": 2,
+                "commit_s": 0.5,
+                **settings,
+            },
         )
         asyncio.run(migrate_database(self.settings))
         create_topics(self.settings)
@@ -293,19 +300,36 @@ class Installation:
         return READS.get(stage) or (f"destination-{stage.removeprefix('dispatch-')}",)
 
     def wait_through(self, within_s: float = 60, stages: Iterable[str] = ()) -> None:
-        """Return when nothing waits before any stage that runs.
+        """Return when nothing waits before any stage that runs, and all that they have to say is in Kafka.
 
-        A stage stores its position a moment before its outputs are in Kafka: so nothing must wait three times in a row,
-        and nothing must have moved.
+        A stage stores its position before its outputs are in Kafka, and tells Kafka its position after that. So of
+        what was committed, then the ends, then the positions, all three must be the same.
         """
-        before: list[Any] = []
+        names = list(stages) or self._stages()
 
-        def still() -> bool:
-            now = [self.lag(stages), self._positions()]
-            before.append(None if now[0] else now[1])
-            return len(before) >= 4 and before[-1] is not None and all(one == before[-1] for one in before[-4:])
+        def through() -> bool:
+            told = self._told(stage for stage, awake in self._awake(names).items() if awake)
+            return not self.lag(names) and all(
+                told[stage].get((topic, partition)) == next_offset
+                for stage, topic, partition, next_offset in self._positions()
+                if stage in told and next_offset
+            )
 
-        until(still, within_s, self.tell)
+        until(through, within_s, self.tell)
+
+    def _told(self, stages: Iterable[str]) -> dict[str, dict[tuple[str, int], int]]:
+        """Stage to the positions in its topics that Kafka was told of."""
+        asked = {
+            stage: self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(self.prefix + stage)])
+            for stage in stages
+        }
+        return {
+            stage: {
+                (place.topic.removeprefix(self.prefix), place.partition): place.offset
+                for place in futures[self.prefix + stage].result(10).topic_partitions
+            }
+            for stage, futures in asked.items()
+        }
 
     def wait_joined(self, *stages: str, within_s: float = 60) -> None:
         """Return when the workers of these stages that run (none that is frozen) are their consumer groups."""
