@@ -41,7 +41,6 @@ class Settings(BaseModel):
     lanes: int = Field(default=4, ge=1, le=256)
     lineage: int = Field(default=0, ge=0, le=2_000_000)
     session_timeout_s: int = Field(default=8, ge=1, le=300)
-    commit_s: float = Field(default=1, ge=0.05, le=60)
     identity_key: str = ""
     secrets_key: str = ""
     private_networks: str = ""

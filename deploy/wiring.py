@@ -108,7 +108,6 @@ async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
             reach,
             settings.first_partition,
             _replay_of(settings) if TRACKS in stage.reads else lambda payload: None,
-            settings.commit_s,
         )
         guard = Guard(filter(None, settings.private_networks.split(",")))
         async with guarded_session(guard) as client:

@@ -34,7 +34,7 @@ class Intake:
     def __init__(
         self, sink: Sink, access: Access, profile_ids: ProfileIds, places: int, first_partition: int, numbers: Numbers
     ) -> None:
-        self.access = access
+        self.access, self.hide = access, profile_ids.hide
         self._sink, self._profile_ids, self._numbers = sink, profile_ids, numbers
         self._first_partition, self._places = first_partition, places
 

@@ -5,6 +5,8 @@ from collections.abc import Collection
 from typing import Any
 from urllib.parse import parse_qsl
 
+from granian.rsgi import ProtocolError  # type: ignore[attr-defined]  # its documented name
+
 from ingest.deadlines import Deadlines
 from ingest.refused import Refused
 from schemas.limits import MAX_PARAMETERS, MAX_PIECES, MAX_TARGET_CHARS, SMALL_BODY_BYTES
@@ -45,7 +47,7 @@ class Request:
     """`scope` and `protocol` are RSGI's. So many `proxies` of one's own stand before the door."""
 
     __slots__ = (
-        *("_deadlines", "_headers", "_protocol", "_proxies", "_query", "_room", "_scope"),
+        *("_deadlines", "_given", "_headers", "_protocol", "_proxies", "_query", "_room", "_scope"),
         *("id", "method", "outcome", "path", "sent", "taken"),
     )
 
@@ -54,7 +56,9 @@ class Request:
         self._proxies, self._deadlines, self._room = proxies, deadlines, room
         self.method: str = scope.method
         self.path: str = scope.path
-        self._headers: dict[str, str] = dict(scope.headers.items())
+        #: The scope makes a copy of them each time it is asked.
+        self._given = scope.headers
+        self._headers: dict[str, str] = {}
         self._query: dict[str, str] | None = None
         #: The body's bytes as they came, once they were read: what signatures are of.
         self.sent = b""
@@ -65,9 +69,10 @@ class Request:
 
     def check_head(self) -> None:
         """Raises Refused for a head that could be read in two ways, or in none."""
-        headers, names = self._scope.headers, self._headers
+        headers, items = self._given, self._given.items()
+        names = self._headers = dict(items)
         # Values that are no ASCII are not among the items, repeated ones are twice.
-        if len(names) != len(headers) or len(names) != len(headers.items()):
+        if len(names) != len(headers) or len(names) != len(items):
             for name, (status, code) in _DECIDING.items():
                 if name in headers and (name not in names or len(headers.get_all(name)) > 1):
                     raise Refused(status, code, f"the header {name} comes once, in ASCII")
@@ -91,7 +96,7 @@ class Request:
     def address(self) -> str:
         """Whose request it is."""
         peer = self._scope.client.rsplit(":", 1)[0].strip("[]")
-        forwarded = ",".join(self._scope.headers.get_all("x-forwarded-for")) if self._proxies else ""
+        forwarded = ",".join(self._given.get_all("x-forwarded-for")) if self._proxies else ""
         return address_of(peer, forwarded, self._proxies)
 
     @property
@@ -124,12 +129,16 @@ class Request:
         length = self.header("content-length")
         if length.isdigit() and int(length) > most:
             raise Refused(413, "body_too_large", f"a body may have {most} bytes")
+        # What is small is read in one go: the server hands over each piece, and the end, at some cost.
+        small = length.isdigit() and int(length) <= SMALL_BODY_BYTES
         try:
-            self.sent = await self._deadlines.keep(self._read(most))
+            self.sent = await self._deadlines.keep(self._protocol() if small else self._read(most))
         except TimeoutError as error:
             raise Refused(408, "request_timeout", "the body did not arrive in time") from error
+        except ProtocolError as error:
+            raise _incomplete() from error
         if not self._is_whole(length):
-            raise Refused(400, "incomplete_body", "the body ended before its end; say its length")
+            raise _incomplete()
         encoding = self.header("content-encoding").strip().lower()
         if encoding in ("", "identity"):
             return self.sent
@@ -172,6 +181,10 @@ class Request:
         """It is answered: others have its room."""
         self._room.give_back(_beyond(self.taken))
         self.taken = 0
+
+
+def _incomplete() -> Refused:
+    return Refused(400, "incomplete_body", "the body ended before its end; say its length")
 
 
 def _beyond(size: int) -> int:

@@ -49,7 +49,7 @@ async def _take(request: Request, intake: Intake, definitions: Definitions) -> l
     intake.access.admit(request, source, "posthog", definitions)  # before more is made of it
 
     def translate() -> list[tuple[bytes, list[int]]]:
-        return placed(posthog.translated(batch), source.id)
+        return placed(posthog.translated(batch, intake.hide), source.id)
 
     bodies = await apart(len(body), translate)
     found = await intake.take(request, source, "posthog", [(one, read(one)) for one, _ in bodies], definitions)

@@ -110,7 +110,7 @@ async def _take(
     intake.access.admit(request, source, "segment", definitions)  # before more is made of it
 
     def translate() -> list[Read]:
-        return [(one, read(one)) for one in payloads(segment.translated(batch), source.id)]
+        return [(one, read(one)) for one in payloads(segment.translated(batch, intake.hide), source.id)]
 
     bodies = await apart(len(body), translate)
     found = await intake.take(request, source, "segment", bodies, definitions)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ingest.libraries.translated import NOTHING, Translated, each, fields, id_of, session_of, texts, type_of
+from ingest.libraries.translated import NOTHING, Hide, Translated, each, fields, id_of, session_of, texts, type_of
 from ingest.refused import Refused
 from ingest.request import fields_of, inflated
 from schemas.limits import MAX_BATCH_BYTES, MAX_EVENTS
@@ -115,12 +115,13 @@ def ids_of(batch: Batch) -> list[str | None]:
     return found
 
 
-def translated(batch: Batch) -> list[Translated]:
-    """The batch's messages as events of ours, in their order."""
-    return each(batch.batch, lambda raw: _event(_capture(raw), batch.sent_at))
+def translated(batch: Batch, hide: Hide) -> list[Translated]:
+    """The batch's messages as events of ours, in their order. `hide` makes keyed hashes: of a distinct id nobody knows
+    whether it is a device's or a person's."""
+    return each(batch.batch, lambda raw: _event(_capture(raw), batch.sent_at, hide))
 
 
-def _event(capture: Capture, sent_at: Any) -> Translated:
+def _event(capture: Capture, sent_at: Any, hide: Hide) -> Translated:
     properties = fields(capture.properties)
     known = properties or {}
     if properties is not None:
@@ -137,7 +138,7 @@ def _event(capture: Capture, sent_at: Any) -> Translated:
     if capture.timestamp is not None:
         event["timestamp"] = capture.timestamp
     options = fields(capture.options) or {}
-    session = None if _is_nobody(distinct, known, options) else session_of(distinct, None)
+    session = None if _is_nobody(distinct, known, options) else session_of(None, distinct, hide)
     sent_at = capture.sent_at if capture.sent_at is not None else sent_at
     if session is None:
         event["context"].pop("anonymous_id", None)
@@ -162,7 +163,8 @@ def _properties(kind: str | None, capture: Capture, sent: Mapping[str, msgspec.R
                 {**(fields(beside) or {}), **(fields(sent.get(name, NOTHING)) or {})}
                 for name, beside in (("$set_once", capture.set_once), ("$set", capture.set))
             )
-            return {**once, **always}
+            # What is to be set only where there is nothing stays apart: mappings tell the two.
+            return {**always, "set_once": once} if once else always
         case "group":
             traits = fields(sent.get("$group_set", NOTHING)) or {}
             return {"group_id": sent.get("$group_key"), "group_type": sent.get("$group_type"), "traits": traits}

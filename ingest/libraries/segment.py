@@ -11,6 +11,7 @@ import msgspec
 
 from ingest.libraries.translated import (
     NOTHING,
+    Hide,
     Translated,
     each,
     fields,
@@ -85,13 +86,14 @@ def keys_of(batch: Batch) -> set[str]:
     return own | texts(batch.batch, lambda raw: [_message(raw).write_key])
 
 
-def translated(batch: Batch) -> list[Translated]:
-    """The batch's messages as events of ours, in their order."""
+def translated(batch: Batch, hide: Hide) -> list[Translated]:
+    """The batch's messages as events of ours, in their order. `hide` makes keyed hashes: a session's id stays where its
+    person's may have to go."""
     common = fields(batch.context) or {}
-    return each(batch.batch, lambda raw: _event(_message(raw), common, batch.sent_at))
+    return each(batch.batch, lambda raw: _event(_message(raw), common, batch.sent_at, hide))
 
 
-def _event(message: Message, common: Mapping[str, msgspec.Raw], sent_at: Any) -> Translated:
+def _event(message: Message, common: Mapping[str, msgspec.Raw], sent_at: Any, hide: Hide) -> Translated:
     context = fields(message.context)
     event: dict[str, Any] = {
         "type": _type(message),
@@ -103,7 +105,7 @@ def _event(message: Message, common: Mapping[str, msgspec.Raw], sent_at: Any) ->
     time = message.original_timestamp if message.original_timestamp is not None else message.timestamp
     if time is not None:
         event["timestamp"] = time
-    session = session_of(message.anonymous_id, message.user_id)
+    session = session_of(message.anonymous_id, message.user_id, hide)
     sent_at = message.sent_at if message.sent_at is not None else sent_at
     return Translated(event, session, sent_at, nobodys=session is None)
 

@@ -21,6 +21,8 @@ NOTHING = msgspec.Raw(b"{}")
 
 #: The fields of an event of ours.
 Event = dict[str, Any]
+#: Makes the keyed hash of a value of a kind.
+Hide = Callable[[str, str], str]
 #: An event as it is written, and which of the messages it was.
 Placed = tuple[int, msgspec.Raw]
 
@@ -117,12 +119,13 @@ def id_of(value: Any) -> str | None:
     return identifier_value(value, "trim")
 
 
-def session_of(device: Any, user: Any) -> str | None:
-    """The session of a device; of a user, where no device is named; None without both."""
+def session_of(device: Any, user: Any, hide: Hide) -> str | None:
+    """The session of a device; of a user, where no device is named: that one does not show whose it is. None without
+    both."""
     device_id, user_id = id_of(device), id_of(user)
     if device_id is None and user_id is None:
         return None
-    session = device_id if device_id is not None else f"user:{user_id}"
+    session = device_id if device_id is not None else f"user:{hide('session', user_id or '')}"
     return session if len(session) <= MAX_ID_CHARS else f"long:{blake2b(session.encode(), digest_size=20).hexdigest()}"
 
 

@@ -48,13 +48,12 @@ class Installation:
         reach: Reach = nowhere,
         first_partition: int = 0,
         replay_of: ReplayOf = lambda payload: None,
-        commit_s: float = 1.0,
     ) -> None:
         """`first_partition` is what the partitions of `tracks` are counted from in origins."""
         self.kafka, self.prefix, self.connect = kafka, prefix, connect
         self.topic_id, self.publisher, self.lanes = topic_id, publisher, lanes
         self.session_timeout_s, self.reach, self.first_partition = session_timeout_s, reach, first_partition
-        self.replay_of, self.commit_s = replay_of, commit_s
+        self.replay_of = replay_of
 
 
 class StageWorker:
@@ -109,7 +108,7 @@ class StageWorker:
             # These two count batches. Commits to Kafka only inform: PostgreSQL owns the position.
             stream_buffer_maxsize=8,
             broker_commit_every=1_000_000,
-            broker_commit_interval=self._installation.commit_s,
+            broker_commit_interval=1.0,
             broker_max_poll_records=stage.max_records,
             consumer_max_fetch_size=1024 * 1024,
             broker_request_timeout=self._installation.session_timeout_s + ANSWER_AFTER_SESSION_S,

@@ -54,6 +54,7 @@ CLIENTS: list[Namespace | IdentificationPoint | ProfileMapping] = [
             "id": "clients-identify",
             "event_type": "identify",
             "set": _traits("event.properties"),
+            "set_if_empty": _traits("event.properties.set_once"),
         }
     ),
     ProfileMapping.model_validate(

@@ -4,9 +4,13 @@ import time
 from functools import partial
 from typing import NamedTuple
 
+from tests.bench.feeds import Prepared
 from tests.bench.http_load import HttpLoad
 from tests.bench.rig import Rig, used
 from tests.bench.web import Web
+
+#: Events that are prepared, about 1 KB each.
+PREPARED = 30_000
 
 
 class DoorFigure(NamedTuple):
@@ -22,8 +26,8 @@ class DoorFigure(NamedTuple):
 
 def run_door(rig: Rig, connections: int, batch: int, seconds: float, seed: int) -> DoorFigure:
     """As much as goes through these connections, a request at a time on each."""
-    load = HttpLoad(rig.port, connections, partial(Web, seed, batch)).start()
-    time.sleep(2.0)
+    load = HttpLoad(rig.port, connections, partial(Prepared, partial(Web, seed, batch), PREPARED // batch)).start()
+    time.sleep(3.0)
     load.mark()
     before = rig.cpu()
     time.sleep(seconds)

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
+from tests.bench.door import PREPARED
+from tests.bench.feeds import Prepared
 from tests.bench.http_load import HttpLoad, Sent
 from tests.bench.rig import Rig
 from tests.bench.web import Web
@@ -58,7 +60,8 @@ def run_pressed(rig: Rig, seconds: float, seed: int) -> PressedFigure:
 
 
 def _run(rig: Rig, connections: int, seconds: float, seed: int, rate: float = 0, warm_s: float = 2.0) -> Sent:
-    load = HttpLoad(rig.port, connections, partial(Web, seed, 1), rate).start()
+    feed = partial(Prepared, partial(Web, seed), PREPARED)
+    load = HttpLoad(rig.port, connections, feed, rate).start()
     time.sleep(warm_s)
     load.mark()
     time.sleep(seconds)

@@ -8,15 +8,16 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pytest
 
 from tests.conftest import MakeInstallation
 from tests.kit.between import Between
 from tests.kit.door import answered, new_key, revoke
-from tests.kit.installation import Installation
+from tests.kit.installation import IDENTITY_KEY, Installation
 from tests.kit.node import CLIENTS, beside_packages, node
 from tests.kit.recorded import Event, differences, events, identifiers, owner, traits
 
@@ -164,14 +165,23 @@ def posthog_events(library: str) -> list[Event]:
         return [
             *found,
             captured("identify", user, {}, anonymous_id=laptop, user_id=user),
-            captured("identify", user, {"city": "Ghent"}),
+            captured("identify", user, {"set_once": {"city": "Ghent"}}),
             Event("nobody-came", None, {}, {}),
         ]
     return [
         *found,
-        captured("identify", user, {"city": "Ghent"}, anonymous_id=laptop, user_id=user),
+        captured("identify", user, {"set_once": {"city": "Ghent"}}, anonymous_id=laptop, user_id=user),
         Event("group", None, group, {}),
     ]
+
+
+def session(kind: Literal["device", "user"], id: str) -> str:
+    """The session of a device bears its name; that of a user, or of who may be one, a hash that no one can read."""
+    if kind == "device":
+        return id
+    key = IDENTITY_KEY.encode()
+    name = blake2b(f"session\x1f{id}".encode(), key=key, digest_size=16, person=b"identifier").hexdigest()
+    return f"user:{name}"
 
 
 def names(tag: str) -> tuple[str, ...]:
@@ -219,9 +229,10 @@ def test_all_that_somebody_did_is_on_one_profile_and_a_strangers_is_not(
 ) -> None:
     everything[library].result()
     phone, laptop, before, stranger, user = names(library)
-    session = f"user:{user}" if library in SEGMENT else user
-    (profile,) = {owner(clients.installation, library, one) for one in (phone, laptop, before, session)}
-    assert owner(clients.installation, library, stranger) != profile
+    kind: Literal["device", "user"] = "device" if library in SEGMENT else "user"
+    sessions = [session(kind, device) for device in (phone, laptop, before)]
+    (profile,) = {owner(clients.installation, library, one) for one in (*sessions, session("user", user))}
+    assert owner(clients.installation, library, session(kind, stranger)) != profile
     known = {("user-id", user), *(("anonymous-id", device) for device in (phone, laptop, before))}
     assert known <= identifiers(clients.installation, profile)
     query = "select * from merge_conflicts where %s = any(profiles::text[])"
@@ -240,13 +251,17 @@ def test_what_is_said_of_nobody_makes_no_profile(clients: Clients, everything: R
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_what_is_said_of_somebody_is_on_their_profile(clients: Clients, everything: Runs, library: str) -> None:
     everything[library].result()
-    profile = owner(clients.installation, library, f"{library}-phone")
+    profile = owner(clients.installation, library, session_of_phone(library, library))
     assert traits(clients.installation, profile) == {
         "email": f"{library}-user@example.com",
         "first_name": "Jane",
         "city": "Ghent",
         "groups": [f"{library}-group"],
     }
+
+
+def session_of_phone(library: str, tag: str) -> str:
+    return session("device" if library in SEGMENT else "user", f"{tag}-phone")
 
 
 class Resent(NamedTuple):
@@ -280,7 +295,7 @@ def test_what_is_sent_again_because_the_answer_was_lost_is_recorded_once(
     assert resent.statuses[library] == [200, 200]
     (id,) = run.ids
     query = "select session_id from events where source = 'once' and id = %s"
-    assert clients.installation.sql(query, id) == [(f"{library}-lost-phone",)]
+    assert clients.installation.sql(query, id) == [(session_of_phone(library, f"{library}-lost"),)]
     query = "select count(*) from event_duplicates where source = 'once' and id = %s"
     assert clients.installation.one(query, id) == 1
 
@@ -307,8 +322,8 @@ def test_with_a_key_that_was_revoked_nothing_is_recorded_and_the_library_says_so
     (error,) = revoked.runs[library].result().errors
     assert "401" in error or "Unauthorized" in error
     sessions = clients.installation.sql("select session_id from events where source = 'once'")
-    assert (f"{library}-lost-phone",) in sessions
-    assert (f"{library}-revoked-phone",) not in sessions
+    assert (session_of_phone(library, f"{library}-lost"),) in sessions
+    assert (session_of_phone(library, f"{library}-revoked"),) not in sessions
 
 
 def test_what_was_refused_for_its_key_is_not_sent_again(revoked: Revoked) -> None:

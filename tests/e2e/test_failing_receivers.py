@@ -11,7 +11,6 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -155,9 +154,9 @@ def taken(receiver: Receiver, name: str) -> dict[str, list[int]]:
     return found
 
 
-def rests(calls: list[Call]) -> list[int]:
-    """The calls that came as long after the one before as that one was told to wait, by their number."""
-    return [n for n, (one, after) in enumerate(pairwise(calls), 1) if after.at - one.at >= LATER_S]
+def span_of(calls: list[Call]) -> float:
+    """Seconds from the first to the last."""
+    return calls[-1].at - calls[0].at if calls else 0.0
 
 
 def test_whoever_is_well_has_everything_while_all_others_fail_and_then_they_get_everything_too(
@@ -179,15 +178,14 @@ def test_whoever_is_well_has_everything_while_all_others_fail_and_then_they_get_
         assert taken(receiver, name) == {}
 
     # "Later" is believed: after those who had asked already, until then nobody asks.
-    until(lambda: len(rests(receiver.of("busy"))) >= 2, 60, shop.tell)
-    first, *later = rests(receiver.of("busy"))
-    assert first <= PARALLEL
-    assert later == list(range(first + 1, first + 1 + len(later)))
+    until(lambda: span_of(receiver.of("busy")) >= 4 * LATER_S, 60, shop.tell)
+    busy = receiver.of("busy")
+    assert PARALLEL + span_of(busy) / LATER_S >= len(busy) > 1
     # Who is slow is not asked more and more at a time.
     assert 1 < receiver.most["slow"] <= PARALLEL
 
     receiver.mended.set()
-    shop.wait_through(120, stages=[f"dispatch-{name}" for name in (*FAILING, "picky", "away")])
+    shop.wait_through(120, stages=[*(f"dispatch-{name}" for name in (*FAILING, "picky", "away")), "record-failures"])
     for name in FAILING:
         assert taken(receiver, name) == owed(shop, name)
         keys = {(call.profile, call.version): call.key for call in receiver.of(name)}

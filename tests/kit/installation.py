@@ -299,37 +299,38 @@ class Installation:
     def _reads(self, stage: str) -> tuple[str, ...]:
         return READS.get(stage) or (f"destination-{stage.removeprefix('dispatch-')}",)
 
-    def wait_through(self, within_s: float = 60, stages: Iterable[str] = ()) -> None:
-        """Return when nothing waits before any stage that runs, and all that they have to say is in Kafka.
+    def wait_through(self, within_s: float = 60, stages: Iterable[str] = (), told: bool = False) -> None:
+        """Return when nothing waits before any stage that runs.
 
-        A stage stores its position before its outputs are in Kafka, and tells Kafka its position after that. So of
-        what was committed, then the ends, then the positions, all three must be the same.
+        A stage stores its position a moment before its outputs are in Kafka: so nothing must wait three times in a row,
+        and nothing must have moved. Where processes die that moment may be long. With `told` what Kafka was told of
+        positions must be the same: it is told when the outputs are there.
         """
         names = list(stages) or self._stages()
+        before: list[Any] = []
 
-        def through() -> bool:
-            told = self._told(stage for stage, awake in self._awake(names).items() if awake)
-            return not self.lag(names) and all(
-                told[stage].get((topic, partition)) == next_offset
-                for stage, topic, partition, next_offset in self._positions()
-                if stage in told and next_offset
-            )
+        def still() -> bool:
+            if told and not self._is_told([stage for stage, awake in self._awake(names).items() if awake]):
+                return False
+            now = [self.lag(names), self._positions()]
+            before.append(None if now[0] else now[1])
+            return len(before) >= 4 and before[-1] is not None and all(one == before[-1] for one in before[-4:])
 
-        until(through, within_s, self.tell)
+        until(still, within_s, self.tell)
 
-    def _told(self, stages: Iterable[str]) -> dict[str, dict[tuple[str, int], int]]:
-        """Stage to the positions in its topics that Kafka was told of."""
-        asked = {
-            stage: self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(self.prefix + stage)])
-            for stage in stages
-        }
-        return {
-            stage: {
-                (place.topic.removeprefix(self.prefix), place.partition): place.offset
-                for place in futures[self.prefix + stage].result(10).topic_partitions
-            }
-            for stage, futures in asked.items()
-        }
+    def _is_told(self, stages: Sequence[str]) -> bool:
+        """Whether Kafka was told of every position of these stages."""
+        told = {}
+        for stage in stages:
+            group = ConsumerGroupTopicPartitions(self.prefix + stage)
+            [asked] = self._admin.list_consumer_group_offsets([group], request_timeout=10).values()
+            for place in asked.result(15).topic_partitions:
+                told[stage, place.topic.removeprefix(self.prefix), place.partition] = place.offset
+        return all(
+            told.get((stage, topic, partition)) == next_offset
+            for stage, topic, partition, next_offset in self._positions()
+            if stage in stages and next_offset
+        )
 
     def wait_joined(self, *stages: str, within_s: float = 60) -> None:
         """Return when the workers of these stages that run (none that is frozen) are their consumer groups."""
