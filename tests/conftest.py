@@ -1,7 +1,6 @@
-"""For all tests: generated examples are the same every time, and none fails for being slow. Cheap tests come first."""
+"""For all tests: generated examples are the same every time, and none fails for being slow. Slow tests come first."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,21 +12,14 @@ from tests.kit.services import Services
 settings.register_profile("headwater", derandomize=True, deadline=None, database=None)
 settings.load_profile("headwater")
 
-_ORDER = ("unit", "contract", "integration", "e2e")
-
 #: Makes an installation with these definitions (YAML), closed at the end of the fixture's scope.
 MakeInstallation = Callable[..., Installation]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Folder by folder, and slow tests last in theirs."""
-    tests = Path(__file__).parent
-
-    def rank(item: pytest.Item) -> tuple[int, bool]:
-        folder = item.path.relative_to(tests).parts[0] if item.path.is_relative_to(tests) else ""
-        return _ORDER.index(folder) if folder in _ORDER else -1, item.get_closest_marker("slow") is not None
-
-    items.sort(key=rank)
+    """Files with slow tests first, so that the processes that share the files out end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

@@ -18,9 +18,13 @@ _context.set_forkserver_preload(["deploy.cli", "deploy.door", "deploy.wiring"])
 class Fork:
     """One process, with as much of Popen as tests use."""
 
-    def __init__(self, arguments: Sequence[str], variables: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, arguments: Sequence[str], variables: Mapping[str, str], log: Path, errors: Path | None = None
+    ) -> None:
+        """What it says is added to `log`, and what it says of errors to `errors`, where that is another file."""
         log.touch()
-        self._process = _context.Process(target=_run, args=(list(arguments), dict(variables), log), daemon=True)
+        written = (log, errors or log)
+        self._process = _context.Process(target=_run, args=(list(arguments), dict(variables), *written), daemon=True)
         self._process.start()
 
     @property
@@ -49,13 +53,14 @@ class Fork:
         return code
 
 
-def _run(arguments: list[str], variables: dict[str, str], log: Path) -> None:
+def _run(arguments: list[str], variables: dict[str, str], log: Path, errors: Path) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.setsid()
-    with log.open("ab") as output:
+    with Path(os.devnull).open("rb") as nothing, log.open("ab") as output, errors.open("ab") as wrong:
+        os.dup2(nothing.fileno(), 0)
         os.dup2(output.fileno(), 1)
-        os.dup2(output.fileno(), 2)
+        os.dup2(wrong.fileno(), 2)
     os.environ.clear()
     os.environ.update(variables)
     from deploy.cli import main

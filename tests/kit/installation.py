@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from deploy.embedded.process import usable_port
 from deploy.installation import create_topics, migrate_database
 from deploy.operations.applying import apply_folder
 from deploy.settings import Settings
+from tests.kit.forks import Fork
 from tests.kit.processes import REPOSITORY, Child, environment, headwater
 from tests.kit.services import Services
 from tests.kit.waiting import until
@@ -66,8 +68,8 @@ class Installation:
         forked: bool = True,
         **settings: Any,
     ) -> None:
-        """`forked`: processes begin as copies of one that has loaded everything, which costs a third; else each starts
-        as a user would start it."""
+        """`forked`: processes and commands begin as copies of one that has loaded everything, which costs a tenth; else
+        each starts as a user would start it."""
         self.services, self.folder = services, folder
         self.prefix = f"t{uuid.uuid4().hex[:8]}-"
         self.partitions, self._forked = partitions, forked
@@ -93,7 +95,6 @@ class Installation:
                 "private_networks": "127.0.0.0/8",
                 "secrets_key": SECRETS_KEY,
                 "archive_seconds": 2,
-                "commit_s": 0.5,
                 **settings,
             },
         )
@@ -163,10 +164,16 @@ class Installation:
 
     def command(self, *arguments: str, within_s: float = 60, **more: str) -> subprocess.CompletedProcess[str]:
         """A command of `headwater`, run to its end, with `more` variables in its environment."""
+        variables = self.variables() | more
+        if self._forked:
+            said = Path(tempfile.mkdtemp(dir=self.folder))
+            code = Fork(arguments, variables, said / "output", said / "errors").wait(within_s)
+            texts = (said / "output").read_text(), (said / "errors").read_text()
+            return subprocess.CompletedProcess(arguments, code, *texts)
         return subprocess.run(
             headwater(*arguments),
             cwd=REPOSITORY,
-            env=self.variables() | more,
+            env=variables,
             capture_output=True,
             text=True,
             timeout=within_s,
