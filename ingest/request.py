@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Any
 from urllib.parse import parse_qsl
 
-from granian.rsgi import ProtocolError  # type: ignore[attr-defined]  # its documented name
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # its documented name
 
 from ingest.deadlines import Deadlines
 from ingest.refused import Refused
@@ -135,7 +135,7 @@ class Request:
             self.sent = await self._deadlines.keep(self._protocol() if small else self._read(most))
         except TimeoutError as error:
             raise Refused(408, "request_timeout", "the body did not arrive in time") from error
-        except ProtocolError as error:
+        except ProtocolClosed as error:
             raise _incomplete() from error
         if not self._is_whole(length):
             raise _incomplete()

@@ -120,7 +120,7 @@ def segment_events(library: str) -> list[Event]:
         return Event(type, device, properties, {"anonymous_id": device, **context})
 
     def known(type: str, properties: dict[str, Any], **context: Any) -> Event:
-        return Event(type, f"user:{user}", properties, {"user_id": user, **context})
+        return Event(type, session("user", user), properties, {"user_id": user, **context})
 
     return [
         anonymous("order-completed", phone, ORDER, ip="203.0.113.9"),
@@ -145,7 +145,7 @@ def posthog_events(library: str) -> list[Event]:
     who, other = (before, user) if library.startswith("posthog_python") else (user, before)
 
     def captured(type: str, distinct_id: str, properties: dict[str, Any], **context: Any) -> Event:
-        return Event(type, distinct_id, properties, {"anonymous_id": distinct_id, **context})
+        return Event(type, session("user", distinct_id), properties, {"anonymous_id": distinct_id, **context})
 
     found = [
         captured("order-completed", phone, ORDER),

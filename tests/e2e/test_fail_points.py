@@ -14,7 +14,7 @@ from tests.kit.installation import Installation
 from tests.kit.numbered import DEFINITIONS, Load, lap, require_calls, require_exact
 from tests.kit.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 #: One worker of each stage never dies: so there is always something to do for those that do.
 LIVING = (
@@ -147,7 +147,7 @@ def load(shop: Installation, clients: list[Client]) -> Load:
         return deaths.over()
 
     try:
-        until(over, 200, lambda: f"not reached: {deaths.waited}; {shop.tell()}")
+        until(over, 300, lambda: f"not reached: {deaths.waited}; {shop.tell()}")
         shop.wait_ready()
     finally:
         for client in clients:

@@ -12,7 +12,7 @@ from tests.kit.installation import Installation
 from tests.kit.numbered import DEFINITIONS, Load, require_calls, require_exact
 from tests.kit.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_a_commit_whose_answer_is_lost_took_effect_once_or_is_done_again(
         load.send()
         return [name for name in names if "postgresql unavailable, try 2" not in shop.children[name].output()]
 
-    until(lambda: not waiting(), 60, lambda: f"not reached: {waiting()}; {shop.tell()}")
+    until(lambda: not waiting(), 150, lambda: f"not reached: {waiting()}; {shop.tell()}")
     require_done(shop, load, receiver)
     end(shop, names)
 
@@ -92,7 +92,7 @@ def test_who_was_frozen_at_any_place_while_others_took_over_changes_nothing_when
         load.send()
         return [name for name in names if not shop.children[name].frozen]
 
-    until(lambda: not waiting(), 90, lambda: f"not reached: {waiting()}; {shop.tell()}")
+    until(lambda: not waiting(), 200, lambda: f"not reached: {waiting()}; {shop.tell()}")
     shop.wait_joined(*FAILING)  # without them
     require_done(shop, load, receiver)
     for name in names:
