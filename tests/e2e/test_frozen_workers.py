@@ -26,7 +26,7 @@ def receiver() -> Iterator[Receiver]:
 def shop(make_shared_installation: MakeInstallation, receiver: Receiver) -> Installation:
     """Where a worker of each stage always works."""
     definitions = DEFINITIONS.replace("URL", receiver.url)
-    installation = make_shared_installation(definitions, partitions=4, forked=True, session_timeout_s=1)
+    installation = make_shared_installation(definitions, partitions=4, forked=True, session_timeout_s=2)
     installation.start(*LIVING)
     return installation
 
@@ -80,13 +80,12 @@ def test_a_commit_whose_answer_is_lost_took_effect_once_or_is_done_again(
     end(shop, names)
 
 
+@pytest.mark.parametrize("stage", FAILING)
 def test_who_was_frozen_at_any_place_while_others_took_over_changes_nothing_when_it_goes_on(
-    shop: Installation, load: Load, receiver: Receiver
+    shop: Installation, load: Load, receiver: Receiver, stage: str
 ) -> None:
     # After one place is before the next.
-    names = start(
-        shop, {stage: [point for point in points(stage, "stop") if point.startswith("before")] for stage in FAILING}
-    )
+    names = start(shop, {stage: [point for point in points(stage, "stop") if point.startswith("before")]})
 
     def waiting() -> list[str]:
         load.send()
