@@ -91,12 +91,7 @@ class Installation:
             topic_prefix=self.prefix,
             partitions=partitions,
             identity_key=IDENTITY_KEY,
-            **{
-                "private_networks": "127.0.0.0/8",
-                "secrets_key": SECRETS_KEY,
-                "archive_seconds": 2,
-                **settings,
-            },
+            **{"private_networks": "127.0.0.0/8", "secrets_key": SECRETS_KEY, "archive_seconds": 2, **settings},
         )
         asyncio.run(migrate_database(self.settings))
         create_topics(self.settings)
@@ -167,7 +162,11 @@ class Installation:
         variables = self.variables() | more
         if self._forked:
             said = Path(tempfile.mkdtemp(dir=self.folder))
-            code = Fork(arguments, variables, said / "output", said / "errors").wait(within_s)
+            process = Fork(arguments, variables, said / "output", said / "errors")
+            try:
+                code = process.wait(within_s)
+            finally:
+                process.kill()
             texts = (said / "output").read_text(), (said / "errors").read_text()
             return subprocess.CompletedProcess(arguments, code, *texts)
         return subprocess.run(
