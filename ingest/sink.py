@@ -14,6 +14,21 @@ from schemas.definitions.inbound import BRIDGES
 #: How long a client waits at most before it hears that Kafka cannot take its payload.
 DEADLINE_S = 8.0
 
+#: How the door's producer writes.
+PRODUCER: Mapping[str, Any] = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "partitioner": "murmur2_random",
+    # About as long as an answer takes: librdkafka's idempotent producer keeps a core busy while five
+    # messages of a partition are under way and others are due.
+    "linger.ms": 3,
+    "compression.type": "lz4",
+    "message.max.bytes": 2_097_152,
+    "message.timeout.ms": int(DEADLINE_S * 1000),
+    "queue.buffering.max.messages": 100_000,
+    "queue.buffering.max.kbytes": 65_536,
+}
+
 Headers = list[tuple[str, str | bytes | None]]
 _HEADERS: dict[str, Headers] = {bridge: [(BRIDGE_HEADER, bridge.encode())] for bridge in BRIDGES}
 
@@ -31,22 +46,7 @@ class Sink:
         """To be made on the event loop that will write. `reach` is called at named places, for tests."""
         self._topic, self._reach = topic, reach
         self._loop = asyncio.get_running_loop()
-        self._producer = Producer(
-            {
-                "acks": "all",
-                "enable.idempotence": True,
-                "partitioner": "murmur2_random",
-                # About as long as an answer takes: librdkafka's idempotent producer keeps a core busy while five
-                # messages of a partition are under way and others are due.
-                "linger.ms": 3,
-                "compression.type": "lz4",
-                "message.max.bytes": 2_097_152,
-                "message.timeout.ms": int(DEADLINE_S * 1000),
-                "queue.buffering.max.messages": 100_000,
-                "queue.buffering.max.kbytes": 65_536,
-                **kafka,
-            }
-        )
+        self._producer = Producer({**PRODUCER, **kafka})
         self._done: list[tuple[asyncio.Future[Place], KafkaError | None, int, int]] = []
         #: Who waits, and until when: one look now and then, instead of a timer for each.
         self._waiting: deque[tuple[float, asyncio.Future[Place]]] = deque()

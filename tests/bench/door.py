@@ -1,16 +1,30 @@
-"""The door alone: requests and events that Kafka has acknowledged."""
+"""The door alone: requests and events that Kafka has acknowledged; beside it, the least that could do so."""
 
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
+from deploy.embedded.process import dying_with_parent, usable_port, wait_until
+from schemas.topics import TRACKS
 from tests.bench.feeds import Prepared
 from tests.bench.http_load import HttpLoad
 from tests.bench.rig import Rig, used
 from tests.bench.web import Web
+from tests.kit.processes import REPOSITORY
 
 #: Events that are prepared, about 1 KB each.
 PREPARED = 30_000
+
+
+class Door(NamedTuple):
+    """Who is asked."""
+
+    port: int
+    pid: int
 
 
 class DoorFigure(NamedTuple):
@@ -24,20 +38,39 @@ class DoorFigure(NamedTuple):
     refused: int
 
 
-def run_door(rig: Rig, connections: int, batch: int, seconds: float, seed: int) -> DoorFigure:
+def run_door(rig: Rig, door: Door, connections: int, batch: int, seconds: float, seed: int) -> DoorFigure:
     """As much as goes through these connections, a request at a time on each."""
-    load = HttpLoad(rig.port, connections, partial(Prepared, partial(Web, seed, batch), PREPARED // batch)).start()
-    time.sleep(3.0)
+    load = HttpLoad(door.port, connections, partial(Prepared, partial(Web, seed, batch), PREPARED // batch))
+    load.start().await_answers()
+    time.sleep(1.0)
     load.mark()
-    before = rig.cpu()
+    before = rig.cpu(door=door.pid)
     time.sleep(seconds)
-    spent = used(before, rig.cpu())
+    spent = used(before, rig.cpu(door=door.pid))
     sent = load.stop()
     return DoorFigure(
         sent.requests / sent.seconds,
         sent.events / sent.seconds,
         sent.quantile_ms(0.5),
         sent.quantile_ms(0.99),
-        1e6 * spent["ingest"] / max(1, sent.requests),
+        1e6 * spent["door"] / max(1, sent.requests),
         sent.refused,
     )
+
+
+@contextmanager
+def bare_bridge(rig: Rig) -> Iterator[Door]:
+    """Beside the door, writing to the same topic."""
+    port = usable_port(0)
+    bridge = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.bare_bridge", rig.prefix + TRACKS.name, str(port)],
+        cwd=REPOSITORY,
+        env=rig.variables(),
+        preexec_fn=dying_with_parent(),
+    )
+    try:
+        assert wait_until(lambda: not usable_port(port), 20), "the bare bridge does not serve"
+        yield Door(port, bridge.pid)
+    finally:
+        bridge.kill()
+        bridge.wait()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 
 import uvloop
 
+from deploy.embedded.process import wait_until
 from tests.bench.feeds import Feed, Payload
 
 #: A sender that fell behind makes up for at most this many seconds.
@@ -50,6 +51,11 @@ class HttpLoad:
 
     def start(self) -> "HttpLoad":
         self._process.start()
+        return self
+
+    def await_answers(self) -> "HttpLoad":
+        """It takes some seconds until its payloads are made."""
+        assert wait_until(lambda: self.acknowledged.value > 0, 60), "the door takes nothing"
         return self
 
     def mark(self) -> None:

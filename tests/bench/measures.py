@@ -14,7 +14,7 @@ from tests.bench import automation
 from tests.bench.backfill import backfill
 from tests.bench.beside import TWO, Beside, Probed, beside
 from tests.bench.definitions import WEB
-from tests.bench.door import run_door
+from tests.bench.door import Door, DoorFigure, bare_bridge, run_door
 from tests.bench.end_to_end import Pipeline, hold, latency
 from tests.bench.feeds import Purchases
 from tests.bench.pressed import PLACES, PressedFigure, run_pressed
@@ -72,21 +72,30 @@ class Bench:
             shutil.rmtree(folder)
 
     def door(self) -> Figures:
-        """Requests/s with one event each, and events/s in batches of 100."""
+        """Requests/s with one event each, and events/s in batches of 100; beside a bare bridge, in turns."""
         found: Figures = {"requests_per_s": {}, "p50_ms": {}, "p99_ms": {}, "door_us": {}}
-        with self.rig(Rig) as rig:
+        bare: Figures = {"requests_per_s": {}, "p99_ms": {}, "door_us": {}}
+        with self.rig(Rig) as rig, bare_bridge(rig) as bridge:
             rig.start_door()
-            run_door(rig, self.plan.connections[-1], 1, 2, self.seed())  # warms up
+            door = Door(rig.port, rig.children["ingest"].pid)
+
+            def run(asked: Door, connections: int, batch: int = 1, seconds: float = self.plan.door_s) -> DoorFigure:
+                return run_door(rig, asked, connections, batch, seconds, self.seed())
+
+            for asked in (door, bridge):  # warms up
+                run(asked, self.plan.connections[-1], seconds=2)
             for connections in self.plan.connections:
                 self._tell(f"door: one event a request, {connections} connections")
-                runs = [run_door(rig, connections, 1, self.plan.door_s, self.seed()) for _ in range(self.plan.runs)]
-                for name in found:
-                    found[name][str(connections)] = middle([getattr(run, name) for run in runs])
+                runs = [(run(door, connections), run(bridge, connections)) for _ in range(self.plan.runs)]
+                for figures, chosen in ((found, 0), (bare, 1)):
+                    for name, by_connections in figures.items():
+                        by_connections[str(connections)] = middle([getattr(pair[chosen], name) for pair in runs])
             self._tell("door: batches of 100")
-            runs = [run_door(rig, 16, 100, self.plan.door_s, self.seed()) for _ in range(self.plan.runs)]
-            found["batch_events_per_s"] = middle([run.events_per_s for run in runs])
-            found["batch_p99_ms"] = middle([run.p99_ms for run in runs])
-            found["refused"] = sum(run.refused for run in runs)
+            batches = [run(door, 16, 100) for _ in range(self.plan.runs)]
+            found["batch_events_per_s"] = middle([one.events_per_s for one in batches])
+            found["batch_p99_ms"] = middle([one.p99_ms for one in batches])
+            found["refused"] = sum(one.refused for one in batches)
+            found["bare"] = bare
         return found
 
     def pressed(self) -> Figures:

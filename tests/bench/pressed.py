@@ -62,7 +62,9 @@ def run_pressed(rig: Rig, seconds: float, seed: int) -> PressedFigure:
 def _run(rig: Rig, connections: int, seconds: float, seed: int, rate: float = 0, warm_s: float = 2.0) -> Sent:
     feed = partial(Prepared, partial(Web, seed), PREPARED)
     load = HttpLoad(rig.port, connections, feed, rate).start()
-    time.sleep(warm_s)
+    if warm_s:
+        load.await_answers()
+        time.sleep(warm_s)
     load.mark()
     time.sleep(seconds)
     return load.stop()

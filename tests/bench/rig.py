@@ -44,7 +44,7 @@ class Rig(Installation):
     """An installation to be measured."""
 
     def __init__(self, servers: Servers, folder: Path, definitions: str, partitions: int = 4, **settings: Any) -> None:
-        super().__init__(servers, folder, definitions, partitions, **settings)  # type: ignore[arg-type]
+        super().__init__(servers, folder, definitions, partitions, forked=False, **settings)  # type: ignore[arg-type]
         self._servers = servers
         self._connection = psycopg.connect(self.database_url, autocommit=True)
 
