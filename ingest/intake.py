@@ -54,7 +54,7 @@ class Intake:
         size = sum(len(body) for body, _ in payloads)
         checked = await apart(size, lambda: [check(*one, source, definitions) for one in payloads])
         if source.is_limited:
-            self.access.spend(request, source, sum(len(one.events) for one in checked))
+            self.access.spend(request, source, sum(len(one.ids) for one in checked))
         self.require_place()
         self._places -= 1
         try:

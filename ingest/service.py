@@ -8,7 +8,7 @@ from ingest.refused import Refused
 from schemas.definitions.inbound import Source
 from schemas.failures import Reason
 from schemas.origin import Origin, event_id_of
-from schemas.payload import TrackerEvent, TrackerPayload, read_event, read_payload
+from schemas.payload import TrackerPayload, read_event, read_payload
 from schemas.reading import PayloadError
 from workflows.definitions import Definitions
 from workflows.identity import ProfileIds
@@ -19,7 +19,9 @@ class Checked(msgspec.Struct):
 
     body: bytes
     payload: TrackerPayload
-    events: list[TrackerEvent]
+    #: Of each event, as it was sent. The events themselves are gone before Kafka is waited for: hundreds of requests
+    #: wait at a time, and what was parsed for them would be cold when it is let go.
+    ids: list[str | None]
     reasons: list[list[Reason]]
     key: str
     profile_client_made: bool
@@ -49,7 +51,8 @@ def check(body: bytes, payload: TrackerPayload, source: Source, definitions: Def
         if not found and (schema := definitions.schemas.get(event.type)):
             found.extend(schema.reasons(event.parsed_properties))
     key = payload.session or payload.profile or events[0].id or ""
-    return Checked(body, payload, events, reasons, key, source.client_profile_ids, "client" in source.enrich)
+    ids = [event.id for event in events]
+    return Checked(body, payload, ids, reasons, key, source.client_profile_ids, "client" in source.enrich)
 
 
 class Taken(msgspec.Struct):
@@ -66,8 +69,8 @@ def taken(checked: Checked, partition: int, offset: int, profile_ids: ProfileIds
     """What the client learns once Kafka has the payload."""
     payload = checked.payload
     verdicts, rejected = [], []
-    for ordinal, (event, reasons) in enumerate(zip(checked.events, checked.reasons, strict=True)):
-        id = event.id or event_id_of(Origin(partition, offset, ordinal))
+    for ordinal, (sent, reasons) in enumerate(zip(checked.ids, checked.reasons, strict=True)):
+        id = sent or event_id_of(Origin(partition, offset, ordinal))
         verdict: dict[str, Any] = {"id": id, "status": "rejected" if reasons else "accepted"}
         if reasons:
             verdict["reasons"] = reasons
