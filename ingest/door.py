@@ -109,8 +109,8 @@ class Door:
         return await own()
 
     async def _take(self, request: Request, handle: Handler, definitions: Definitions) -> Reply:
-        self._intake.require_place()
         started = time.monotonic()
+        await self._intake.wait_for_place()
         try:
             answer = await handle(request, self._intake, definitions)
         finally:

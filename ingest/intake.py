@@ -21,6 +21,10 @@ T = TypeVar("T")
 #: What takes some milliseconds, where the JSON is as others write it.
 LARGE_BYTES = 200_000
 
+#: Who finds no place waits so long. A refusal costs as much as half an answer, and who is refused at once is back at
+#: once: five times as many clients as there are places would halve what goes through.
+PATIENCE_S = 0.5
+
 #: What a path does with a request. Raises Refused.
 Handler = Callable[[Request, "Intake", Definitions], Awaitable[Reply]]
 #: A body, and the payload that was read in it.
@@ -38,8 +42,10 @@ class Intake:
         self._sink, self._profile_ids, self._numbers = sink, profile_ids, numbers
         self._first_partition, self._places = first_partition, places
 
-    def require_place(self) -> None:
-        """Raises Refused where as much waits as may."""
+    async def wait_for_place(self) -> None:
+        """Raises Refused where as much waits as may, and still does after a moment."""
+        if self._places <= 0:
+            await asyncio.sleep(PATIENCE_S)
         if self._places <= 0:
             raise Refused(503, "overloaded", "too much is under way; send again with the same ids", 1)
 
@@ -55,7 +61,7 @@ class Intake:
         checked = await apart(size, lambda: [check(*one, source, definitions) for one in payloads])
         if source.is_limited:
             self.access.spend(request, source, sum(len(one.ids) for one in checked))
-        self.require_place()
+        await self.wait_for_place()
         self._places -= 1
         try:
             if len(checked) == 1:

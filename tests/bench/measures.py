@@ -82,8 +82,8 @@ class Bench:
             def run(asked: Door, connections: int, batch: int = 1, seconds: float = self.plan.door_s) -> DoorFigure:
                 return run_door(rig, asked, connections, batch, seconds, self.seed())
 
-            for asked in (door, bridge):  # warms up
-                run(asked, self.plan.connections[-1], seconds=2)
+            for asked in (door, bridge):  # warms up: Kafka takes a minute to compile itself
+                run(asked, self.plan.connections[-1], seconds=3 * self.plan.door_s)
             for connections in self.plan.connections:
                 self._tell(f"door: one event a request, {connections} connections")
                 runs = [(run(door, connections), run(bridge, connections)) for _ in range(self.plan.runs)]

@@ -52,6 +52,10 @@ class Wire:
         with contextlib.suppress(ConnectionError):
             self._socket.sendall(data)
 
+    def fileno(self) -> int:
+        """For select: readable, once there is an answer."""
+        return self._socket.fileno()
+
     def end(self) -> None:
         """Send no more, and go on listening."""
         with contextlib.suppress(OSError):
