@@ -1,20 +1,40 @@
 """The command `headwater`."""
 
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+
 import click
 
-from deploy.commands.destinations import COMMANDS as DESTINATIONS
-from deploy.commands.event_types import COMMANDS as EVENT_TYPES
-from deploy.commands.failures import COMMANDS as FAILURES
-from deploy.commands.identity import COMMANDS as IDENTITY
-from deploy.commands.look import COMMANDS as LOOK
-from deploy.commands.operate import COMMANDS as OPERATE
-from deploy.commands.rehearse import COMMANDS as REHEARSE
-from deploy.commands.run import COMMANDS as RUN
-from deploy.commands.workflows import COMMANDS as WORKFLOWS
-from deploy.commands.write_keys import COMMANDS as WRITE_KEYS
+#: Module of deploy.commands to the commands in it. Only the one that is asked for is loaded.
+COMMANDS: Mapping[str, Sequence[str]] = {
+    "run": ("up", "services", "topics", "migrate", "apply", "ingest", "worker", "bridge", "metrics", "demo"),
+    "look": ("status", "event", "events", "profile", "tail"),
+    "failures": ("rejected", "dead-letters"),
+    "operate": ("replay", "recover", "reprocess", "state-hash"),
+    "rehearse": ("reshape", "rules"),
+    "workflows": ("workflow", "actions", "secrets"),
+    "destinations": ("destination",),
+    "identity": ("identity", "merge", "unmerge", "export", "erase"),
+    "write_keys": ("keys",),
+    "event_types": ("event-types",),
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class Commands(click.Group):
+    """The commands of COMMANDS, by name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(name for names in COMMANDS.values() for name in names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for module, names in COMMANDS.items():
+            if cmd_name in names:
+                commands: Sequence[click.Command] = import_module(f"deploy.commands.{module}").COMMANDS
+                return next(command for command in commands if command.name == cmd_name)
+        return None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="headwater")
 def main() -> None:
     """Headwater: a customer-data pipeline on Kafka.
@@ -26,21 +46,6 @@ def main() -> None:
 
     Settings are environment variables HEADWATER_*, explained in deploy/settings.reference.env.
     """
-
-
-for command in (
-    *RUN,
-    *LOOK,
-    *FAILURES,
-    *OPERATE,
-    *REHEARSE,
-    *WORKFLOWS,
-    *DESTINATIONS,
-    *IDENTITY,
-    *WRITE_KEYS,
-    *EVENT_TYPES,
-):
-    main.add_command(command)
 
 
 if __name__ == "__main__":

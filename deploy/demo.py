@@ -19,7 +19,7 @@ import httpx
 import msgspec
 import psycopg
 
-from deploy.installation import kafka_admin
+from deploy.kafka import kafka_admin
 from deploy.settings import Settings
 from schemas.topics import PROFILE_CHANGES
 

@@ -16,7 +16,7 @@ from deploy.pipeline import Pipeline, say
 from deploy.settings import Settings
 from deploy.supervisor import Services, prepare, with_pipeline
 from deploy.try_page import serve_try_page
-from deploy.wiring import run_until_signal
+from deploy.until_signal import run_until_signal
 
 #: The example definitions that the demo runs with.
 SHOP = Path(__file__).parent / "examples" / "shop"

@@ -20,7 +20,7 @@ from deploy.kafka import client_config
 from deploy.keys import profile_ids
 from deploy.sealing import Seals
 from deploy.settings import Settings, SettingsError
-from deploy.wiring import run_until_signal
+from deploy.until_signal import run_until_signal
 from ingest.access import Access
 from ingest.deadlines import Deadlines
 from ingest.door import Door

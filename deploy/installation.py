@@ -3,7 +3,7 @@
 import psycopg
 
 from deploy.definitions import publish
-from deploy.kafka import KafkaAdmin, client_config
+from deploy.kafka import kafka_admin
 from deploy.settings import Settings
 from processors.storage.definitions import DefinitionStore
 from processors.storage.migrate import migrate
@@ -19,10 +19,6 @@ async def migrate_database(settings: Settings) -> list[str]:
 def create_topics(settings: Settings) -> list[str]:
     """Create missing topics; their names."""
     return kafka_admin(settings).create_topics(CATALOGUE, settings.partitions, settings.replication)
-
-
-def kafka_admin(settings: Settings) -> KafkaAdmin:
-    return KafkaAdmin(client_config(settings), settings.topic_prefix)
 
 
 async def publish_definitions(settings: Settings) -> None:

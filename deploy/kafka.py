@@ -244,3 +244,8 @@ def _new_topic(topic: Topic, prefix: str, partitions: int, replication: int) -> 
         replication_factor=replication,
         config=config,
     )
+
+
+def kafka_admin(settings: Settings) -> KafkaAdmin:
+    """Of the installation that the settings name."""
+    return KafkaAdmin(client_config(settings), settings.topic_prefix)

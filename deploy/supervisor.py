@@ -14,14 +14,14 @@ from confluent_kafka import KafkaException
 from deploy.definitions import read_folder
 from deploy.embedded.process import EmbeddedError, EmbeddedServer, usable_port
 from deploy.feed import DefinitionsFeed
-from deploy.installation import create_topics, kafka_admin, migrate_database, publish_definitions
-from deploy.kafka import client_config
+from deploy.installation import create_topics, migrate_database, publish_definitions
+from deploy.kafka import client_config, kafka_admin
 from deploy.operations.applying import apply_folder
 from deploy.operations.metrics import serve_metrics
 from deploy.pipeline import Pipeline, say
 from deploy.settings import Settings, stored_keys, write_running
 from deploy.stages import stages_beside
-from deploy.wiring import run_until_signal
+from deploy.until_signal import run_until_signal
 from schemas.topics import CONFIG
 from workflows.actions.builtin import load_actions
 

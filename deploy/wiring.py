@@ -4,25 +4,25 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import uvloop
 from psycopg import AsyncConnection
 
 from deploy.calling import caller
 from deploy.due import due_of
-from deploy.fail_points import fail_point, failing_connections
+from deploy.fail_points import fail_point
+from deploy.failing_connections import failing_connections
 from deploy.feed import DefinitionsFeed
 from deploy.kafka import KafkaAdmin, client_config
 from deploy.keys import identity_key
-from deploy.memory import collect_often, settle
+from deploy.memory import collect_often
 from deploy.sealing import Seals
 from deploy.settings import Settings, SettingsError
 from deploy.stages import DISPATCH, find_stage
 from deploy.toolbox import toolbox
+from deploy.until_signal import run_until_signal
 from processors.connectors.guard import Guard, guarded_session
 from processors.connectors.outside import Outside
 from processors.runner.attempt import ReplayOf
@@ -64,19 +64,6 @@ def run_worker(name: str, settings: Settings) -> None:
 def _end(code: int) -> None:
     logging.shutdown()
     os._exit(code)
-
-
-def run_until_signal(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Run `main` on uvloop with an event that TERM and INT set."""
-
-    async def run() -> None:
-        stop = asyncio.Event()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-        settle()
-        await main(stop)
-
-    uvloop.run(run())
 
 
 async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:

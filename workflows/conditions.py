@@ -5,17 +5,22 @@ A missing field or a clash of types makes a condition false and is reported; it 
 
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from types import ModuleType
 from typing import Any
 
-import cel
 import msgspec
 
 from schemas.limits import MAX_COMPREHENSIONS, MAX_CONDITION_CHARS
 from workflows.needs import GAP, Needs, both, needs_of, part_of
 from workflows.plain_answers import LEFT_TO_CEL, Shortcut, constant
 from workflows.shortcuts import shortcut_of
+
+# The package loads its command line too, which is a fifth of a process's start and serves nothing here.
+sys.modules.setdefault("cel.cli", ModuleType("cel.cli"))
+import cel  # noqa: E402
 
 _COMPREHENSION = re.compile(rf"\.{GAP}(?:all|exists|exists_one|existsOne|map|filter){GAP}\(")
 _PLAIN = frozenset({bool, int, str, type(None)})

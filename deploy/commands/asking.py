@@ -9,8 +9,7 @@ import click
 import msgspec
 import psycopg
 
-from deploy.installation import kafka_admin
-from deploy.kafka import KafkaAdmin
+from deploy.kafka import KafkaAdmin, kafka_admin
 from deploy.settings import connected, load_settings
 from processors.storage.database import Connection
 

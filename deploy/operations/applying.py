@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 
 from deploy.definitions import Change, apply, difference, in_force_after, publish, read_folder, sealed, show
-from deploy.installation import kafka_admin
+from deploy.kafka import kafka_admin
 from deploy.operations.backfilling import Progress, backfill, count_days, is_unfinished
 from deploy.operations.claiming import claim_traits
 from deploy.sealing import Seals

@@ -9,8 +9,7 @@ import msgspec
 import psycopg
 
 from deploy.definitions import in_force
-from deploy.installation import kafka_admin
-from deploy.kafka import KafkaAdmin, client_config
+from deploy.kafka import KafkaAdmin, client_config, kafka_admin
 from deploy.operations.lag import lags, positions
 from deploy.settings import Settings
 from processors.runner.publisher import Publisher

@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 
 from deploy.definitions import Change, in_force, plain
-from deploy.installation import kafka_admin
-from deploy.kafka import KafkaAdmin, client_config
+from deploy.kafka import KafkaAdmin, client_config, kafka_admin
 from deploy.operations.lag import positions
 from deploy.operations.status import read_status
 from deploy.operations.versions import change

@@ -9,7 +9,7 @@ from functools import partial
 import msgspec
 
 from deploy.definitions import in_force
-from deploy.installation import kafka_admin
+from deploy.kafka import kafka_admin
 from deploy.keys import profile_ids
 from deploy.operations.identity import find
 from deploy.operations.lag import positions

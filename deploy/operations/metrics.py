@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Metric, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from deploy.installation import kafka_admin
+from deploy.kafka import kafka_admin
 from deploy.operations.measures import Measured
 from deploy.operations.status import Accounting, StageStatus, Status, read_status
 from deploy.settings import Settings

@@ -15,8 +15,7 @@ import msgspec
 from psycopg import AsyncConnection
 
 from deploy.feed import Published
-from deploy.installation import kafka_admin
-from deploy.kafka import KafkaAdmin
+from deploy.kafka import KafkaAdmin, kafka_admin
 from deploy.operations.draining import ALL, drain
 from deploy.operations.reports import rows
 from deploy.operations.said import take_over_said

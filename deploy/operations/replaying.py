@@ -13,8 +13,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
 from psycopg import AsyncConnection
 
-from deploy.installation import kafka_admin
-from deploy.kafka import KafkaAdmin, client_config
+from deploy.kafka import KafkaAdmin, client_config, kafka_admin
 from deploy.operations.draining import ALL, RECORDING, drain
 from deploy.operations.lag import total_lag
 from deploy.operations.replay_job import ReplayError, ReplayJob, Window

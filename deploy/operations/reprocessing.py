@@ -9,8 +9,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from deploy.definitions import in_force
-from deploy.installation import kafka_admin, publish_definitions
-from deploy.kafka import client_config
+from deploy.installation import publish_definitions
+from deploy.kafka import client_config, kafka_admin
 from deploy.operations.draining import drain
 from deploy.operations.recorded import COLUMNS, accepted
 from deploy.settings import Settings

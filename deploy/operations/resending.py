@@ -9,8 +9,7 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
-from deploy.installation import kafka_admin
-from deploy.kafka import client_config
+from deploy.kafka import client_config, kafka_admin
 from deploy.operations.failures import KEY, PLACE, Selection
 from deploy.operations.reports import rows
 from deploy.settings import Settings

@@ -8,7 +8,7 @@ import msgspec
 import psycopg
 
 from deploy.definitions import Change, apply, in_force_after, plain
-from deploy.installation import kafka_admin
+from deploy.kafka import kafka_admin
 from deploy.operations.applying import take_turn
 from deploy.operations.claiming import claim_traits
 from deploy.operations.reports import rows
