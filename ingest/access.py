@@ -10,6 +10,7 @@ from ingest.refused import Refused
 from ingest.request import Request
 from schemas.definitions.inbound import Source
 from schemas.definitions.secret import Secret
+from workflows.clients import sender_of
 from workflows.definitions import Definitions
 from workflows.signatures import is_signed
 from workflows.sources import source_reasons
@@ -59,7 +60,8 @@ class Access:
     def spend(self, request: Request, source: Source, events: int) -> None:
         """Count so many events against the source's rates. Raises Refused where they are used up."""
         now = time.monotonic()
-        for who, rate in (((source.id, request.address), source.rate_per_address), (source.id, source.rate)):
+        senders = ((source.id, sender_of(request.address)), source.rate_per_address), (source.id, source.rate)
+        for who, rate in senders:
             if rate is not None and (wait := self._rates.take(who, rate, events, now)):
                 raise Refused(429, "rate_limited", "too many events; send again later, with the same ids", wait)
 

@@ -1,6 +1,6 @@
 """Whose request a payload came by: what the door notes of it, and what that adds to the payload's context. Pure."""
 
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 import msgspec
 
@@ -29,6 +29,18 @@ def address_of(peer: str, forwarded: str, proxies: int) -> str:
         return peer
     seen = [one.strip() for one in forwarded.split(",")] if forwarded else []
     return seen[-proxies] if len(seen) >= proxies else ""
+
+
+def sender_of(address: str) -> str:
+    """Who sends from it, as far as rates count: of IPv6 all of a /64, which the least of networks has and may change
+    its addresses in (RFC 6177)."""
+    try:
+        whole = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(whole, IPv6Address):
+        return address
+    return str(whole.ipv4_mapped or f"{IPv6Address(int(whole) >> 64 << 64)}/64")
 
 
 def noted(address: str, user_agent: str | None) -> bytes:

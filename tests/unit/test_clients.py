@@ -8,7 +8,7 @@ import pytest
 from schemas.topics import EVENTS_ACCEPTED
 from tests.unit.making import raw
 from tests.unit.test_pipeline_cases_in_memory import pipeline, sent
-from workflows.clients import MAX_USER_AGENT_CHARS, address_of, noted, with_client
+from workflows.clients import MAX_USER_AGENT_CHARS, address_of, noted, sender_of, with_client
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,21 @@ def test_an_address_is_the_client_s_or_the_one_that_the_outermost_proxy_of_ours_
 ):
     found = json.loads(noted(address_of(address, forwarded, proxies), "curl/8"))
     assert found == {"userAgent": "curl/8"} | ({"ip": ip} if ip else {})
+
+
+@pytest.mark.parametrize(
+    ("address", "sender"),
+    [
+        ("203.0.113.77", "203.0.113.77"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::ffff", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("::ffff:203.0.113.77", "203.0.113.77"),
+        ("", ""),
+    ],
+)
+def test_rates_count_all_addresses_that_one_network_may_change_between_as_one_sender(address: str, sender: str):
+    assert sender_of(address) == sender
 
 
 @pytest.mark.parametrize("agent", [None, "x" * (MAX_USER_AGENT_CHARS + 1), "a\0b"])
