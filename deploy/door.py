@@ -107,7 +107,7 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     serving = asyncio.create_task(server.serve())
     stopped = asyncio.create_task(stop.wait())
     log.info("ingest: serving on %s", settings.door_url)
-    waited: list[asyncio.Future[Any]] = [serving, stopped, feed.failed]
+    waited: list[asyncio.Future[Any]] = [serving, stopped, feed.failed, sink.failed]
     await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     server.stop()  # type: ignore[no-untyped-call]
     with contextlib.suppress(asyncio.TimeoutError):

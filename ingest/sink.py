@@ -1,33 +1,41 @@
 """Kafka, as the door sees it: a record is taken when all in-sync replicas have it, or it is not taken."""
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from schemas.codecs import BRIDGE_HEADER, CLIENT_HEADER
 from schemas.definitions.inbound import BRIDGES
 
+log = logging.getLogger("headwater.door")
+
 #: How long a client waits at most before it hears that Kafka cannot take its payload.
 DEADLINE_S = 8.0
 
-#: How the door's producer writes.
+#: How the door's producer writes. It sends only when it is told to flush: left to itself, librdkafka's idempotent
+#: producer keeps a core busy while five messages of a partition are under way and others are due (2.16,
+#: `rktp_msgs_inflight`).
 PRODUCER: Mapping[str, Any] = {
     "acks": "all",
     "enable.idempotence": True,
     "partitioner": "murmur2_random",
-    # About as long as an answer takes: librdkafka's idempotent producer keeps a core busy while five
-    # messages of a partition are under way and others are due.
-    "linger.ms": 3,
+    "linger.ms": 1000,
     "compression.type": "lz4",
     "message.max.bytes": 2_097_152,
     "message.timeout.ms": int(DEADLINE_S * 1000),
     "queue.buffering.max.messages": 100_000,
     "queue.buffering.max.kbytes": 65_536,
 }
+#: Who waits is told as often as this, and a bundle is waited for so many times as long: then others go beside what is
+#: left of it (of a partition without a leader, say).
+ROUND_S, ROUNDS = 0.05, 10
 
 Headers = list[tuple[str, str | bytes | None]]
 _HEADERS: dict[str, Headers] = {bridge: [(BRIDGE_HEADER, bridge.encode())] for bridge in BRIDGES}
@@ -39,37 +47,40 @@ class SinkUnavailable(Exception):
     """Kafka did not take the record in time. It may have it all the same: the client sends again, with the same ids."""
 
 
+class _Write(NamedTuple):
+    future: "asyncio.Future[Place]"
+    key: str
+    body: bytes
+    headers: Headers
+
+
 class Sink:
-    """Writes payloads to `tracks`. Bounded: what does not fit is refused at once."""
+    """Writes payloads to `tracks`. What comes while a bundle is under way makes the next one: bundles are as large as
+    the load wants them, and nobody waits for a clock. Bounded: what does not fit is refused at once."""
 
     def __init__(self, kafka: Mapping[str, Any], topic: str, reach: Callable[[str], None] = lambda name: None) -> None:
         """To be made on the event loop that will write. `reach` is called at named places, for tests."""
         self._topic, self._reach = topic, reach
         self._loop = asyncio.get_running_loop()
         self._producer = Producer({**PRODUCER, **kafka})
-        self._done: list[tuple[asyncio.Future[Place], KafkaError | None, int, int]] = []
+        self._writes: SimpleQueue[_Write | None] = SimpleQueue()
+        #: Of the sending thread alone: who is to be told, and the place; None where there is none.
+        self._done: list[tuple[asyncio.Future[Place], Place | None]] = []
         #: Who waits, and until when: one look now and then, instead of a timer for each.
         self._waiting: deque[tuple[float, asyncio.Future[Place]]] = deque()
         self._loop.call_later(1, self._give_up)
-        self._lock = threading.Lock()
         self._closing = False
-        threading.Thread(target=self._poll, name="delivery-reports", daemon=True).start()
+        #: Done, with its exception, should the sending thread have ended: the process must end too.
+        self.failed: asyncio.Future[None] = self._loop.create_future()
+        self._thread = threading.Thread(target=self._send, name="to-kafka", daemon=True)
+        self._thread.start()
 
     async def write(self, key: str, body: bytes, bridge: str, client: bytes = b"") -> Place:
         """(partition, offset) of the record, that came by this bridge; `client` says whose request it was. Raises
         SinkUnavailable."""
         future: asyncio.Future[Place] = self._loop.create_future()
-
-        def report(error: KafkaError | None, message: Any) -> None:
-            self._report(future, error, message)
-
         headers = [*_HEADERS[bridge], (CLIENT_HEADER, client)] if client else _HEADERS[bridge]
-        self._reach("before-door-produce")
-        try:
-            self._producer.produce(self._topic, body, key=key or None, headers=headers, on_delivery=report)
-        except (BufferError, KafkaException) as error:
-            raise SinkUnavailable from error
-        self._reach("after-door-produce")
+        self._writes.put(_Write(future, key, body, headers))
         self._waiting.append((self._loop.time() + DEADLINE_S, future))
         return await future
 
@@ -83,30 +94,60 @@ class Sink:
         if not self._closing:
             self._loop.call_later(1, self._give_up)
 
-    def _report(self, future: "asyncio.Future[Place]", error: KafkaError | None, message: Any) -> None:
-        """On librdkafka's thread: reports are handed over in bundles, one wake-up of the loop for many."""
-        self._reach("before-door-report")
-        with self._lock:
-            first = not self._done
-            self._done.append((future, error, message.partition() or 0, message.offset() or 0))
-        if first:
-            self._loop.call_soon_threadsafe(self._hand_over)
-        self._reach("after-door-report")
+    def _send(self) -> None:
+        try:
+            self._send_bundles()
+        except Exception as error:
+            log.exception("nothing can be written to Kafka any more")
+            self._loop.call_soon_threadsafe(self.failed.set_exception, error)
 
-    def _hand_over(self) -> None:
-        with self._lock:
-            done, self._done = self._done, []
-        for future, error, partition, offset in done:
+    def _send_bundles(self) -> None:
+        left = 0
+        while left or not self._closing:
+            for write in self._bundle(wait=not left):
+                self._produce(write)
+            for _ in range(ROUNDS):
+                left = self._producer.flush(ROUND_S)
+                if self._done:
+                    self._loop.call_soon_threadsafe(self._hand_over, self._done)
+                    self._done = []
+                if not left:
+                    break
+
+    def _bundle(self, wait: bool) -> list[_Write]:
+        """All that is to be written by now; if need be, `wait` for the first."""
+        bundle: list[_Write] = []
+        with suppress(Empty):
+            while (write := self._writes.get(wait and not bundle)) is not None:
+                bundle.append(write)
+        return bundle
+
+    def _produce(self, write: _Write) -> None:
+        if write.future.done():  # nobody waits for it any more, and may have sent it again
+            return
+
+        def report(error: KafkaError | None, message: Any) -> None:
+            self._reach("before-door-report")
+            self._done.append((write.future, (message.partition(), message.offset()) if error is None else None))
+            self._reach("after-door-report")
+
+        self._reach("before-door-produce")
+        try:
+            self._producer.produce(
+                self._topic, write.body, key=write.key or None, headers=write.headers, on_delivery=report
+            )
+        except (BufferError, KafkaException):
+            self._done.append((write.future, None))
+        self._reach("after-door-produce")
+
+    def _hand_over(self, done: list[tuple["asyncio.Future[Place]", Place | None]]) -> None:
+        for future, place in done:
             if future.done():
                 continue
-            if error is None:
-                future.set_result((partition, offset))
+            if place is not None:
+                future.set_result(place)
             else:
                 future.set_exception(SinkUnavailable())
-
-    def _poll(self) -> None:
-        while not self._closing:
-            self._producer.poll(0.2)
 
     def reachable(self) -> bool:
         """Whether Kafka answers and has the topic. Blocks for at most two seconds."""
@@ -117,5 +158,6 @@ class Sink:
 
     async def close(self) -> None:
         """Wait for what is under way, at most as long as a client would."""
-        await asyncio.to_thread(self._producer.flush, DEADLINE_S)
         self._closing = True
+        self._writes.put(None)
+        await asyncio.to_thread(self._thread.join, DEADLINE_S)

@@ -1,7 +1,7 @@
 """The least that takes events over HTTP and answers once Kafka has them: what the door is compared with.
 
 Run as `python -m tests.bench.bare_bridge TOPIC PORT` with the door's variables. It parses a body for its key and checks
-nothing: no keys, limits, ids, verdicts, metrics or deadlines; the server and the producer are the door's own.
+nothing: no keys, limits, ids, verdicts, metrics or deadlines.
 """
 
 import asyncio
@@ -27,7 +27,10 @@ class Bridge:
 
     def __init__(self, kafka: dict[str, Any], topic: str) -> None:
         self._loop, self._topic = asyncio.get_running_loop(), topic
-        self._producer, self._done = Producer({**PRODUCER, **kafka}), list[tuple[asyncio.Future[bool], bool]]()
+        self._producer, self._done = (
+            Producer({**PRODUCER, "linger.ms": 1, **kafka}),
+            list[tuple[asyncio.Future[bool], bool]](),
+        )
         threading.Thread(target=self._poll, daemon=True).start()
 
     async def __call__(self, scope: Any, protocol: Any) -> None:
