@@ -115,3 +115,6 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     feed.stop()
     await sink.close()
     stopped.cancel()
+    for failed in (feed.failed, sink.failed):
+        if failed.done():
+            failed.result()

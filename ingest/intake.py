@@ -46,6 +46,9 @@ class Intake:
         """Raises Refused where as much waits as may, and still does after a moment."""
         if self._places <= 0:
             await asyncio.sleep(PATIENCE_S)
+        self._require_place()
+
+    def _require_place(self) -> None:
         if self._places <= 0:
             raise Refused(503, "overloaded", "too much is under way; send again with the same ids", 1)
 
@@ -61,7 +64,7 @@ class Intake:
         checked = await apart(size, lambda: [check(*one, source, definitions) for one in payloads])
         if source.is_limited:
             self.access.spend(request, source, sum(len(one.ids) for one in checked))
-        await self.wait_for_place()
+        self._require_place()
         self._places -= 1
         try:
             if len(checked) == 1:

@@ -29,13 +29,13 @@ PRODUCER: Mapping[str, Any] = {
     "linger.ms": 1000,
     "compression.type": "lz4",
     "message.max.bytes": 2_097_152,
-    "message.timeout.ms": int(DEADLINE_S * 1000),
+    # Before its client gives up: what is sent again must not be overtaken by what was given up on.
+    "message.timeout.ms": int((DEADLINE_S - 1) * 1000),
     "queue.buffering.max.messages": 100_000,
     "queue.buffering.max.kbytes": 65_536,
 }
-#: Who waits is told as often as this, and a bundle is waited for so many times as long: then others go beside what is
-#: left of it (of a partition without a leader, say).
-ROUND_S, ROUNDS = 0.05, 10
+#: A bundle is waited for so long; then others go beside what is left of it, of a broker that is slow or away.
+ROUND_S = 0.02
 
 Headers = list[tuple[str, str | bytes | None]]
 _HEADERS: dict[str, Headers] = {bridge: [(BRIDGE_HEADER, bridge.encode())] for bridge in BRIDGES}
@@ -56,7 +56,7 @@ class _Write(NamedTuple):
 
 class Sink:
     """Writes payloads to `tracks`. What comes while a bundle is under way makes the next one: bundles are as large as
-    the load wants them, and nobody waits for a clock. Bounded: what does not fit is refused at once."""
+    the load wants them, and nobody waits for a clock. Who writes bounds how much; what does not fit is refused."""
 
     def __init__(self, kafka: Mapping[str, Any], topic: str, reach: Callable[[str], None] = lambda name: None) -> None:
         """To be made on the event loop that will write. `reach` is called at named places, for tests."""
@@ -78,6 +78,8 @@ class Sink:
     async def write(self, key: str, body: bytes, bridge: str, client: bytes = b"") -> Place:
         """(partition, offset) of the record, that came by this bridge; `client` says whose request it was. Raises
         SinkUnavailable."""
+        if self.failed.done():
+            raise SinkUnavailable
         future: asyncio.Future[Place] = self._loop.create_future()
         headers = [*_HEADERS[bridge], (CLIENT_HEADER, client)] if client else _HEADERS[bridge]
         self._writes.put(_Write(future, key, body, headers))
@@ -91,7 +93,7 @@ class Sink:
             _, future = self._waiting.popleft()
             if not future.done():
                 future.set_exception(SinkUnavailable())
-        if not self._closing:
+        if self._waiting or not self._closing:
             self._loop.call_later(1, self._give_up)
 
     def _send(self) -> None:
@@ -99,20 +101,23 @@ class Sink:
             self._send_bundles()
         except Exception as error:
             log.exception("nothing can be written to Kafka any more")
-            self._loop.call_soon_threadsafe(self.failed.set_exception, error)
+            self._loop.call_soon_threadsafe(self._fail, error)
+
+    def _fail(self, error: Exception) -> None:
+        self.failed.set_exception(error)
+        self._hand_over([(future, None) for _, future in self._waiting])
 
     def _send_bundles(self) -> None:
         left = 0
-        while left or not self._closing:
-            for write in self._bundle(wait=not left):
+        while left or not (self._closing and self._writes.empty()):
+            for write in self._bundle(wait=not left and not self._closing):
                 self._produce(write)
-            for _ in range(ROUNDS):
+            try:
                 left = self._producer.flush(ROUND_S)
-                if self._done:
-                    self._loop.call_soon_threadsafe(self._hand_over, self._done)
-                    self._done = []
-                if not left:
-                    break
+            finally:
+                done, self._done = self._done, []
+                if done:
+                    self._loop.call_soon_threadsafe(self._hand_over, done)
 
     def _bundle(self, wait: bool) -> list[_Write]:
         """All that is to be written by now; if need be, `wait` for the first."""
@@ -128,7 +133,9 @@ class Sink:
 
         def report(error: KafkaError | None, message: Any) -> None:
             self._reach("before-door-report")
-            self._done.append((write.future, (message.partition(), message.offset()) if error is None else None))
+            # Where it was written before, Kafka may say so and not where: ids that follow from the place are not known.
+            known = error is None and message.offset() is not None
+            self._done.append((write.future, (message.partition(), message.offset()) if known else None))
             self._reach("after-door-report")
 
         self._reach("before-door-produce")
@@ -152,12 +159,12 @@ class Sink:
     def reachable(self) -> bool:
         """Whether Kafka answers and has the topic. Blocks for at most two seconds."""
         try:
-            return self._topic in self._producer.list_topics(self._topic, timeout=2).topics
+            return not self.failed.done() and self._topic in self._producer.list_topics(self._topic, timeout=2).topics
         except KafkaException:
             return False
 
     async def close(self) -> None:
-        """Wait for what is under way, at most as long as a client would."""
+        """Wait for what is under way, hardly longer than a client would."""
         self._closing = True
         self._writes.put(None)
-        await asyncio.to_thread(self._thread.join, DEADLINE_S)
+        await asyncio.to_thread(self._thread.join, DEADLINE_S + 1)

@@ -1,6 +1,6 @@
 """Whose request a payload came by: what the door notes of it, and what that adds to the payload's context. Pure."""
 
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import msgspec
 
@@ -17,6 +17,8 @@ class Client(msgspec.Struct, omit_defaults=True, rename="camel"):
     user_agent: str | None = None
 
 
+#: Who comes from IPv4 to who has IPv6 only (RFC 6052).
+_NAT64 = ip_network("64:ff9b::/96")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Client).decode
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -40,6 +42,8 @@ def sender_of(address: str) -> str:
         return address
     if not isinstance(whole, IPv6Address):
         return address
+    if whole in _NAT64:
+        return str(IPv4Address(int(whole) & 0xFFFFFFFF))
     return str(whole.ipv4_mapped or f"{IPv6Address(int(whole) >> 64 << 64)}/64")
 
 

@@ -81,6 +81,11 @@ class BatchConsumer(driver.Consumer):
         super().resume_partitions(tps)
         self._resumed.set()
 
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """What lanes had stored was theirs; those that begin now tell of themselves, before or after the seeks."""
+        self._stored.clear()
+        await super().on_partitions_assigned(assigned, generation_id)
+
     async def seek_to_committed(self) -> Positions:
         """After every assignment: begin where PostgreSQL says. Where it cannot say, lanes find out and seek back."""
         committed = await self._thread.seek_to_committed()
@@ -91,7 +96,6 @@ class BatchConsumer(driver.Consumer):
         await self.seek_wait(wanted)
         self._starts.update(wanted)
         self._seeks.clear()
-        self._stored.clear()
         self._told = dict(committed)
         return wanted
 

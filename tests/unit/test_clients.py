@@ -41,6 +41,7 @@ def test_an_address_is_the_client_s_or_the_one_that_the_outermost_proxy_of_ours_
         ("2001:db8:1:2::ffff", "2001:db8:1:2::/64"),
         ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
         ("::ffff:203.0.113.77", "203.0.113.77"),
+        ("64:ff9b::203.0.113.77", "203.0.113.77"),
         ("", ""),
     ],
 )

@@ -1,0 +1,67 @@
+"""The door's way to Kafka where Kafka, or the library, does not do as usual. The rest is tested on a real one."""
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from ingest.sink import Sink, SinkUnavailable
+
+
+class Producer:
+    """In the place of librdkafka's: what is produced is reported at the next flush, by `told`."""
+
+    def __init__(self, told: Callable[[Any], None]) -> None:
+        self._told, self._reports = told, list[Any]()
+
+    def produce(self, *args: Any, on_delivery: Any, **more: Any) -> None:
+        self._reports.append(on_delivery)
+
+    def flush(self, seconds: float) -> int:
+        reports, self._reports = self._reports, []
+        for report in reports:
+            self._told(report)
+        return 0
+
+
+def sink_over(told: Callable[[Any], None]) -> Sink:
+    sink = Sink({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}, "tracks")
+    sink._producer = Producer(told)  # type: ignore[assignment]
+    return sink
+
+
+async def written(sink: Sink) -> Any:
+    async with asyncio.timeout(5):
+        return await sink.write("key", b"{}", "http")
+
+
+async def test_when_the_library_has_given_up_for_good_nobody_waits_and_the_door_is_told() -> None:
+    def fatal(report: Any) -> None:
+        raise KafkaException(KafkaError(KafkaError._FATAL))
+
+    sink = sink_over(fatal)
+    answers = await asyncio.gather(*(written(sink) for _ in range(3)), return_exceptions=True)
+    assert {type(answer) for answer in answers} == {SinkUnavailable}
+    assert isinstance(sink.failed.exception(), KafkaException)
+    with pytest.raises(SinkUnavailable):
+        await written(sink)
+    assert not sink.reachable()
+    await sink.close()
+
+
+async def test_what_kafka_has_at_a_place_that_it_does_not_tell_is_not_acknowledged_with_made_up_ids() -> None:
+    sink = sink_over(lambda report: report(None, SimpleNamespace(partition=lambda: 1, offset=lambda: None)))
+    with pytest.raises(SinkUnavailable):
+        await written(sink)
+    await sink.close()
+
+
+async def test_whoever_has_written_when_the_door_ends_is_answered() -> None:
+    sink = sink_over(lambda report: report(None, SimpleNamespace(partition=lambda: 1, offset=lambda: 7)))
+    writing = [asyncio.ensure_future(written(sink)) for _ in range(100)]
+    await asyncio.sleep(0)
+    await sink.close()
+    assert set(await asyncio.gather(*writing)) == {(1, 7)}
