@@ -49,7 +49,7 @@ class SinkUnavailable(Exception):
 
 class _Write(NamedTuple):
     future: "asyncio.Future[Place]"
-    key: str
+    key: bytes | None
     body: bytes
     headers: Headers
 
@@ -82,7 +82,7 @@ class Sink:
             raise SinkUnavailable
         future: asyncio.Future[Place] = self._loop.create_future()
         headers = [*_HEADERS[bridge], (CLIENT_HEADER, client)] if client else _HEADERS[bridge]
-        self._writes.put(_Write(future, key, body, headers))
+        self._writes.put(_Write(future, key.encode() or None, body, headers))
         self._waiting.append((self._loop.time() + DEADLINE_S, future))
         return await future
 
@@ -140,9 +140,7 @@ class Sink:
 
         self._reach("before-door-produce")
         try:
-            self._producer.produce(
-                self._topic, write.body, key=write.key or None, headers=write.headers, on_delivery=report
-            )
+            self._producer.produce(self._topic, write.body, key=write.key, headers=write.headers, on_delivery=report)
         except (BufferError, KafkaException):
             self._done.append((write.future, None))
         self._reach("after-door-produce")
