@@ -72,6 +72,25 @@ def _check_tls(settings: Settings) -> None:
         ) from error
 
 
+def _server(door: Door, settings: Settings) -> Server:
+    return Server(
+        door,
+        address=settings.http_host,
+        port=settings.http_port,
+        interface=Interfaces.RSGI,
+        # Nothing but HTTP/1: for what does not say what it speaks there is no deadline.
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=2048,
+        # Connections at the same time; what waits for Kafka has a limit of its own.
+        backpressure=MAX_CONNECTIONS,
+        http1_settings=HTTP1Settings(header_read_timeout=10_000, keep_alive=True, max_buffer_size=MAX_HEAD_BYTES),
+        log_enabled=False,
+        ssl_cert=Path(settings.tls_certificate) if settings.tls_certificate else None,
+        ssl_key=Path(settings.tls_key) if settings.tls_key else None,
+    )
+
+
 async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     _check_tls(settings)
     kafka = client_config(settings)
@@ -88,22 +107,7 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
         numbers,
         settings.proxies,
     )
-    server = Server(
-        door,
-        address=settings.http_host,
-        port=settings.http_port,
-        interface=Interfaces.RSGI,
-        # Nothing but HTTP/1: for what does not say what it speaks there is no deadline.
-        http=HTTPModes.http1,
-        websockets=False,
-        backlog=2048,
-        # Connections at the same time; what waits for Kafka has a limit of its own.
-        backpressure=MAX_CONNECTIONS,
-        http1_settings=HTTP1Settings(header_read_timeout=10_000, keep_alive=True, max_buffer_size=MAX_HEAD_BYTES),
-        log_enabled=False,
-        ssl_cert=Path(settings.tls_certificate) if settings.tls_certificate else None,
-        ssl_key=Path(settings.tls_key) if settings.tls_key else None,
-    )
+    server = _server(door, settings)
     serving = asyncio.create_task(server.serve())
     stopped = asyncio.create_task(stop.wait())
     log.info("ingest: serving on %s", settings.door_url)
