@@ -34,8 +34,10 @@ PRODUCER: Mapping[str, Any] = {
     "queue.buffering.max.messages": 100_000,
     "queue.buffering.max.kbytes": 65_536,
 }
-#: A bundle is waited for so long; then others go beside what is left of it, of a broker that is slow or away.
-ROUND_S = 0.02
+#: A bundle is waited for so many times as long as records usually took lately, within these bounds; then others go beside
+#: what is left of it. So a broker that is slow or away holds up its own partitions, and a Kafka that is slow as a whole
+#: (for want of CPU, say) gets bundles that are larger, not a sender that spins.
+PATIENCE, LEAST_S, MOST_S = 4, 0.02, 1.0
 
 Headers = list[tuple[str, str | bytes | None]]
 _HEADERS: dict[str, Headers] = {bridge: [(BRIDGE_HEADER, bridge.encode())] for bridge in BRIDGES}
@@ -66,6 +68,8 @@ class Sink:
         self._writes: SimpleQueue[_Write | None] = SimpleQueue()
         #: Of the sending thread alone: who is to be told, and the place; None where there is none.
         self._done: list[tuple[asyncio.Future[Place], Place | None]] = []
+        #: How long the last records took, in seconds. Of the sending thread, too.
+        self._took: deque[float] = deque([0.0], maxlen=99)
         #: Who waits, and until when: one look now and then, instead of a timer for each.
         self._waiting: deque[tuple[float, asyncio.Future[Place]]] = deque()
         self._loop.call_later(1, self._give_up)
@@ -113,11 +117,15 @@ class Sink:
             for write in self._bundle(wait=not left and not self._closing):
                 self._produce(write)
             try:
-                left = self._producer.flush(ROUND_S)
+                left = self._producer.flush(self._patience())
             finally:
                 done, self._done = self._done, []
                 if done:
                     self._loop.call_soon_threadsafe(self._hand_over, done)
+
+    def _patience(self) -> float:
+        usual = sorted(self._took)[len(self._took) // 2]
+        return min(max(PATIENCE * usual, LEAST_S), MOST_S)
 
     def _bundle(self, wait: bool) -> list[_Write]:
         """All that is to be written by now; if need be, `wait` for the first."""
@@ -135,6 +143,8 @@ class Sink:
             self._reach("before-door-report")
             # Where it was written before, Kafka may say so and not where: ids that follow from the place are not known.
             known = error is None and message.offset() is not None
+            if known:
+                self._took.append(message.latency() or 0.0)
             self._done.append((write.future, (message.partition(), message.offset()) if known else None))
             self._reach("after-door-report")
 

@@ -16,15 +16,22 @@ class Producer:
 
     def __init__(self, told: Callable[[Any], None]) -> None:
         self._told, self._reports = told, list[Any]()
+        #: Seconds that the last bundle was waited for at most.
+        self.waited = 0.0
 
     def produce(self, *args: Any, on_delivery: Any, **more: Any) -> None:
         self._reports.append(on_delivery)
 
     def flush(self, seconds: float) -> int:
+        self.waited = seconds
         reports, self._reports = self._reports, []
         for report in reports:
             self._told(report)
         return 0
+
+
+def record(offset: int | None, took: float = 0.001) -> Any:
+    return SimpleNamespace(partition=lambda: 1, offset=lambda: offset, latency=lambda: took)
 
 
 def sink_over(told: Callable[[Any], None]) -> Sink:
@@ -53,15 +60,34 @@ async def test_when_the_library_has_given_up_for_good_nobody_waits_and_the_door_
 
 
 async def test_what_kafka_has_at_a_place_that_it_does_not_tell_is_not_acknowledged_with_made_up_ids() -> None:
-    sink = sink_over(lambda report: report(None, SimpleNamespace(partition=lambda: 1, offset=lambda: None)))
+    sink = sink_over(lambda report: report(None, record(None)))
     with pytest.raises(SinkUnavailable):
         await written(sink)
     await sink.close()
 
 
 async def test_whoever_has_written_when_the_door_ends_is_answered() -> None:
-    sink = sink_over(lambda report: report(None, SimpleNamespace(partition=lambda: 1, offset=lambda: 7)))
+    sink = sink_over(lambda report: report(None, record(7)))
     writing = [asyncio.ensure_future(written(sink)) for _ in range(100)]
     await asyncio.sleep(0)
     await sink.close()
     assert set(await asyncio.gather(*writing)) == {(1, 7)}
+
+
+@pytest.mark.parametrize(
+    ("slow", "waited"),
+    [(0.0, 0.02), (0.3, 0.02), (0.6, 1.0), (1.0, 1.0)],
+    ids=["none is slow", "of a broker of three", "of most", "all"],
+)
+async def test_a_bundle_is_waited_for_as_long_as_kafka_takes_but_not_for_a_few_slow_ones(
+    slow: float, waited: float
+) -> None:
+    took = iter(10 * [*int(10 * slow) * [0.3], *(10 - int(10 * slow)) * [0.002]])
+    sink = sink_over(lambda report: report(None, record(7, next(took))))
+    for _ in range(100):
+        await written(sink)
+    sink._producer.waited = 0.0  # type: ignore[attr-defined]
+    took = iter([0.002])
+    await written(sink)
+    assert sink._producer.waited == waited  # type: ignore[attr-defined]
+    await sink.close()
