@@ -34,9 +34,9 @@ PRODUCER: Mapping[str, Any] = {
     "queue.buffering.max.messages": 100_000,
     "queue.buffering.max.kbytes": 65_536,
 }
-#: A bundle is waited for so many times as long as records usually took lately, within these bounds; then others go beside
-#: what is left of it. So a broker that is slow or away holds up its own partitions, and a Kafka that is slow as a whole
-#: (for want of CPU, say) gets bundles that are larger, not a sender that spins.
+#: A bundle is waited for this many times as long as records usually took lately, within these bounds; then others go
+#: beside what is left of it. So a broker that is slow or away holds up its own partitions, and a Kafka that is slow as
+#: a whole (for want of CPU, say) gets larger bundles, not a sender that spins.
 PATIENCE, LEAST_S, MOST_S = 4, 0.02, 1.0
 
 Headers = list[tuple[str, str | bytes | None]]
