@@ -13,10 +13,9 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 def settle() -> None:
     """To be called once everything is loaded, before the work begins.
 
-    What was loaded so far stays: full collections need not look at it again. A batch makes a hundred thousand objects
+    What was loaded so far stays: collections need not look at it again. A batch makes a hundred thousand objects
     that all go with it, none of them in circles: collections in between would find nothing.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 10, 10)
     with contextlib.suppress(OSError, AttributeError):  # another C library has other ways, and maybe no need

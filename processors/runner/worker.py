@@ -6,6 +6,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+from faust.agents import Agent
 from faust.types import TP
 
 from processors.runner.attempt import Attempt, ReplayOf, Toolbox
@@ -120,7 +121,11 @@ class StageWorker:
         app.lanes_lost, app.lanes_found = self._end_lanes, self._start_lanes
         for name in self._topics:
             topic = app.topic(name, key_type=None, value_type=None)
-            app.agent(topic, name=f"{stage.name}-{name}")(self._consume)
+            # As `app.agent` does, without its look at the source of every module for decorators.
+            agent = Agent(
+                self._consume, name=f"{stage.name}-{name}", app=app, channel=topic, on_error=app._on_agent_error
+            )
+            app.agents[agent.name] = agent
         return app
 
     async def _consume(self, stream: Any) -> None:

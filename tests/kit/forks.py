@@ -12,7 +12,7 @@ from pathlib import Path
 from deploy.embedded.process import PR_SET_PDEATHSIG
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["deploy.cli", "deploy.door", "deploy.wiring"])
+_context.set_forkserver_preload(["tests.kit.preloaded"])
 
 
 class Fork:
