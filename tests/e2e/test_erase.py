@@ -133,7 +133,8 @@ def test_a_person_who_is_erased_is_nowhere_and_nobody_else_is_touched(shop: Inst
     assert done.returncode == 0, done.stderr
     shop.wait_through()
 
-    assert [name for name in found_in_tables(shop) if name != "an outbox"] == []
+    # Outboxes, compressed or as they are, go in a moment: see below.
+    assert [name for name in found_in_tables(shop) if name not in ("an outbox", "stage_progress")] == []
     assert shop.sql("select event_id from failures where state = 'open'") == [("bobs-wrong",)]
     assert found_in_files(shop) == []
     until(lambda: found_in_tables(shop) == [], 60, lambda: str(found_in_tables(shop)))
