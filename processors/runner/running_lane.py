@@ -54,19 +54,22 @@ class _Offered:
 
     def __init__(self) -> None:
         self.events: deque[Any] = deque()
+        self._sizes: deque[int] = deque()
         self.records = self.bytes = 0
 
-    def add(self, event: Any) -> None:
+    def add(self, event: Any, size: int) -> None:
+        """`size`: of its records, in bytes."""
         self.events.append(event)
+        self._sizes.append(size)
         self.records += len(event.value.records)
-        self.bytes += sum(map(_bytes, event.value.records))
+        self.bytes += size
 
-    def take(self) -> Any:
-        """The first of them."""
-        event = self.events.popleft()
+    def take(self) -> tuple[Any, int]:
+        """The first of them, and its size."""
+        event, size = self.events.popleft(), self._sizes.popleft()
         self.records -= len(event.value.records)
-        self.bytes -= sum(map(_bytes, event.value.records))
-        return event
+        self.bytes -= size
+        return event, size
 
     def joined(self) -> Batch:
         """All of them as one batch."""
@@ -108,7 +111,7 @@ class RunningLane:
         if self._dead:  # it may have been resumed after it ended: Faust resumes all partitions after an assignment
             self._consumer.pause_partitions({self._tp})
             return
-        self._waiting.add(event)
+        self._waiting.add(event, sum(map(_bytes, event.value.records)))
         self._offered.set()
         if self._are_enough(self._waiting) and not self._paused:
             self._paused = True
@@ -144,14 +147,14 @@ class RunningLane:
     async def _next(self) -> _Offered:
         """The fetches that make up the next batch: those that wait; for a stage that gathers, as many as it wants."""
         offered = _Offered()
-        offered.add(await self._take())
+        offered.add(*await self._take())
         deadline = asyncio.get_running_loop().time() + (self._gather.seconds if self._gather else 0)
         while not self._are_enough(offered):
             if not self._waiting.events and not await self._offered_before(deadline):
                 break
             if self._waiting.events[0].value.start != offered.events[-1].value.end:
                 break
-            offered.add(self._waiting.take())
+            offered.add(*self._waiting.take())
         self._resume()  # the next ones come while these are in work
         return offered
 
@@ -166,7 +169,7 @@ class RunningLane:
             return False
         return True
 
-    async def _take(self) -> Any:
+    async def _take(self) -> tuple[Any, int]:
         if not self._waiting.events and not await self._offered_before(asyncio.get_running_loop().time() + IDLE_S):
             await self._lane.idle()
         while not self._waiting.events:
