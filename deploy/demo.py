@@ -6,7 +6,6 @@ What must come out is computed from the file, in plain Python; what did come out
 
 import asyncio
 import json
-import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import click
-import httpx
 import msgspec
 import psycopg
 
@@ -113,33 +112,34 @@ def payload(purchase: Purchase) -> dict[str, Any]:
 async def send(url: str, purchases: Sequence[Purchase], progress: Callable[[], None]) -> None:
     """Every purchase through the door, until each is acknowledged. What is refused with 503 is sent again."""
     waiting = iter(purchases)
-    context = ssl.create_default_context()  # made once: a client each would read all certificates each
-    await asyncio.gather(*(_send_some(url, context, waiting, progress) for _ in range(PARALLEL)))
+    async with aiohttp.ClientSession(
+        base_url=url, connector=aiohttp.TCPConnector(limit=PARALLEL), timeout=aiohttp.ClientTimeout(total=30)
+    ) as client:
+        await asyncio.gather(*(_send_each(client, waiting, progress) for _ in range(PARALLEL)))
 
 
-async def _send_some(
-    url: str, context: ssl.SSLContext, waiting: Iterator[Purchase], progress: Callable[[], None]
-) -> None:
-    # A client for each connection: httpx looks through all connections of a client at every request.
-    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30, verify=context) as client:
-        await _send_each(client, waiting, progress)
-
-
-async def _send_each(client: httpx.AsyncClient, waiting: Iterator[Purchase], progress: Callable[[], None]) -> None:
+async def _send_each(client: aiohttp.ClientSession, waiting: Iterator[Purchase], progress: Callable[[], None]) -> None:
     for purchase in waiting:
         body = msgspec.json.encode(payload(purchase))
         while True:
-            try:
-                answer = await client.post("/track", content=body, headers={"content-type": "application/json"})
-            except httpx.TransportError:
-                await asyncio.sleep(0.5)
-                continue
-            if answer.status_code != 503:
+            rest_s = await _refused(client, body)
+            if rest_s is None:
                 break
-            await asyncio.sleep(float(answer.headers.get("retry-after", "1")))
-        if answer.status_code != 200:
-            raise DemoError(f"the door answered {answer.status_code}: {answer.text[:200]}")
+            await asyncio.sleep(rest_s)
         progress()
+
+
+async def _refused(client: aiohttp.ClientSession, body: bytes) -> float | None:
+    """After how many seconds it is to be sent again; None where it was taken. Raises DemoError."""
+    try:
+        async with client.post("/track", data=body, headers={"content-type": "application/json"}) as answer:
+            if answer.status == 503:
+                return float(answer.headers.get("retry-after", "1"))
+            if answer.status != 200:
+                raise DemoError(f"the door answered {answer.status}: {(await answer.text())[:200]}")
+    except (aiohttp.ClientConnectionError, TimeoutError):
+        return 0.5
+    return None
 
 
 async def wait_until_done(settings: Settings, wanted: Result, progress: Callable[[int, int], None]) -> None:
