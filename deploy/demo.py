@@ -137,7 +137,7 @@ async def _refused(client: aiohttp.ClientSession, body: bytes) -> float | None:
                 return float(answer.headers.get("retry-after", "1"))
             if answer.status != 200:
                 raise DemoError(f"the door answered {answer.status}: {(await answer.text())[:200]}")
-    except (aiohttp.ClientConnectionError, TimeoutError):
+    except (aiohttp.ClientError, TimeoutError):
         return 0.5
     return None
 
