@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import closing
 from typing import Any
@@ -28,8 +28,8 @@ from processors.runner.failures import Unavailable
 from schemas.topics import Topic, full_name
 
 TIMEOUT_S = 10
-#: How long one attempt to read a topic's id may take.
-TOPIC_ID_S = 2
+#: How long one attempt to ask what a lane wants to know may take.
+ANSWER_S = 2
 #: (topic without prefix, partition, offset)
 Place = tuple[str, int, int]
 #: A consumer that looks at single records: it fetches little more than it must. Of less the broker would give one
@@ -80,16 +80,33 @@ class KafkaAdmin:
         return {name: len(topic.partitions) for name, topic in topics.items()}
 
     async def topic_id(self, name: str) -> str:
-        """The id that Kafka gave this topic when it was made; `name` with prefix. Raises Unavailable.
+        """The id that Kafka gave this topic when it was made; `name` with prefix. Raises Unavailable."""
 
-        librdkafka asks the broker that it knows as controller, and while that one is dead it waits for it at a core's
-        full load, now and then for good though all are back (measured): so it may not wait long, and a client that had
-        no answer is thrown away.
+        def describe(admin: AdminClient) -> "Future[Any]":
+            return admin.describe_topics(TopicCollection([name]), request_timeout=ANSWER_S)[name]
+
+        return str((await self._ask(describe)).topic_id)
+
+    async def beginning(self, name: str, partition: int) -> int:
+        """The first offset that exists; `name` with prefix. Raises Unavailable.
+
+        A lane's own consumer would answer when its fetch has come back, which waits for records.
         """
+        place = TopicPartition(name, partition)
+
+        def list_offsets(admin: AdminClient) -> "Future[Any]":
+            return admin.list_offsets({place: OffsetSpec.earliest()}, request_timeout=ANSWER_S)[place]  # type: ignore[no-untyped-call]
+
+        return int((await self._ask(list_offsets)).offset)
+
+    async def _ask(self, question: Callable[[AdminClient], "Future[Any]"]) -> Any:
+        """librdkafka asks the broker that it knows as controller, and while that one is dead it waits for it at a
+        core's full load, now and then for good though all are back (measured): so it may not wait long, and a client
+        that had no answer is thrown away."""
         asked = self._admin
-        future: Future[Any] = asked.describe_topics(TopicCollection([name]), request_timeout=TOPIC_ID_S)[name]
+        future = question(asked)
         try:
-            return str((await asyncio.wrap_future(future)).topic_id)
+            return await asyncio.wrap_future(future)
         except KafkaException as error:
             if self._admin is asked:
                 self._admin = AdminClient(dict(self._kafka))

@@ -88,7 +88,7 @@ async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
                 3 * settings.session_timeout_s,
                 failing_connections(reach) if settings.failpoint else AsyncConnection,
             ),
-            admin.topic_id,
+            admin,
             _publishers(stage, kafka, settings.topic_prefix, reach, settings.lanes),
             settings.lanes,
             settings.session_timeout_s,

@@ -1,6 +1,6 @@
-"""The partition that a lane reads, asked through its worker's consumer."""
+"""The partition that a lane reads: what Kafka says of it, and where its worker's consumer reads on."""
 
-from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from aiokafka.errors import KafkaError
 from faust.types import TP
@@ -9,11 +9,18 @@ from processors.runner.failures import Unavailable
 from processors.runner.transport import BatchConsumer
 
 
-class PartitionLog:
-    """The partition of a lane, asked through the worker's consumer."""
+class Administers(Protocol):
+    """What lanes ask Kafka beside their consumer. Topics by their full names; raises Unavailable."""
 
-    def __init__(self, consumer: BatchConsumer, tp: TP, topic_id: Callable[[str], Awaitable[str]]) -> None:
-        self._consumer, self._tp, self._topic_id = consumer, tp, topic_id
+    async def topic_id(self, name: str) -> str: ...
+    async def beginning(self, name: str, partition: int) -> int: ...
+
+
+class PartitionLog:
+    """The partition of a lane."""
+
+    def __init__(self, consumer: BatchConsumer, tp: TP, admin: Administers) -> None:
+        self._consumer, self._tp, self._admin = consumer, tp, admin
 
     async def committed(self) -> int | None:
         thread = self._consumer._thread
@@ -24,10 +31,7 @@ class PartitionLog:
         return committed
 
     async def beginning(self) -> int:
-        try:
-            return int((await self._consumer.earliest_offsets(self._tp))[self._tp])
-        except KafkaError as error:
-            raise Unavailable("kafka") from error
+        return await self._admin.beginning(self._tp.topic, self._tp.partition)
 
     async def end(self) -> int:
         try:
@@ -36,7 +40,7 @@ class PartitionLog:
             raise Unavailable("kafka") from error
 
     async def topic_id(self) -> str:
-        return await self._topic_id(self._tp.topic)
+        return await self._admin.topic_id(self._tp.topic)
 
     def seek(self, offset: int) -> None:
         self._consumer.request_seek(self._tp, offset)

@@ -14,7 +14,7 @@ from processors.runner.fail_points import Reach, nowhere
 from processors.runner.failures import Fenced, LaneStopped
 from processors.runner.health import Health
 from processors.runner.lane import Lane
-from processors.runner.partition_log import PartitionLog
+from processors.runner.partition_log import Administers, PartitionLog
 from processors.runner.publisher import Publishes
 from processors.runner.running_lane import RunningLane
 from processors.runner.stage import Stage
@@ -42,7 +42,7 @@ class Installation:
         kafka: str,
         prefix: str,
         connect: Connect,
-        topic_id: Callable[[str], Awaitable[str]],
+        admin: Administers,
         publisher: Callable[[LaneKey], Publishes],
         lanes: int,
         session_timeout_s: float = 8,
@@ -52,7 +52,7 @@ class Installation:
     ) -> None:
         """`first_partition` is what the partitions of `tracks` are counted from in origins."""
         self.kafka, self.prefix, self.connect = kafka, prefix, connect
-        self.topic_id, self.publisher, self.lanes = topic_id, publisher, lanes
+        self.admin, self.publisher, self.lanes = admin, publisher, lanes
         self.session_timeout_s, self.reach, self.first_partition = session_timeout_s, reach, first_partition
         self.replay_of = replay_of
 
@@ -117,7 +117,7 @@ class StageWorker:
             broker_heartbeat_interval=self._installation.session_timeout_s / 5,
         )
         app.fetch_rest_s = stage.gather.seconds / 20 if stage.gather else 0.0
-        app.stored_positions, app.topic_id = self._stored_positions, self._installation.topic_id
+        app.stored_positions, app.topic_id = self._stored_positions, self._installation.admin.topic_id
         app.lanes_lost, app.lanes_found = self._end_lanes, self._start_lanes
         for name in self._topics:
             topic = app.topic(name, key_type=None, value_type=None)
@@ -141,7 +141,7 @@ class StageWorker:
             lane = Lane(
                 key,
                 self._stage,
-                PartitionLog(consumer, tp, self._installation.topic_id),
+                PartitionLog(consumer, tp, self._installation.admin),
                 self._installation.connect,
                 self._installation.publisher(key),
                 Attempt(

@@ -2,10 +2,12 @@
 
 import time
 
+import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.kafka import KafkaAdmin
+from processors.runner.failures import Unavailable
 from tests.kit.services import Services
 
 
@@ -27,3 +29,23 @@ def test_when_records_were_written_is_found_for_several_places_of_a_partition_an
     assert asked.written_at(places) == busy | {("calm", 0, 9): (begun * 1000 + 9) / 1000}
     # Nothing lies there: that one is left out, and only that one.
     assert asked.written_at({("calm", 0, 10), ("busy", 0, 7)}) == {("busy", 0, 7): busy["busy", 0, 7]}
+
+
+async def test_the_beginning_of_a_partition_is_the_first_record_that_was_not_deleted(services: Services) -> None:
+    kafka = {"bootstrap.servers": services.kafka.address, "log_level": 0}
+    prefix = f"beginning-{time.time_ns()}-"
+    asked, admin = KafkaAdmin(kafka, prefix), AdminClient(kafka)
+    admin.create_topics([NewTopic(prefix + "some", 2, 1)])[prefix + "some"].result(10)
+    producer = Producer(kafka)
+    for number in range(20):
+        producer.produce(prefix + "some", b"x", partition=number % 2)
+    assert producer.flush(30) == 0
+    asked.delete_records({("some", 1): 7})
+    assert [await asked.beginning(prefix + "some", partition) for partition in (0, 1)] == [0, 7]
+
+
+async def test_who_asks_for_the_beginning_of_what_is_away_is_told_that_kafka_is_unavailable(services: Services) -> None:
+    with pytest.raises(Unavailable):
+        await KafkaAdmin({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}, "").beginning("tracks", 0)
+    with pytest.raises(Unavailable):
+        await KafkaAdmin({"bootstrap.servers": services.kafka.address, "log_level": 0}, "").beginning("not-there", 0)
