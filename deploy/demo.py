@@ -131,14 +131,16 @@ async def _send_each(client: aiohttp.ClientSession, waiting: Iterator[Purchase],
 
 async def _refused(client: aiohttp.ClientSession, body: bytes) -> float | None:
     """After how many seconds it is to be sent again; None where it was taken. Raises DemoError."""
+    headers = {"content-type": "application/json"}
     try:
-        async with client.post("/track", data=body, headers={"content-type": "application/json"}) as answer:
-            if answer.status == 503:
-                return float(answer.headers.get("retry-after", "1"))
-            if answer.status != 200:
-                raise DemoError(f"the door answered {answer.status}: {(await answer.text())[:200]}")
+        async with client.post("/track", data=body, headers=headers, allow_redirects=False) as answer:
+            text = await answer.text()
     except (aiohttp.ClientError, TimeoutError):
         return 0.5
+    if answer.status == 503:
+        return float(answer.headers.get("retry-after", "1"))
+    if answer.status != 200:
+        raise DemoError(f"the door answered {answer.status}: {text[:200]}")
     return None
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import closing
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -30,8 +30,11 @@ from schemas.topics import Topic, full_name
 TIMEOUT_S = 10
 #: How long one attempt to ask what a lane wants to know may take.
 ANSWER_S = 2
+#: What librdkafka says itself where nobody has answered.
+_NO_ANSWER = (KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
 #: (topic without prefix, partition, offset)
 Place = tuple[str, int, int]
+Answer = TypeVar("Answer")
 #: A consumer that looks at single records: it fetches little more than it must. Of less the broker would give one
 #: partition's, and the next one's only later.
 _ONE_RECORD = {
@@ -53,7 +56,7 @@ def client_config(settings: Settings) -> dict[str, Any]:
 
 
 class KafkaAdmin:
-    """Blocking calls; each raises KafkaException where Kafka does not answer in time."""
+    """Blocking calls raise KafkaException where Kafka does not answer in time, the others Unavailable."""
 
     def __init__(self, kafka: Mapping[str, Any], prefix: str) -> None:
         self._admin = AdminClient(dict(kafka))
@@ -82,10 +85,11 @@ class KafkaAdmin:
     async def topic_id(self, name: str) -> str:
         """The id that Kafka gave this topic when it was made; `name` with prefix. Raises Unavailable."""
 
-        def describe(admin: AdminClient) -> "Future[Any]":
-            return admin.describe_topics(TopicCollection([name]), request_timeout=ANSWER_S)[name]
-
-        return str((await self._ask(describe)).topic_id)
+        asked = TopicCollection([name])
+        return await self._ask(
+            lambda admin: admin.describe_topics(asked, request_timeout=ANSWER_S)[name],
+            lambda described: str(described.topic_id),
+        )
 
     async def beginning(self, name: str, partition: int) -> int:
         """The first offset that exists; `name` with prefix. Raises Unavailable.
@@ -93,26 +97,26 @@ class KafkaAdmin:
         A lane's own consumer would answer when its fetch has come back, which waits for records.
         """
         place = TopicPartition(name, partition)
+        asked = {place: OffsetSpec.earliest()}  # type: ignore[no-untyped-call]
+        return await self._ask(lambda admin: admin.list_offsets(asked, request_timeout=ANSWER_S)[place], _offset)
 
-        def list_offsets(admin: AdminClient) -> "Future[Any]":
-            return admin.list_offsets({place: OffsetSpec.earliest()}, request_timeout=ANSWER_S)[place]  # type: ignore[no-untyped-call]
+    async def _ask(self, question: Callable[[AdminClient], "Future[Any]"], read: Callable[[Any], Answer]) -> Answer:
+        """What is read in the answer. Raises Unavailable, also where `read` raises KafkaException.
 
-        return int((await self._ask(list_offsets)).offset)
-
-    async def _ask(self, question: Callable[[AdminClient], "Future[Any]"]) -> Any:
-        """librdkafka asks the broker that it knows as controller, and while that one is dead it waits for it at a
-        core's full load, now and then for good though all are back (measured): so it may not wait long, and a client
-        that had no answer is thrown away."""
+        librdkafka asks the broker that it knows as controller, and while that one is dead it waits for it at a core's
+        full load, now and then for good though all are back (measured): so it may not wait long, and a client that had
+        no answer is thrown away. One that was told something that it cannot use, of another topic say, is kept.
+        """
         asked = self._admin
         future = question(asked)
         try:
-            return await asyncio.wrap_future(future)
+            return read(await asyncio.wrap_future(future))
         except KafkaException as error:
-            if self._admin is asked:
+            if error.args[0].code() in _NO_ANSWER and self._admin is asked:
                 self._admin = AdminClient(dict(self._kafka))
             gone = [asked]
             del asked, future
-            await asyncio.to_thread(gone.clear)  # its end waits for its threads
+            await asyncio.to_thread(gone.clear)  # a client's end waits for its threads
             raise Unavailable("kafka") from error
 
     def end_offsets(self, topics: Collection[str]) -> dict[tuple[str, int], int]:
@@ -128,7 +132,7 @@ class KafkaAdmin:
         futures = self._admin.list_offsets(
             asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_S
         )
-        return {(names[tp.topic], tp.partition): future.result(TIMEOUT_S).offset for tp, future in futures.items()}
+        return {(names[tp.topic], tp.partition): _offset(future.result(TIMEOUT_S)) for tp, future in futures.items()}
 
     def begin_offsets(self, topic: str) -> dict[int, int]:
         """The first offset that exists, by partition; `topic` without prefix."""
@@ -140,7 +144,7 @@ class KafkaAdmin:
         if not asked:
             return {}
         futures = self._admin.list_offsets(asked, request_timeout=TIMEOUT_S)
-        return {tp.partition: future.result(TIMEOUT_S).offset for tp, future in futures.items()}
+        return {tp.partition: _offset(future.result(TIMEOUT_S)) for tp, future in futures.items()}
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """What a consumer group has told Kafka of its positions, by partition; names without prefix."""
@@ -241,6 +245,14 @@ class KafkaAdmin:
     def read_all(self, topic: str) -> Iterator[bytes]:
         """The values of all records that a topic holds now."""
         return (value for message in self.read(topic) if (value := message.value()) is not None)
+
+
+def _offset(found: Any) -> int:
+    """Of a partition that was asked for its offset. Where its leader does not answer, librdkafka tells -1001, and no
+    error (2.16): raises the KafkaException that it should be."""
+    if found.offset < 0:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+    return int(found.offset)
 
 
 def _new_topic(topic: Topic, prefix: str, partitions: int, replication: int) -> NewTopic:

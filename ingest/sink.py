@@ -19,6 +19,11 @@ log = logging.getLogger("headwater.door")
 #: How long a client waits at most before it hears that Kafka cannot take its payload.
 DEADLINE_S = 8.0
 
+#: A bundle is waited for this many times as long as records usually took lately, within these bounds, so that a Kafka
+#: that is slow as a whole (for want of CPU, say) gets larger bundles, not a sender that spins. Then others go beside
+#: what is left of it, each waited for the least: a broker that is away holds up its own partitions.
+PATIENCE, LEAST_S, MOST_S = 4, 0.02, 1.0
+
 #: How the door's producer writes. It sends only when it is told to flush: left to itself, librdkafka's idempotent
 #: producer keeps a core busy while five messages of a partition are under way and others are due (2.16,
 #: `rktp_msgs_inflight`).
@@ -29,15 +34,12 @@ PRODUCER: Mapping[str, Any] = {
     "linger.ms": 1000,
     "compression.type": "lz4",
     "message.max.bytes": 2_097_152,
-    # Before its client gives up: what is sent again must not be overtaken by what was given up on.
-    "message.timeout.ms": int((DEADLINE_S - 1) * 1000),
+    # Before its client gives up, though it was given to librdkafka only when the bundle before it had been waited for:
+    # what is sent again must not be overtaken by what was given up on.
+    "message.timeout.ms": int((DEADLINE_S - MOST_S - 1) * 1000),
     "queue.buffering.max.messages": 100_000,
     "queue.buffering.max.kbytes": 65_536,
 }
-#: A bundle is waited for this many times as long as records usually took lately, within these bounds; then others go
-#: beside what is left of it. So a broker that is slow or away holds up its own partitions, and a Kafka that is slow as
-#: a whole (for want of CPU, say) gets larger bundles, not a sender that spins.
-PATIENCE, LEAST_S, MOST_S = 4, 0.02, 1.0
 
 Headers = list[tuple[str, str | bytes | None]]
 _HEADERS: dict[str, Headers] = {bridge: [(BRIDGE_HEADER, bridge.encode())] for bridge in BRIDGES}
@@ -117,7 +119,7 @@ class Sink:
             for write in self._bundle(wait=not left and not self._closing):
                 self._produce(write)
             try:
-                left = self._producer.flush(self._patience())
+                left = self._producer.flush(LEAST_S if left else self._patience())
             finally:
                 done, self._done = self._done, []
                 if done:

@@ -169,8 +169,10 @@ class EmbeddedKafka(EmbeddedServer):
             preexec_fn=dying_with_parent(),
         )
         if result.returncode:
-            words = (result.stderr or result.stdout).strip().splitlines() or [f"exit code {result.returncode}"]
-            raise EmbeddedError(f"Kafka: its folder {self._folder} could not be prepared: {words[0]}")
+            words = (result.stderr or result.stdout).strip().splitlines()
+            # What a JVM says first where JAVA_TOOL_OPTIONS is set.
+            said = [line for line in words if not line.startswith("Picked up ")] or [f"exit code {result.returncode}"]
+            raise EmbeddedError(f"Kafka: its folder {self._folder} could not be prepared: {said[0]}")
         (self._folder / "data.new").rename(self._folder / "data")
 
 

@@ -1,14 +1,24 @@
 """What operators ask Kafka, on a real one."""
 
+import asyncio
+import os
+import signal
 import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from deploy.embedded.kafka import EmbeddedKafka
 from deploy.kafka import KafkaAdmin
 from processors.runner.failures import Unavailable
+from schemas.topics import TRACKS
 from tests.kit.services import Services
+from tests.kit.waiting import until
 
 
 def test_when_records_were_written_is_found_for_several_places_of_a_partition_and_of_others(services: Services) -> None:
@@ -42,6 +52,37 @@ async def test_the_beginning_of_a_partition_is_the_first_record_that_was_not_del
     assert producer.flush(30) == 0
     asked.delete_records({("some", 1): 7})
     assert [await asked.beginning(prefix + "some", partition) for partition in (0, 1)] == [0, 7]
+
+
+async def _when_there(ask: Callable[[], Awaitable[int]]) -> int:
+    while True:
+        with suppress(Unavailable):
+            return await ask()
+
+
+async def test_a_broker_that_freezes_after_it_was_known_gives_no_offsets_and_gives_them_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.kafka.TIMEOUT_S", 1)
+    kafka = EmbeddedKafka(tmp_path / "kafka", heap_mb=512, short_lived=True)
+    await asyncio.to_thread(kafka.start)
+    try:
+        asked = KafkaAdmin({"bootstrap.servers": kafka.address, "log_level": 0}, "")
+        asked.create_topics([TRACKS], 1, 1)
+        assert await asked.beginning("tracks", 0) == 0
+        os.kill(kafka.pid, signal.SIGSTOP)
+        until(lambda: psutil.Process(kafka.pid).status() == psutil.STATUS_STOPPED)
+        for _ in range(2):  # as it is known, and by a client that knows nothing
+            with pytest.raises(Unavailable):
+                await asked.beginning("tracks", 0)
+        for blocking in (asked.begin_offsets, lambda topic: asked.end_offsets([topic])):
+            with pytest.raises(KafkaException):
+                blocking("tracks")
+        os.kill(kafka.pid, signal.SIGCONT)
+        async with asyncio.timeout(60):
+            assert await _when_there(lambda: asked.beginning("tracks", 0)) == 0
+    finally:
+        kafka.kill()
 
 
 async def test_who_asks_for_the_beginning_of_what_is_away_is_told_that_kafka_is_unavailable(services: Services) -> None:

@@ -135,12 +135,12 @@ class Bench:
         self.seen += [payload.body for payload in payloads]
         return [SegmentationJob(profile=payload.body.decode()) for payload in payloads]
 
-    def lane(self) -> Lane:
+    def lane(self, holes: bool = False) -> Lane:
         """A new one, as after a start or an assignment."""
         stage = Stage("validate", (TRACKS,), self.step, (SEGMENTATION_JOBS,))
         attempt = Attempt(stage, TRACKS, lambda _: {})
         key = LaneKey("validate", "tracks", 0)
-        self.lanes.append(Lane(key, stage, self.log, self.connect, self.publisher, attempt))
+        self.lanes.append(Lane(key, stage, self.log, self.connect, self.publisher, attempt, holes=holes))
         return self.lanes[-1]
 
     def batch(self, start: int, *values: bytes, topic_id: str = "") -> Batch:
@@ -248,6 +248,17 @@ async def test_records_that_are_gone_before_they_were_processed_stop_the_lane(be
     assert (bench.next_offset(), bench.log.sought) == (1, 1)
     await lane.process(gap)
     assert bench.next_offset() == 5
+
+
+async def test_of_a_topic_written_in_transactions_records_that_are_gone_are_told_from_markers(bench: Bench) -> None:
+    lane = bench.lane(holes=True)
+    await lane.process(bench.batch(0, b"a"))
+    await lane.process(Batch(TP("tracks", 0), 1, [Record(2, b"c")], bench.log.id))  # a marker has the offset before it
+    assert (bench.next_offset(), bench.log.sought) == (3, None)
+    bench.log.first = 5
+    with pytest.raises(LaneStopped, match="offsets 3 to 4 are gone"):
+        await lane.process(Batch(TP("tracks", 0), 3, [Record(5, b"f")], bench.log.id))
+    assert (bench.next_offset(), bench.seen) == (3, [b"a", b"c"])
 
 
 async def test_a_topic_that_was_deleted_and_made_again_stops_the_lane(bench: Bench) -> None:

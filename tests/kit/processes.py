@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).parents[2]
 def environment(settings: Mapping[str, object]) -> dict[str, str]:
     """Ours without any HEADWATER_*, then these settings. A Kafka that starts in it is compiled for a quick start."""
     rest = {name: value for name, value in os.environ.items() if not name.startswith("HEADWATER_")}
-    rest["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1"
+    rest["JAVA_TOOL_OPTIONS"] = f"{os.environ.get('JAVA_TOOL_OPTIONS', '')} -XX:TieredStopAtLevel=1".strip()
     return rest | {f"HEADWATER_{name.upper()}": str(value) for name, value in settings.items()}
 
 

@@ -12,12 +12,13 @@ from ingest.sink import Sink, SinkUnavailable
 
 
 class Producer:
-    """In the place of librdkafka's: what is produced is reported at the next flush, by `told`."""
+    """In the place of librdkafka's: what is produced is reported at the next flush, by `told`. So many are `away`."""
 
     def __init__(self, told: Callable[[Any], None]) -> None:
         self._told, self._reports = told, list[Any]()
         #: Seconds that the last bundle was waited for at most.
         self.waited = 0.0
+        self.away = 0
 
     def produce(self, *args: Any, on_delivery: Any, **more: Any) -> None:
         self._reports.append(on_delivery)
@@ -27,7 +28,7 @@ class Producer:
         reports, self._reports = self._reports, []
         for report in reports:
             self._told(report)
-        return 0
+        return self.away
 
 
 def record(offset: int | None, took: float = 0.001) -> Any:
@@ -90,4 +91,19 @@ async def test_a_bundle_is_waited_for_as_long_as_kafka_takes_but_not_for_a_few_s
     took = iter([0.002])
     await written(sink)
     assert sink._producer.waited == waited  # type: ignore[attr-defined]
+    await sink.close()
+
+
+async def test_what_is_written_beside_a_broker_that_is_away_is_waited_for_no_longer_than_the_least() -> None:
+    sink = sink_over(lambda report: report(None, record(7, 0.3)))
+    for _ in range(100):
+        await written(sink)
+    producer: Any = sink._producer
+    assert producer.waited == 1.0
+    producer.away = 1  # a record of a broker that does not answer
+    for _ in range(3):
+        await written(sink)
+    assert producer.waited == 0.02
+    producer.away = 0
+    await written(sink)
     await sink.close()
