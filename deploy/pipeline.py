@@ -129,6 +129,7 @@ class Pipeline:
             child.keep_running()
 
     def _end(self, name: str) -> None:
+        say(f"{name} ends: its definition went, or reads another topic now")
         child = self.children.pop(name)
         child.terminate()
         child.wait_or_kill(time.monotonic() + STOP_WITHIN_S)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-import httpx
+import aiohttp
 from confluent_kafka import KafkaException
 
 from deploy.definitions import read_folder
@@ -199,14 +199,17 @@ async def _tell_when_ready(
 ) -> None:
     await feed.ready
     admin, url = kafka_admin(settings), settings.door_url
-    async with httpx.AsyncClient(trust_env=False, verify=_certificate(settings)) as client:
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=_certificate(settings)), timeout=aiohttp.ClientTimeout(total=3)
+    ) as client:
         while True:
             groups = pipeline.groups(stages_beside(feed.get()))
             try:
-                answer = await client.get(f"{url}/ready", timeout=3)
-                if answer.status_code == 200 and await asyncio.to_thread(admin.settled, groups):
+                async with client.get(f"{url}/ready") as answer:
+                    opened = answer.status == 200
+                if opened and await asyncio.to_thread(admin.settled, groups):
                     break
-            except (httpx.HTTPError, KafkaException, TimeoutError):
+            except (aiohttp.ClientError, KafkaException, TimeoutError):
                 pass  # not up yet: asked again below
             await asyncio.sleep(0.2)
     ready.set()

@@ -32,8 +32,8 @@ class Topic:
 
     name: str
     models: tuple[type, ...]
-    key: KeyOf
-    codec: Codec
+    key: KeyOf = field(compare=False)
+    codec: Codec = field(compare=False)
     why: str
     retention_ms: int = 3 * DAY_MS
     max_bytes: int = MAX_TRANSIT_BYTES

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from deploy.embedded.process import usable_port
 from tests.kit.definitions import payload
 from tests.kit.processes import REPOSITORY, Child, environment, headwater
+from tests.kit.serving import Handler, Server
 from tests.kit.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -30,11 +32,13 @@ def alive(process: psutil.Process) -> bool:
 class Up:
     """A running `headwater up`."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, definitions: Path) -> None:
         self.folder, self.url = folder / "data", f"http://127.0.0.1:{port}"
-        self.variables = environment({"data": self.folder, "http_port": port, "partitions": 2})
+        self.variables = environment(
+            {"data": self.folder, "http_port": port, "partitions": 2, "private_networks": "127.0.0.0/8"}
+        )
         self.child = Child(
-            ["up", "--definitions", str(SHOP)], self.variables, folder / f"up-{len(list(folder.iterdir()))}.log"
+            ["up", "--definitions", str(definitions)], self.variables, folder / f"up-{len(list(folder.iterdir()))}.log"
         )
 
     def wait_ready(self) -> None:
@@ -87,9 +91,30 @@ def taken_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def test_up_runs_everything_restarts_the_dead_ends_cleanly_and_keeps_its_data(tmp_path: Path) -> None:
+@pytest.fixture
+def called() -> Iterator[tuple[str, list[str]]]:
+    """A webhook: its URL, and the events that it was told of."""
+    events: list[str] = []
+
+    class Answering(Handler):
+        def do_POST(self) -> None:
+            events.append(json.loads(self.rfile.read(int(self.headers["content-length"])))["body"]["id"])
+            self.send_response(200)
+            self.end_headers()
+
+    server = Server(Answering)
+    yield server.url, events
+    server.close()
+
+
+def test_up_runs_everything_restarts_the_dead_ends_cleanly_and_keeps_its_data(
+    tmp_path: Path, called: tuple[str, list[str]]
+) -> None:
+    url, told = called
+    shop = shutil.copytree(SHOP, tmp_path / "shop")
+    (shop / "hook.yaml").write_text(f"{{kind: destination, id: hook, type: webhook, url: {url}, events: [page-view]}}")
     port = usable_port(0)
-    up = Up(tmp_path, port)
+    up = Up(tmp_path, port, shop)
     try:
         up.wait_ready()
         (line,) = [line for line in up.child.output().splitlines() if "ready after" in line]
@@ -101,14 +126,17 @@ def test_up_runs_everything_restarts_the_dead_ends_cleanly_and_keeps_its_data(tm
         until(lambda: "persist ended with -9; it starts again" in up.child.output(), 20, up.child.output)
         up.track("second")
         until(lambda: up.events() == {"first", "second"}, 60, up.child.output)
+        until(lambda: set(told) == {"first", "second"}, 60, up.child.output)
         up.end()
-        up = Up(tmp_path, port)
+        assert "ends:" not in up.child.output()
+        up = Up(tmp_path, port, shop)
         up.wait_ready()
         assert up.events() == {"first", "second"}
         up.track("third")
         until(lambda: up.events() == {"first", "second", "third"}, 60, up.child.output)
-        (url,) = set(re.findall(r"metrics of the whole pipeline: (\S+)", up.child.output()))
-        assert 'headwater_events{outcome="recorded",source="shop"} 3.0' in httpx.get(url, trust_env=False).text
+        (metrics,) = set(re.findall(r"metrics of the whole pipeline: (\S+)", up.child.output()))
+        until(lambda: set(told) == {"first", "second", "third"}, 60, up.child.output)
+        assert 'headwater_events{outcome="recorded",source="shop"} 3.0' in httpx.get(metrics, trust_env=False).text
         up.end()
     finally:
         up.close()
