@@ -237,8 +237,10 @@ def _require_free_port(settings: Settings) -> None:
 
 
 def _shown(lines: list[str]) -> bool:
+    """Which definitions: `headwater apply` shows what is different in them."""
     for line in lines:
-        say(line)
+        if not line.startswith(" "):
+            say(line)
     return True
 
 

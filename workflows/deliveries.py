@@ -32,8 +32,9 @@ class CompiledDestination:
         return change.merged_into is not None or self.has_consent(change)
 
     def wants(self, change: ProfileChange) -> bool:
-        """Whether any of the fields that it waits for has changed. That a profile is no more concerns everybody."""
-        if not self.on_change or change.merged_into is not None:
+        """Whether any of the fields that it waits for has changed. That a profile is no more concerns everybody, and
+        that it is again: who was told that it is gone must not believe so for ever."""
+        if not self.on_change or change.merged_into is not None or "unmerged" in change.changed:
             return True
         return any(field == one or field.startswith(f"{one}.") for one in self.on_change for field in change.changed)
 

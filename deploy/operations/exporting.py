@@ -11,7 +11,8 @@ from processors.storage.database import Connection
 _PARTS = {
     "profiles": "select id::text, created_at, merged_into::text from profiles where id = any(%(ids)s::uuid[]) "
     "order by created_at, id",
-    "identifiers": "select namespace, value, linked_at as first_seen, last_seen, verified, source, event_id "
+    "identifiers": "select namespace, value, linked_at as first_seen, greatest(last_seen, linked_at) as last_seen, "
+    "verified, source, event_id "
     "from identifiers where profile_id = any(%(ids)s::uuid[]) order by namespace, value",
     "traits": "select t.key as name, t.value->0 as value, t.value->>2 as event_id from profile_traits, "
     "jsonb_each(traits) t where profile_id = any(%(ids)s::uuid[]) order by t.key",
@@ -23,8 +24,8 @@ _PARTS = {
     "order by consent",
     "segments": "select segment, origin, since from memberships where profile_id = any(%(ids)s::uuid[]) "
     "order by segment",
-    "sessions": "select source, id, started_at, last_at, ended_at, context from sessions "
-    "where profile_id = any(%(ids)s::uuid[]) order by started_at, source, id",
+    "sessions": "select source, id, started_at, greatest(last_at, started_at) as last_at, ended_at, context "
+    "from sessions where profile_id = any(%(ids)s::uuid[]) order by started_at, source, id",
     "events": "select source, id, type, session_id as session, occurred_at, received_at, recorded_at, properties, "
     "context from events where profile_id = any(%(ids)s::uuid[]) order by occurred_at, source, id",
     "windows": "select type, day, count from profile_days where profile_id = any(%(ids)s::uuid[]) order by type, day",

@@ -98,7 +98,9 @@ async def profile(connection: Connection, id: str) -> dict[str, Any]:
     (found,) = await rows(connection, _PROFILE, {"id": id})
     found["identifiers"] = await rows(
         connection,
-        "select namespace, value, source, linked_at as first_seen, last_seen, verified from identifiers "
+        "select namespace, value, source, linked_at as first_seen, "
+        # By our clock and by the client's.
+        "greatest(last_seen, linked_at) as last_seen, verified from identifiers "
         "where profile_id in (select id from profiles where id = %(id)s or merged_into = %(id)s) "
         "order by namespace, value",
         {"id": id},

@@ -62,6 +62,15 @@ class Guard:
         return addresses
 
 
+def told(error: BaseException) -> str:
+    """What may be said of an error in connecting: its name, and why where the guard refused. What libraries say could
+    quote an address."""
+    met: BaseException | None = error
+    while met is not None and not isinstance(met, Refused):
+        met = met.__cause__ or met.__context__
+    return type(error).__name__ if met is None else f"{type(error).__name__}: {met}"
+
+
 def _is_of_the_internet(address: Address) -> bool:
     return address.is_global and not address.is_multicast and not any(address in network for network in _SPECIAL)
 

@@ -11,6 +11,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from processors.connectors.avro import AvroValues, wrong_schema
+from processors.connectors.guard import told
 from processors.connectors.webhook import latest
 from processors.runner.failures import Poison, Unavailable
 from processors.runner.publisher import SAFE
@@ -193,4 +194,4 @@ def _name(error: Exception) -> str:
     """The error without what it says: that could quote an address, or a record."""
     if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
         return error.args[0].name()
-    return type(error).__name__
+    return told(error)

@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from processors.connectors.guard import told
 from processors.connectors.outside import RETRIED, Reveal, retry_after
 from processors.connectors.pacing import Circuit, Pace, backoff
 from processors.runner.failures import GAVE_UP, Poison, Unavailable
@@ -118,7 +119,7 @@ class Webhook:
             ) as response:
                 return self._judged(destination, response)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            log.warning("destination %s: %s", destination.id, type(error).__name__)
+            log.warning("destination %s: %s", destination.id, told(error))
             self._circuit.failed(0.0)
             return 0.0
 

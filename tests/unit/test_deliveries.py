@@ -127,3 +127,17 @@ def test_the_names_of_private_traits_are_in_no_mapping():
         destinations({"id": "crm", "mapping": {"changed": "change.changed"}}),
     )
     assert delivery.body == {"changed": ["traits.name"]}
+
+
+def test_whoever_waits_for_some_fields_hears_of_a_profile_that_it_is_gone_and_that_it_is_back():
+    wants = destinations({"id": "crm", "on_change": ["traits.city"]})
+    heard = [
+        [each.gone for each in owed(change(**fields), wants)]
+        for fields in (
+            {"changed": ["traits.name"]},
+            {"changed": ["traits.city"]},
+            {"changed": ["merged"], "merged_into": "p2"},
+            {"changed": ["unmerged"]},
+        )
+    ]
+    assert heard == [[], [False], [True], [False]]

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from processors.connectors.guard import Guard, Refused, guarded_session
+from processors.connectors.guard import Guard, Refused, guarded_session, told
 
 #: The loopback, private and special networks, as people and attackers write them.
 INSIDE = [
@@ -113,3 +113,13 @@ async def test_redirects_are_answers_and_not_followed(inside: tuple[int, list[st
     ):
         assert response.status == 302
     assert len(asked) == 1
+
+
+async def test_who_is_refused_is_told_why_and_nothing_that_a_library_says(inside: tuple[int, list[str]]):
+    port, asked = inside
+    async with guarded_session(Guard()) as client:
+        with pytest.raises(aiohttp.ClientError) as refused:
+            await client.get(f"http://127.0.0.1:{port}/")
+    assert "HEADWATER_PRIVATE_NETWORKS" in told(refused.value)
+    assert (asked, "127.0.0.1" in told(refused.value)) == ([], False)
+    assert told(OSError("cannot reach 10.1.2.3")) == "OSError"
