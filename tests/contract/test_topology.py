@@ -101,3 +101,10 @@ def test_every_model_goes_to_one_topic_and_no_other_model_anywhere():
         topic_of(object())
     with pytest.raises(KeyError):
         topic_of({"profile": "p"})
+
+
+def test_stages_beside_the_pipeline_read_the_same_topics_whenever_they_are_made() -> None:
+    """`headwater up` starts their processes anew where that changes."""
+    other = BRIDGE.model_copy(update={"topic": "other"})
+    assert dispatch_to("hook").reads == dispatch_to("hook").reads != dispatch_to("crm").reads
+    assert bridge_from(BRIDGE).reads == bridge_from(BRIDGE).reads != bridge_from(other).reads
