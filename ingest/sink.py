@@ -21,7 +21,7 @@ DEADLINE_S = 8.0
 
 #: A bundle is waited for this many times as long as records usually took lately, within these bounds, so that a Kafka
 #: that is slow as a whole (for want of CPU, say) gets larger bundles, not a sender that spins. Then others go beside
-#: what is left of it, each waited for the least: a broker that is away holds up its own partitions.
+#: what is left of it, each waited for once as long: a broker that is away holds up its own partitions.
 PATIENCE, LEAST_S, MOST_S = 4, 0.02, 1.0
 
 #: How the door's producer writes. It sends only when it is told to flush: left to itself, librdkafka's idempotent
@@ -119,15 +119,15 @@ class Sink:
             for write in self._bundle(wait=not left and not self._closing):
                 self._produce(write)
             try:
-                left = self._producer.flush(LEAST_S if left else self._patience())
+                left = self._producer.flush(self._patience(1 if left else PATIENCE))
             finally:
                 done, self._done = self._done, []
                 if done:
                     self._loop.call_soon_threadsafe(self._hand_over, done)
 
-    def _patience(self) -> float:
+    def _patience(self, times: int) -> float:
         usual = sorted(self._took)[len(self._took) // 2]
-        return min(max(PATIENCE * usual, LEAST_S), MOST_S)
+        return min(max(times * usual, LEAST_S), MOST_S)
 
     def _bundle(self, wait: bool) -> list[_Write]:
         """All that is to be written by now; if need be, `wait` for the first."""
