@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from deploy.until_signal import run_until_signal
 
 #: The example definitions that the demo runs with.
 SHOP = Path(__file__).parent / "examples" / "shop"
+#: How often it is said how far the demo is, where no terminal shows it.
+TOLD_EVERY_S = 10.0
 
 
 def run_demo(settings: Settings, data: Path, rows: int | None, exit_after: bool, as_json: bool) -> bool:
@@ -53,7 +56,7 @@ class DemoRun:
         """What it starts ends with the `stack`."""
         self._settings, self._purchases, self._stack = settings, purchases, stack
         self._exit_after, self._as_json = exit_after, as_json
-        self._sent = 0
+        self._sent, self._told_at = 0, 0.0
         self.right = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -79,5 +82,9 @@ class DemoRun:
         self._sent += 1
 
     def _show(self, recorded: int, lag: int) -> None:
-        line = f"\r  sent {self._sent:,} payloads, recorded {recorded:,} events, {lag:,} records under way   "
-        click.echo(line, err=True, nl=False)
+        line = f"  sent {self._sent:,} payloads, recorded {recorded:,} events, {lag:,} records under way   "
+        if sys.stderr.isatty():
+            click.echo(f"\r{line}", err=True, nl=False)
+        elif time.monotonic() >= self._told_at + TOLD_EVERY_S:
+            self._told_at = time.monotonic()
+            say(line.rstrip())

@@ -154,7 +154,7 @@ class Request:
         pairs = [part.partition("=") for part in parameters]
         charsets = {value.strip(' "') for name, _, value in pairs if name.strip() == "charset"}
         if kind not in types or charsets - {"utf-8", "utf8", "us-ascii"}:
-            raise Refused(415, "unsupported_media_type", f"send {next(iter(types))} in UTF-8")
+            raise Refused(415, "unsupported_media_type", f"send Content-Type: {next(iter(types))}, in UTF-8")
 
     def _is_whole(self, length: str) -> bool:
         """Whether all of the body came: the server does not tell where the connection ended in it. JSON and gzip that

@@ -64,6 +64,8 @@ def time_of(given: str | None) -> datetime | None:
 
 def text(value: Any) -> str:
     """A value in a line of output."""
+    if value is None:
+        return "-"
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, dict | list):

@@ -106,6 +106,9 @@ _SOURCE_HEADER = (
 )
 
 
+_EVENT_COLUMNS = ("received_at", "type", "source", "id", "state")
+
+
 @click.command()
 @click.argument("id")
 @json_option
@@ -149,7 +152,7 @@ def events(
     if as_json:
         print_json(found)
     else:
-        columns = ("received_at", "type", "source", "id", "profile", "state")
+        columns = (*_EVENT_COLUMNS[:-1], "profile", "state")
         rows = [[text(row[column]) for column in columns] for row in found]
         click.echo("\n".join(table(rows, columns)) if rows else "no such events")
 
@@ -181,9 +184,9 @@ def profile(key: str, changes: bool, limit: int, as_json: bool) -> None:
         return
     for name, value in found.items():
         if isinstance(value, list) and value:
-            click.echo(f"{name}:")
-            for item in value:
-                click.echo("  " + "  ".join(text(part) for part in item.values() if part is not None))
+            parts = list(_EVENT_COLUMNS) if name == "events" else list(value[0])
+            shown = table([[text(item[part]) for part in parts] for item in value], parts)
+            click.echo("\n".join([f"{name}:", *(f"  {line}" for line in shown)]))
         else:
             click.echo(f"{name + ':':12} {text(value) if value else '-'}")
 

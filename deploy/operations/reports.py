@@ -67,7 +67,7 @@ async def trace_event(connection: Connection, admin: KafkaAdmin, id: str) -> dic
         ),
         "failures": await rows(
             connection,
-            "select kind, stage, source, type, reasons, failed_at, "
+            "select kind, stage, source, type, reasons, failed_at, state, attempt, "
             "partition || '/' || \"offset\" || '/' || ordinal as origin from failures where event_id = %(id)s",
             {"id": id},
         ),

@@ -74,7 +74,7 @@ def test_an_event_is_found_by_its_id(shop: Installation) -> None:
     assert len(found["duplicates"]) == 1
     assert set(found) == {"recorded", "duplicates"}
     (failure,) = shop.json("event", "o-bad")["failures"]
-    assert (failure["kind"], failure["stage"]) == ("rejected", "validate")
+    assert [failure[name] for name in ("kind", "stage", "state", "attempt")] == ["rejected", "validate", "open", 0]
     unknown = shop.command("event", "nobody-knows")
     assert unknown.returncode == 1
     assert unknown.stderr.startswith("Error: ")
@@ -99,6 +99,9 @@ def test_a_profile_is_found_by_an_identifier_and_by_its_id_live_or_merged(shop: 
     assert [(one["namespace"], one["value"]) for one in found["identifiers"]] == [("customer-id", "X")]
     assert {event["id"] for event in found["events"]} == {"o-1", "o-2"}
     assert shop.json("profile", found["id"]) == found
+    words = [line.split() for line in shop.command("profile", "customer-id:X").stdout.splitlines()]
+    assert ["namespace", "value", "source", "first_seen", "last_seen", "verified"] in words
+    assert ["received_at", "type", "source", "id", "state"] in words
     merged = shop.sql("select id::text from profiles where merged_into = %s", found["id"])
     assert merged
     for (id,) in merged:
