@@ -1,10 +1,8 @@
 """Kafka's administration: topics from the catalogue, their ids, offsets, and how consumer groups stand."""
 
 import asyncio
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import closing
 from typing import Any, TypeVar
 
 from confluent_kafka import (
@@ -32,18 +30,7 @@ TIMEOUT_S = 10
 ANSWER_S = 2
 #: What librdkafka says itself where nobody has answered.
 _NO_ANSWER = (KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
-#: (topic without prefix, partition, offset)
-Place = tuple[str, int, int]
 Answer = TypeVar("Answer")
-#: A consumer that looks at single records: it fetches little more than it must. Of less the broker would give one
-#: partition's, and the next one's only later.
-_ONE_RECORD = {
-    "group.id": "headwater-reader",
-    "enable.auto.commit": False,
-    "auto.offset.reset": "earliest",
-    "max.partition.fetch.bytes": 100_000,
-    "queued.min.messages": 1,
-}
 
 
 #: What a client of somebody else's Kafka is told: as ours are.
@@ -60,7 +47,7 @@ class KafkaAdmin:
 
     def __init__(self, kafka: Mapping[str, Any], prefix: str) -> None:
         self._admin = AdminClient(dict(kafka))
-        self._kafka, self.prefix = dict(kafka), prefix
+        self.kafka, self.prefix = dict(kafka), prefix
 
     def create_topics(self, topics: Iterable[Topic], partitions: int, replication: int) -> list[str]:
         """Make those that are missing; their names. What exists is left as it is."""
@@ -113,7 +100,7 @@ class KafkaAdmin:
             return read(await asyncio.wrap_future(future))
         except KafkaException as error:
             if error.args[0].code() in _NO_ANSWER and self._admin is asked:
-                self._admin = AdminClient(dict(self._kafka))
+                self._admin = AdminClient(dict(self.kafka))
             gone = [asked]
             del asked, future
             await asyncio.to_thread(gone.clear)  # a client's end waits for its threads
@@ -187,7 +174,7 @@ class KafkaAdmin:
         }
         consumer = Consumer(
             {
-                **self._kafka,
+                **self.kafka,
                 "group.id": "headwater-reader",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
@@ -209,38 +196,6 @@ class KafkaAdmin:
                         raise KafkaException(error)
         finally:
             consumer.close()
-
-    def written_at(self, places: Collection[Place]) -> dict[Place, float]:
-        """When the record at each place (or the next behind it that exists) was written, in seconds since 1970.
-
-        A place is missing where nothing was read within two seconds.
-        """
-        found: dict[Place, float] = {}
-        left = set(places)
-        while left:
-            # One place of a partition at a time, each time by a consumer of its own: one that is assigned anew takes up
-            # to a second for it, or forgets a partition.
-            asked = {(topic, partition): (topic, partition, offset) for topic, partition, offset in left}
-            left -= set(asked.values())
-            with closing(Consumer({**self._kafka, **_ONE_RECORD})) as consumer:
-                found |= self._first_written(consumer, asked)
-        return found
-
-    def _first_written(self, consumer: Consumer, asked: dict[tuple[str, int], Place]) -> dict[Place, float]:
-        found: dict[Place, float] = {}
-        names = {full_name(self.prefix, topic): topic for topic, _, _ in asked.values()}
-        consumer.assign(
-            [TopicPartition(full_name(self.prefix, topic), p, offset) for topic, p, offset in asked.values()]
-        )
-        deadline = time.monotonic() + 2
-        while len(found) < len(asked) and time.monotonic() < deadline:
-            for message in consumer.consume(len(asked), 0.1):
-                name = message.topic() or ""
-                place = asked.get((names.get(name, ""), message.partition() or 0))
-                if message.error() is None and place is not None and place not in found:
-                    found[place] = message.timestamp()[1] / 1000
-                    consumer.incremental_unassign([TopicPartition(name, place[1])])
-        return found
 
     def read_all(self, topic: str) -> Iterator[bytes]:
         """The values of all records that a topic holds now."""

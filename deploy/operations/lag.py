@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 
 from deploy.kafka import KafkaAdmin
+from deploy.operations.written import written_at
 from deploy.stages import stages_of, topics_of
 from processors.storage.database import Connection
 from processors.storage.definitions import DefinitionStore
@@ -58,7 +59,7 @@ async def oldest(admin: KafkaAdmin, stored: Mapping[Lane, int], lanes: Mapping[L
     """
     places = {(stage, topic, partition): stored.get((stage, topic, partition), 0) for stage, topic, partition in lanes}
     asked = {(topic, partition, offset) for (_, topic, partition), offset in places.items()}
-    written = await asyncio.to_thread(admin.written_at, asked)
+    written = await asyncio.to_thread(written_at, admin, asked)
     now, found = time.time(), dict[str, float]()
     for (stage, topic, partition), offset in places.items():
         if (at := written.get((topic, partition, offset))) is not None:

@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.embedded.kafka import EmbeddedKafka
 from deploy.kafka import KafkaAdmin
+from deploy.operations.written import written_at
 from processors.runner.failures import Unavailable
 from schemas.topics import TRACKS
 from tests.kit.services import Services
@@ -36,9 +37,9 @@ def test_when_records_were_written_is_found_for_several_places_of_a_partition_an
     places = {("busy", partition, offset) for partition in (0, 1) for offset in (0, 7, 499)} | {("calm", 0, 9)}
     busy = {place: (begun * 1000 + 2 * place[2] + place[1]) / 1000 for place in places if place[0] == "busy"}
     asked = KafkaAdmin(kafka, prefix)
-    assert asked.written_at(places) == busy | {("calm", 0, 9): (begun * 1000 + 9) / 1000}
+    assert written_at(asked, places) == busy | {("calm", 0, 9): (begun * 1000 + 9) / 1000}
     # Nothing lies there: that one is left out, and only that one.
-    assert asked.written_at({("calm", 0, 10), ("busy", 0, 7)}) == {("busy", 0, 7): busy["busy", 0, 7]}
+    assert written_at(asked, {("calm", 0, 10), ("busy", 0, 7)}) == {("busy", 0, 7): busy["busy", 0, 7]}
 
 
 async def test_the_beginning_of_a_partition_is_the_first_record_that_was_not_deleted(services: Services) -> None:
