@@ -13,7 +13,8 @@ DOES = ("decode", "lock", "step", "insert", "copy", "checkpoint", "commit", "pro
 PLACES = tuple(f"{when}-{what}" for what in DOES for when in ("before", "after"))
 #: Who never comes by a place: these write nothing to PostgreSQL but their position, or never by COPY.
 NEVER = {"insert": ("route", "deliver"), "copy": tuple({*STAGES} - {"persist", "run-workflows"})}
-GIVEN_UP_AFTER_S = 40.0
+#: Long: all stages before one die at the same time, and it waits for what they put out.
+GIVEN_UP_AFTER_S = 90.0
 DIED = 86
 
 
