@@ -71,7 +71,6 @@ class KafkaAdmin:
 
     async def topic_id(self, name: str) -> str:
         """The id that Kafka gave this topic when it was made; `name` with prefix. Raises Unavailable."""
-
         asked = TopicCollection([name])
         return await self._ask(
             lambda admin: admin.describe_topics(asked, request_timeout=ANSWER_S)[name],
