@@ -94,6 +94,7 @@ class Stock:
             f"{settings.topic_prefix}stock-{topic.name}-{time.time_ns()}",
             broker="kafka://" + settings.kafka,
             store="memory://",
+            datadir=str(settings.data.parent / "stock"),
             topic_disable_leader=True,
             web_enabled=False,
             consumer_auto_offset_reset="earliest",
