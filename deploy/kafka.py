@@ -28,8 +28,6 @@ from schemas.topics import Topic, full_name
 TIMEOUT_S = 10
 #: How long one attempt to ask what a lane wants to know may take.
 ANSWER_S = 2
-#: What librdkafka says itself where nobody has answered.
-_NO_ANSWER = (KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
 Answer = TypeVar("Answer")
 
 
@@ -90,15 +88,16 @@ class KafkaAdmin:
         """What is read in the answer. Raises Unavailable, also where `read` raises KafkaException.
 
         librdkafka asks the broker that it knows as controller, and while that one is dead it waits for it at a core's
-        full load, now and then for good though all are back (measured): so it may not wait long, and a client that had
-        no answer is thrown away. One that was told something that it cannot use, of another topic say, is kept.
+        full load, now and then for good though all are back (measured): so it may not wait long. It does not learn from
+        a refusal who leads a partition since an election (2.16), and would ask the former one, or by its former
+        epoch, for minutes. So a client is thrown away unless it was only asked for a topic that does not exist.
         """
         asked = self._admin
         future = question(asked)
         try:
             return read(await asyncio.wrap_future(future))
         except KafkaException as error:
-            if error.args[0].code() in _NO_ANSWER and self._admin is asked:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART and self._admin is asked:
                 self._admin = AdminClient(dict(self.kafka))
             gone = [asked]
             del asked, future
