@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -99,20 +99,16 @@ async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
         guard = Guard(filter(None, settings.private_networks.split(",")))
         async with guarded_session(guard) as client:
             worker = StageWorker(stage, installation, toolbox(stage, feed, settings, client, guard))
-            beside = [asyncio.create_task(_stop_on(feed.failed, stop))]
+            beside: list[asyncio.Future[None]] = [feed.failed]
             for take_due, every_s in due_of(name, feed):
                 connect = connector(settings.database_url, f"headwater {name} ticker")
                 ticker = Ticker(connect, Publisher(kafka, settings.topic_prefix), take_due, every_s)
-                ticking = asyncio.ensure_future(ticker.run())
-                beside += [ticking, asyncio.create_task(_stop_on(ticking, stop))]
+                beside.append(asyncio.ensure_future(ticker.run()))
             if name == "run-workflows":
                 outside = Outside(client, guard, Seals(settings).open)
-                calling = asyncio.ensure_future(caller(settings, feed, kafka, outside).run())
-                beside += [calling, asyncio.create_task(_stop_on(calling, stop))]
+                beside.append(asyncio.ensure_future(caller(settings, feed, kafka, outside).run()))
             log.info("%s: working", name)
-            await worker.run(stop)
-            for task in beside:
-                task.cancel()
+            await _with(beside, worker.run(stop), stop)
 
 
 def _replay_of(settings: Settings) -> ReplayOf:
@@ -145,7 +141,12 @@ async def _definitions(settings: Settings, stop: asyncio.Event) -> Any:
         feed.stop()
 
 
-async def _stop_on(failed: "asyncio.Future[None]", stop: asyncio.Event) -> None:
-    with contextlib.suppress(Exception):  # whoever failed has logged it
-        await failed
-    stop.set()
+async def _with(beside: "Sequence[asyncio.Future[None]]", work: Awaitable[None], stop: asyncio.Event) -> None:
+    """Work until `stop` is set, or what goes on beside ends: then in order, too, and with what that raised."""
+    for one in beside:
+        one.add_done_callback(lambda _: stop.set())
+    await work
+    for one in beside:
+        if one.done():
+            one.result()
+        one.cancel()

@@ -24,6 +24,8 @@ import cel  # noqa: E402
 
 _COMPREHENSION = re.compile(rf"\.{GAP}(?:all|exists|exists_one|existsOne|map|filter){GAP}\(")
 _PLAIN = frozenset({bool, int, str, type(None)})
+#: What CEL's usual errors mean to whoever wrote the expression; others are noted by their class.
+_NOTES: Mapping[type[Exception], str] = {KeyError: "missing_field", TypeError: "wrong_type"}
 
 
 class ConditionError(ValueError):
@@ -72,7 +74,7 @@ class Condition:
         # CEL raises whatever its operands made it raise; all of them mean "no value here".
         except Exception as error:
             if note_missing or not isinstance(error, KeyError):
-                context.note(self.source, type(error).__name__)
+                context.note(self.source, _NOTES.get(type(error), type(error).__name__))
             return None
 
 
@@ -108,7 +110,7 @@ class Context:
         self._converted: dict[str, Needs] = {}
         self._served: Mapping[str, Needs] | None = None
         self._stale: set[str] = set()
-        #: Conditions that had no value, and the class of the error.
+        #: Conditions that had no value, and why: `missing_field`, `wrong_type` or the class of the error.
         self.errors: list[tuple[str, str]] = []
 
     def compiled(self, condition: Condition) -> cel.Context:

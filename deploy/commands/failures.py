@@ -75,10 +75,10 @@ def _list(kind: str, nothing: str) -> click.Command:
         if as_json:
             print_json(found)
             return
-        header = ("failed at", "place", "stage", "source", "type", "id", "reasons")
+        header = ("failed at", "place", "stage", "source", "type", "id", "sent again", "reasons")
         lines = [
             (text(row["failed_at"]), row["place"], row["stage"], row["source"] or "-", row["type"] or "-",
-             row["event_id"] or "-", "; ".join(map(_reason, row["reasons"])))
+             row["event_id"] or "-", str(row["attempt"] or "-"), "; ".join(map(_reason, row["reasons"])))
             for row in found
         ]  # fmt: skip
         click.echo("\n".join(table(lines, header)) if lines else nothing)
@@ -154,11 +154,17 @@ def _replay(kind: str) -> click.Command:
         if as_json:
             print_json(done)
             return
-        click.echo(f"{'would send' if dry_run else 'sent'} {done.sent:,} again")
+        click.echo(f"would send {done.sent:,} again" if dry_run else _sent(kind, done.sent))
         for place, why in done.refused.items():
             click.echo(f"  left {place}: {why}")
 
     return command
+
+
+def _sent(kind: str, count: int) -> str:
+    group = REJECTED if kind == REJECTED else "dead-letters"
+    where = f"; what fails again is back in `headwater {group} list`, `headwater event ID` shows one" if count else ""
+    return f"sent {count:,} again{where}"
 
 
 def _chosen(kind: str, places: tuple[str, ...], all_: bool, filters: dict[str, str | None]) -> Selection:
@@ -209,7 +215,8 @@ def repair_command(
         settings = connected(load_settings())
         selection = _selection(REJECTED, (place,))
         done = asyncio.run(resend(settings, identity_key(settings), selection, False, False))
-        click.echo(f"sent {done.sent} again" if done.sent else f"not sent: {done.refused.get(place, 'it is not open')}")
+        refused = f"not sent: {done.refused.get(place, 'it is not open')}"
+        click.echo(_sent(REJECTED, done.sent) if done.sent else refused)
 
 
 def _change(given: str) -> tuple[str, Any]:

@@ -46,3 +46,13 @@ def test_a_restarted_worker_sends_a_stored_outbox_though_nothing_new_comes(shop:
     shop.start("validate")
     until(lambda: "working" in shop.children["validate"].output(), 30, shop.tell)
     until(lambda: sum(shop.ends(["events-valid"]).values()) > before, 15, shop.tell)
+
+
+def test_a_worker_that_cannot_read_a_new_definition_ends_as_one_that_failed(shop: Installation) -> None:
+    shop.start("run-workflows")  # one that has more beside its lanes than definitions
+    until(lambda: "working" in shop.children["run-workflows"].output(), 30, shop.tell)
+    shop.write(
+        b'{"revision": 99, "body": {"kind": "source", "id": 7}}', key=b"source/of-a-later-version", topic="config"
+    )
+    assert shop.children["run-workflows"].wait(30) == 1
+    assert "the definitions cannot be read" in shop.children["run-workflows"].output()

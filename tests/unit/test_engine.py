@@ -83,7 +83,7 @@ def test_what_is_kept_of_a_run_has_no_values_in_it():
     )
     assert describe(ran) == {
         "nodes": ["a", "b"],
-        "errors": [{"node": "a", "error": "LookupError"}, {"node": "b", "error": "KeyError"}],
+        "errors": [{"node": "a", "error": "LookupError"}, {"node": "b", "error": "missing_field"}],
     }
 
 
