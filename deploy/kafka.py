@@ -170,6 +170,22 @@ class KafkaAdmin:
         ends = {
             partition: end for (_, partition), end in self.end_offsets([topic]).items() if only in (None, partition)
         }
+        starting = {partition: (starts or {}).get(partition, OFFSET_BEGINNING) for partition in ends}
+        left = {partition for partition, end in ends.items() if starting[partition] < end}
+        for message in self._from(topic, {partition: starting[partition] for partition in left}) if left else ():
+            if message.error() is None:
+                yield message
+                continue
+            left.discard(message.partition())
+            if not left:
+                return
+
+    def follow(self, topic: str, starts: Mapping[int, int]) -> Iterator[KafkaMessage]:
+        """What comes to a topic (name without prefix) from these offsets on, for ever."""
+        return (message for message in self._from(topic, starts) if message.error() is None)
+
+    def _from(self, topic: str, starts: Mapping[int, int]) -> Iterator[KafkaMessage]:
+        """Records, and for each end of a partition that is reached a message that says so in its error."""
         consumer = Consumer(
             {
                 **self.kafka,
@@ -179,19 +195,15 @@ class KafkaAdmin:
                 "auto.offset.reset": "earliest",
             }
         )
-        starting = {partition: (starts or {}).get(partition, OFFSET_BEGINNING) for partition in ends}
-        left = {partition for partition, end in ends.items() if starting[partition] < end}
-        consumer.assign([TopicPartition(full_name(self.prefix, topic), p, starting[p]) for p in left])
+        name = full_name(self.prefix, topic)
+        consumer.assign([TopicPartition(name, partition, start) for partition, start in starts.items()])
         try:
-            while left:
-                for message in consumer.consume(1000, 1.0):
+            while True:
+                for message in consumer.consume(1000, 0.2):
                     error = message.error()
-                    if error is None:
-                        yield message
-                    elif error.code() == KafkaError._PARTITION_EOF:
-                        left.discard(message.partition())
-                    else:
+                    if error is not None and error.code() != KafkaError._PARTITION_EOF:
                         raise KafkaException(error)
+                    yield message
         finally:
             consumer.close()
 

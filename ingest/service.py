@@ -40,7 +40,8 @@ def read(body: bytes) -> TrackerPayload:
 def unreadable(error: PayloadError) -> Refused:
     """What is said to who sent it."""
     status = 413 if error.code == "batch_too_large" else 400
-    return Refused(status, error.code, "the body cannot be read; see docs/input.md")
+    where = f" from byte {error.byte} on" if error.byte else ""
+    return Refused(status, error.code, f"the body cannot be read{where}; see docs/input.md")
 
 
 def check(body: bytes, payload: TrackerPayload, source: Source, definitions: Definitions) -> Checked:

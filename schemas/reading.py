@@ -1,19 +1,22 @@
 """JSON as a whole, read once and strictly: what cannot be read has one of the codes of docs/input.md."""
 
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
 
 T = TypeVar("T")
+#: How msgspec ends what it says of bytes that are no JSON.
+_BYTE = re.compile(r"\(byte (\d+)\)")
 
 
 class PayloadError(ValueError):
-    """The payload as a whole cannot be read. `code` is one of docs/input.md's."""
+    """The payload as a whole cannot be read. `code` is one of docs/input.md's; `byte`, where it ceases to be JSON."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, byte: str = "") -> None:
         super().__init__(code)
-        self.code = code
+        self.code, self.byte = code, byte
 
 
 def read_json(decode: Callable[[bytes], T], body: bytes) -> T:
@@ -29,7 +32,8 @@ def read_json(decode: Callable[[bytes], T], body: bytes) -> T:
     except msgspec.ValidationError as error:
         raise PayloadError(_code_of(str(error))) from error
     except msgspec.DecodeError as error:
-        raise PayloadError("invalid_json" if body.strip() else "empty_body") from error
+        byte = _BYTE.search(str(error))
+        raise PayloadError("invalid_json" if body.strip() else "empty_body", byte[1] if byte else "") from error
 
 
 def _code_of(message: str) -> str:

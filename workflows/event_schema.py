@@ -1,5 +1,6 @@
 """What an event type's properties must look like, compiled."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,11 +44,19 @@ class EventSchema:
             if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required):
                 found.append(Reason("schema_invalid", f"{path}/{_escaped(error.kind.property)}", "is required"))
             else:
-                rule = "/".join(map(str, error.schema_path))
-                found.append(Reason("schema_invalid", path, f"does not satisfy {rule}"))
+                found.append(Reason("schema_invalid", path, f"does not satisfy {_rule(error)}"))
             if len(found) == MAX_REASONS:
                 break
         return found
+
+
+def _rule(error: jsonschema_rs.ValidationError) -> str:
+    """Its path in the schema, and what it wants where that is a limit, types, a format: no list of what may be sent."""
+    rule = "/".join(map(str, error.schema_path))
+    for wanted in ("limit", "types", "format"):
+        if hasattr(error.kind, wanted):
+            return f"{rule}: {json.dumps(getattr(error.kind, wanted), default=str)}"
+    return rule
 
 
 def _escaped(part: object) -> str:

@@ -48,6 +48,11 @@ def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> list[str]:
     ]
 
 
+def counted(count: int, what: str) -> str:
+    """1 event, 1,200 events, no events."""
+    return f"{f'{count:,}' if count else 'no'} {what}{'' if count == 1 else 's'}"
+
+
 def time_of(given: str | None) -> datetime | None:
     """A time as people write it, or how long ago. Raises ClickException."""
     if given is None:

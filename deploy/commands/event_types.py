@@ -44,7 +44,10 @@ def check(folder: Path, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        cells = [[one.id, one.state, one.version, f"{one.refused:,} of {one.looked_at:,}"] for one in found]
+        cells = [
+            [one.id, one.state, one.version, f"{one.refused:,} of {one.looked_at:,}" if one.looked_at else "-"]
+            for one in found
+        ]
         header = ("event type", "change", "version", "would be refused")
         click.echo("\n".join(table(cells, header) if cells else [f"there are no event types in {folder}"]))
         for one in found:

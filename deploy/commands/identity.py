@@ -2,7 +2,7 @@
 
 import click
 
-from deploy.commands.asking import ask, json_option, limit_option, print_json, table, text
+from deploy.commands.asking import ask, counted, json_option, limit_option, print_json, table, text
 from deploy.commands.errors import clear_errors
 from deploy.operations import erasing, exporting, merging
 from deploy.operations import identity as people
@@ -85,7 +85,7 @@ def unmerge(profile: str, dry_run: bool, as_json: bool) -> None:
         click.echo("it is part of no other")
     else:
         would = "would leave" if dry_run else "has left"
-        click.echo(f"{parted.left} {would} {parted.stayed}, and {parted.events} events that were taken for its with it")
+        click.echo(f"{parted.left} {would} {parted.stayed}, with {counted(parted.events, 'event')} of its own")
         click.echo("\n".join(f"  and {id}, which was part of it" for id in parted.members if id != parted.left))
 
 
@@ -128,8 +128,8 @@ def erase(name: str | None, yes: bool, dry_run: bool, purge_topics: bool) -> Non
     if name is not None:
         found = ask(lambda connection, admin: erasing.plan(connection, settings, name))
         click.echo(
-            f"{found.profile}: {found.profiles} profiles, {found.identifiers} identifiers, {found.sessions} sessions, "
-            f"{found.events} events"
+            f"{found.profile}: {counted(found.profiles, 'profile')}, {counted(found.identifiers, 'identifier')}, "
+            f"{counted(found.sessions, 'session')}, {counted(found.events, 'event')}"
         )
         if dry_run:
             return

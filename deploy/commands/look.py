@@ -8,7 +8,7 @@ import msgspec
 
 from deploy.commands.asking import ask, json_option, limit_option, print_json, table, text, time_of
 from deploy.commands.errors import clear_errors
-from deploy.kafka import KafkaAdmin
+from deploy.kafka import kafka_admin
 from deploy.operations import reports
 from deploy.operations.identity import find
 from deploy.operations.status import Status, Waiting, read_status
@@ -119,7 +119,9 @@ def event(id: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
     elif not found:
-        raise click.ClickException(f"no event {id!r} has been seen (it may still wait in `tracks` before validate)")
+        raise click.ClickException(
+            f"no event {id!r} is known: it did not come, still waits in `tracks` for validate, or its person was erased"
+        )
     for name, items in {} if as_json else found.items():
         for item in items:
             click.echo(f"{name.replace('_', ' ')}:")
@@ -193,21 +195,23 @@ def profile(key: str, changes: bool, limit: int, as_json: bool) -> None:
 
 @click.command()
 @click.argument("topic")
-@click.option("--limit", default=5, show_default=True, type=click.IntRange(1, 100_000))
+@click.option("--limit", default=5, show_default=True, type=click.IntRange(0, 100_000))
+@click.option("--follow", is_flag=True, help="And those that come, until Ctrl-C.")
 @clear_errors
-def tail(topic: str, limit: int) -> None:
+def tail(topic: str, limit: int, follow: bool) -> None:
     """Print the last records of a TOPIC, as profile-changes or destination-crm: the values, one a line."""
-    for value in ask(lambda connection, admin: _last(admin, topic, limit)):
-        click.echo(value)
-
-
-async def _last(admin: KafkaAdmin, topic: str, limit: int) -> list[bytes]:
-    ends = admin.end_offsets([topic])
+    admin = kafka_admin(connected(load_settings()))
+    ends = {partition: end for (_, partition), end in admin.end_offsets([topic]).items()}
     if not ends:
         raise LookupError(f"there is no topic {topic!r}")
-    starts = {partition: max(0, end - limit - 1) for (_, partition), end in ends.items()}
-    found = [(message.timestamp()[1], message.value() or b"") for message in admin.read(topic, starts)]
-    return [value for _, value in sorted(found)[-limit:]]
+    found = []
+    for message in admin.read(topic, {partition: max(0, end - limit - 1) for partition, end in ends.items()}):
+        found.append((message.timestamp()[1], message.value() or b""))
+        ends[message.partition() or 0] = (message.offset() or 0) + 1
+    for _, value in sorted(found)[-limit:] if limit else ():
+        click.echo(value)
+    for message in admin.follow(topic, ends) if follow else ():
+        click.echo(message.value() or b"")
 
 
 COMMANDS = (status, event, events, profile, tail)

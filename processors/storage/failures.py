@@ -60,6 +60,10 @@ def _rejected(event: RejectedEvent) -> dict[str, Any]:
     }
 
 
+def _reason(letter: DeadLetter) -> dict[str, str]:
+    return {"code": letter.reason, **({"exception": letter.exception} if letter.exception else {})}
+
+
 def _dead_letter(letter: DeadLetter) -> dict[str, Any]:
     origin = letter.origin
     return {
@@ -72,7 +76,7 @@ def _dead_letter(letter: DeadLetter) -> dict[str, Any]:
         "source": letter.source,
         "event_id": None,
         "type": None,
-        "reasons": msgspec.json.encode([{"code": letter.reason, "exception": letter.exception}]).decode(),
+        "reasons": msgspec.json.encode([_reason(letter)]).decode(),
         "key": letter.key,
         "content": letter.value,
         "attempt": letter.attempt,

@@ -1,12 +1,15 @@
 """The commands that look at an installation tell the truth, and `reprocess` runs each event once."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import MakeInstallation
 from tests.kit.definitions import SHOP, payload
 from tests.kit.installation import Installation
+from tests.kit.processes import Child
+from tests.kit.waiting import until
 
 STAGES = ("validate", "identify", "persist", "route", "run-workflows", "merge", "segment", "record-failures")
 POINT = """
@@ -134,6 +137,22 @@ def test_reprocess_runs_events_that_no_rule_wanted_once_however_often_it_is_repe
     shop.wait_through()
     assert float(shop.json("profile", "customer-id:Y")["totals"]["discs"]) == 5
     assert shop.json("event", "o-4")["recorded"][0]["state"] == "processed"
+
+
+def test_tail_prints_the_last_records_and_goes_on_with_those_that_come(shop: Installation, tmp_path: Path) -> None:
+    shop.write(b'{"source": {"id": "nobody"}, "events": [{"type": "before"}]}')
+    assert [json.loads(line) for line in shop.command("tail", "tracks", "--limit", "1").stdout.splitlines()] == [
+        {"source": {"id": "nobody"}, "events": [{"type": "before"}]}
+    ]
+    tail = Child(["tail", "tracks", "--limit", "1", "--follow"], shop.variables(), tmp_path / "tail.log", forked=True)
+    try:
+        until(lambda: "before" in tail.output(), why=tail.output)
+        for number in range(3):  # wherever they lie
+            shop.write(b'{"source": {"id": "nobody"}, "events": [{"type": "after-%d"}]}' % number, key=b"%d" % number)
+        until(lambda: tail.output().count("after-") == 3, why=tail.output)
+    finally:
+        tail.kill()
+    assert tail.output().count("before") == 1
 
 
 def test_rules_explain_says_of_a_recorded_event_which_rules_want_it_and_why(shop: Installation) -> None:

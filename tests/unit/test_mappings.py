@@ -59,7 +59,7 @@ def test_what_an_event_does_not_have_is_passed_over_and_what_is_wrong_is_noted()
     )
     assert (state.values(), state.totals, ran.errors) == ({"city": "Oslo"}, {}, [])
     _, (ran,) = mapped(None, ORDER, set={"x": "event.properties.city + 1"})
-    assert ran.errors == [("map", "TypeError")]
+    assert ran.errors == [("map", "wrong_type")]
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def with_everything(source: str) -> Any:
     try:
         return cel.evaluate(source, {"event": EVENT, "profile": PROFILE})
     except Exception as error:
-        return type(error).__name__
+        return {KeyError: "missing_field", TypeError: "wrong_type"}.get(type(error), type(error).__name__)
 
 
 def context() -> Context:

@@ -69,6 +69,16 @@ def test_the_full_payload_of_the_documentation_is_read():
 
 
 @pytest.mark.parametrize(
+    ("body", "byte"),
+    [(b"{'events':[]}", "1"), (b'{"events":[{"type":"a"},]}', "24"), (b'{"events":[{"type":"a"}]} x', "27")],
+)
+def test_who_sends_what_is_no_json_learns_from_which_byte_on(body: bytes, byte: str) -> None:
+    with pytest.raises(PayloadError) as met:
+        read_payload(body)
+    assert (met.value.code, met.value.byte) == ("invalid_json", byte)
+
+
+@pytest.mark.parametrize(
     ("body", "code"),
     [
         (b"", "empty_body"),
