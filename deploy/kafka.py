@@ -21,6 +21,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
 
+from deploy.kafka_access import librdkafka_access
 from deploy.settings import Settings
 from processors.runner.failures import Unavailable
 from schemas.topics import Topic, full_name
@@ -37,7 +38,7 @@ OTHER_KAFKA: Mapping[str, Any] = {"log_level": 2, "log.connection.close": False}
 
 def client_config(settings: Settings) -> dict[str, Any]:
     """What every librdkafka client of ours is told. It logs only what is fatal: outages we report ourselves."""
-    return {"bootstrap.servers": settings.kafka, **OTHER_KAFKA}
+    return {"bootstrap.servers": settings.kafka, **librdkafka_access(settings), **OTHER_KAFKA}
 
 
 class KafkaAdmin:
@@ -64,7 +65,11 @@ class KafkaAdmin:
 
     def existing(self) -> dict[str, int]:
         """Topics and how many partitions they have, names with prefix."""
-        topics = self._admin.list_topics(timeout=TIMEOUT_S).topics
+        try:
+            topics = self._admin.list_topics(timeout=TIMEOUT_S).topics
+        except KafkaException:
+            self._admin.poll(0)  # has told by now if we are not let in
+            raise
         return {name: len(topic.partitions) for name, topic in topics.items()}
 
     async def topic_id(self, name: str) -> str:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 from cryptography.fernet import Fernet
 from platformdirs import user_data_path
@@ -16,6 +17,10 @@ _PREFIX = "HEADWATER_"
 RUNNING_FILE = "running.json"
 #: Partitions that a topic can have, at most; origins of the next life of `tracks` begin there.
 LINEAGE_PARTITIONS = 1000
+
+
+_TO_KAFKA = ("kafka", "kafka_tls", "kafka_ca", "kafka_certificate", "kafka_key", "kafka_user", "kafka_password",
+             "kafka_mechanism")  # fmt: skip
 
 
 class SettingsError(ValueError):
@@ -29,6 +34,13 @@ class Settings(BaseModel):
 
     data: Path = Field(default_factory=lambda: user_data_path("headwater"))
     kafka: str = ""
+    kafka_tls: bool = False
+    kafka_ca: str = ""
+    kafka_certificate: str = ""
+    kafka_key: str = ""
+    kafka_user: str = ""
+    kafka_password: str = ""
+    kafka_mechanism: str = Field(default="SCRAM-SHA-512", pattern="^(PLAIN|SCRAM-SHA-256|SCRAM-SHA-512)$")
     database_url: str = ""
     kafka_port: int = Field(default=0, ge=0, le=65535)
     postgres_port: int = Field(default=0, ge=0, le=65535)
@@ -66,6 +78,23 @@ class Settings(BaseModel):
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key are set together, or not at all")
         return self
+
+    @model_validator(mode="after")
+    def _access_to_kafka(self) -> "Settings":
+        if (self.kafka_ca or self.kafka_certificate) and not self.kafka_tls:
+            raise ValueError("kafka_ca and kafka_certificate are for kafka_tls=true")
+        if bool(self.kafka_user) != bool(self.kafka_password):
+            raise ValueError("kafka_user and kafka_password are set together, or not at all")
+        if (self.kafka_tls or self.kafka_user) and not self.kafka:
+            raise ValueError("kafka_tls and kafka_user are for a Kafka of yours: set HEADWATER_KAFKA too")
+        return self
+
+    @field_validator("kafka_ca", "kafka_certificate", "kafka_key")
+    @classmethod
+    def _is_there(cls, given: str) -> str:
+        if given and not Path(given).is_file():
+            raise ValueError(f"there is no file {given}")
+        return given
 
     @field_validator("private_networks")
     @classmethod
@@ -116,12 +145,12 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 def connected(settings: Settings) -> Settings:
     """The settings, the addresses of running embedded services filled in. Raises SettingsError if there are none."""
-    found: dict[str, str] = {}
+    found: dict[str, Any] = {}
     if settings.running_file.exists():
         found = json.loads(settings.running_file.read_text())
     filled = settings.model_copy(
         update={
-            "kafka": settings.kafka or found.get("kafka", ""),
+            **({} if settings.kafka else {name: found[name] for name in _TO_KAFKA if name in found}),
             "database_url": settings.database_url or found.get("database_url", ""),
             "http_port": found.get("http_port", settings.http_port),
             **stored_keys(settings, make=False),
@@ -155,9 +184,15 @@ def _stored(data: Path, name: str, made: Callable[[], str], make: bool) -> str:
 
 
 def write_running(settings: Settings) -> None:
-    """Tell other commands where the services are. The file holds the database's password: it is its owner's alone."""
+    """Tell other commands where the services are. The file holds their passwords: it is its owner's alone."""
     settings.data.mkdir(parents=True, exist_ok=True)
     settings.running_file.touch(mode=0o600)
     settings.running_file.write_text(
-        json.dumps({"kafka": settings.kafka, "database_url": settings.database_url, "http_port": settings.http_port})
+        json.dumps(
+            {
+                **{name: getattr(settings, name) for name in _TO_KAFKA},
+                "database_url": settings.database_url,
+                "http_port": settings.http_port,
+            }
+        )
     )

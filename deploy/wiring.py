@@ -16,6 +16,7 @@ from deploy.fail_points import fail_point
 from deploy.failing_connections import failing_connections
 from deploy.feed import DefinitionsFeed
 from deploy.kafka import KafkaAdmin, client_config
+from deploy.kafka_access import worker_access
 from deploy.keys import identity_key
 from deploy.memory import collect_often
 from deploy.sealing import Seals
@@ -95,6 +96,7 @@ async def _work(name: str, settings: Settings, stop: asyncio.Event) -> None:
             reach,
             settings.first_partition,
             _replay_of(settings) if TRACKS in stage.reads else lambda payload: None,
+            worker_access(settings),
         )
         guard = Guard(filter(None, settings.private_networks.split(",")))
         async with guarded_session(guard) as client:

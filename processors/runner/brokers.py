@@ -57,11 +57,19 @@ class _Asking:
 
 
 async def _connect(client: AIOKafkaClient) -> Any:
-    """A connection to the first bootstrap server that takes one."""
+    """A connection to the first bootstrap server that takes one, with what the client was given to be let in."""
     for host, port, _ in client.hosts:
         try:
             return await create_conn(
-                host, port, client_id=client._client_id, request_timeout_ms=client._request_timeout_ms
+                host,
+                port,
+                client_id=client._client_id,
+                request_timeout_ms=client._request_timeout_ms,
+                security_protocol=client._security_protocol,
+                ssl_context=client._ssl_context,
+                sasl_mechanism=client._sasl_mechanism,
+                sasl_plain_username=client._sasl_plain_username,
+                sasl_plain_password=client._sasl_plain_password,
             )
         except (OSError, KafkaError, TimeoutError):
             continue

@@ -9,6 +9,7 @@ from typing import Any, cast
 from faust.agents import Agent
 from faust.types import TP
 
+from processors.runner.access import OPEN, Access
 from processors.runner.attempt import Attempt, ReplayOf, Toolbox
 from processors.runner.fail_points import Reach, nowhere
 from processors.runner.failures import Fenced, LaneStopped
@@ -49,12 +50,14 @@ class Installation:
         reach: Reach = nowhere,
         first_partition: int = 0,
         replay_of: ReplayOf = lambda payload: None,
+        access: Access = OPEN,
     ) -> None:
-        """`first_partition` is what the partitions of `tracks` are counted from in origins."""
+        """`first_partition` is what the partitions of `tracks` are counted from in origins; `access`, what Kafka wants
+        to see before it lets us in."""
         self.kafka, self.prefix, self.connect = kafka, prefix, connect
         self.admin, self.publisher, self.lanes = admin, publisher, lanes
         self.session_timeout_s, self.reach, self.first_partition = session_timeout_s, reach, first_partition
-        self.replay_of = replay_of
+        self.replay_of, self.access = replay_of, access
 
 
 class StageWorker:
@@ -96,6 +99,7 @@ class StageWorker:
         app = _StageApp(
             prefix + stage.name,
             broker="kafka://" + self._installation.kafka.replace(",", ";kafka://"),
+            broker_credentials=self._installation.access.credentials(),
             store="memory://",
             table_standby_replicas=0,
             topic_disable_leader=True,

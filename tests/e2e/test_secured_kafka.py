@@ -1,0 +1,148 @@
+"""A Kafka that lets nobody in without TLS and a password, or a certificate: every kind of client of ours gets in."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+
+from deploy.embedded.kafka import EmbeddedKafka
+from deploy.embedded.postgres import EmbeddedPostgres
+from deploy.embedded.process import HOST, usable_port
+from deploy.settings import SettingsError, load_settings
+from tests.kit.certificates import make_certificate
+from tests.kit.definitions import SHOP, payload
+from tests.kit.installation import Installation
+from tests.kit.services import Services
+from tests.kit.waiting import until
+
+PASSWORD = "the password of a test, and of nothing else"
+ORDER = {"order": {"discs": 1, "total": 2.5}, "customer": {"id": "c-1"}}
+
+
+class _Secured(EmbeddedKafka):
+    """Beside the listener without anything, which the test itself looks through: one that wants a password over TLS,
+    and one that wants a certificate."""
+
+    def __init__(self, folder: Path, certificate: Path, key: Path) -> None:
+        super().__init__(folder, heap_mb=512, short_lived=True)
+        self.by_password, self.by_certificate = (f"{HOST}:{usable_port(0)}" for _ in range(2))
+        self._trusted, self._shown = certificate, folder.parent / "shown.pem"
+        self._shown.write_text(key.read_text() + certificate.read_text())
+
+    def _write_properties(self, file: str, controller: int, log_dirs: str) -> str:
+        self._settings = {
+            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://{HOST}:{controller},PASSWORD://{self.by_password},"
+            f"CERTIFICATE://{self.by_certificate}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,"
+            "PASSWORD:SASL_SSL,CERTIFICATE:SSL",
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": str(self._shown),
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": str(self._trusted),
+            "listener.name.certificate.ssl.client.auth": "required",
+            "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            "listener.name.password.scram-sha-512.sasl.jaas.config": (
+                "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+            ),
+        }
+        return super()._write_properties(file, controller, log_dirs)
+
+
+class _Services(Services):
+    kafka: _Secured
+
+    def __init__(self, folder: Path) -> None:
+        self.certificate, self.key = make_certificate(folder)
+        self.kafka = _Secured(folder / "kafka", self.certificate, self.key)
+        self.postgres = EmbeddedPostgres(folder / "postgres")
+
+    def start(self) -> None:
+        super().start()
+        user = UserScramCredentialUpsertion(
+            "headwater", ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), PASSWORD.encode()
+        )
+        admin = AdminClient({"bootstrap.servers": self.kafka.address, "log_level": 0})
+        admin.alter_user_scram_credentials([user])["headwater"].result(30)
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Services]:
+    services = _Services(tmp_path_factory.mktemp("secured"))
+    try:
+        services.start()
+        yield services
+    finally:
+        services.kill()
+
+
+@pytest.fixture
+def shop(secured: _Services, tmp_path: Path) -> Iterator[Installation]:
+    installation = Installation(secured, tmp_path / "installation", SHOP)
+    yield installation
+    installation.close()
+
+
+def by_password(secured: _Services, password: str = PASSWORD) -> dict[str, str]:
+    return {
+        "HEADWATER_KAFKA": secured.kafka.by_password,
+        "HEADWATER_KAFKA_TLS": "true",
+        "HEADWATER_KAFKA_CA": str(secured.certificate),
+        "HEADWATER_KAFKA_USER": "headwater",
+        "HEADWATER_KAFKA_PASSWORD": password,
+    }
+
+
+def by_certificate(secured: _Services) -> dict[str, str]:
+    return {
+        "HEADWATER_KAFKA": secured.kafka.by_certificate,
+        "HEADWATER_KAFKA_TLS": "true",
+        "HEADWATER_KAFKA_CA": str(secured.certificate),
+        "HEADWATER_KAFKA_CERTIFICATE": str(secured.certificate),
+        "HEADWATER_KAFKA_KEY": str(secured.key),
+    }
+
+
+@pytest.mark.parametrize("way", [by_password, by_certificate])
+def test_door_stages_and_commands_get_into_a_kafka_that_is_secured(secured: _Services, shop: Installation, way) -> None:
+    access = way(secured)
+    stages = ("validate", "identify", "persist", "route", "run-workflows", "segment")
+    shop.start("ingest", *stages, **access)
+    shop.wait_ready()
+    sent = shop.track(payload("shop", {"id": "e-1", "type": "Order Completed", "properties": ORDER}))
+    assert sent.status_code == 200, sent.text
+    shop.wait_through(120, stages)
+    assert shop.one("select count(*) from events where id = 'e-1'") == 1
+    assert shop.json("event", "e-1", **access)["recorded"][0]["id"] == "e-1"
+    status = shop.json("status", **access)
+    assert {stage["stage"]: stage["lag"] for stage in status["stages"] if stage["stage"] in stages} == dict.fromkeys(
+        stages, 0
+    )
+
+
+def test_who_has_the_wrong_password_is_told_so_and_the_password_is_nowhere(
+    secured: _Services, shop: Installation
+) -> None:
+    wrong = by_password(secured, "wrong and secret")
+    shop.start("ingest", "validate", **wrong)
+    for child in (shop.children["ingest"], shop.children["validate"]):
+        until(lambda child=child: "Kafka does not let us in" in child.output(), 60, shop.tell)
+    said = shop.command("status", **wrong)
+    assert said.returncode == 1, said
+    assert "Kafka does not let us in" in said.stderr
+    assert "wrong and secret" not in said.stderr + said.stdout + "".join(c.output() for c in shop.children.values())
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"KAFKA_TLS": "true"}, "set HEADWATER_KAFKA too"),
+        ({"KAFKA": "k:1", "KAFKA_USER": "a"}, "kafka_user and kafka_password are set together"),
+        ({"KAFKA": "k:1", "KAFKA_TLS": "true", "KAFKA_CA": "/nowhere.pem"}, "there is no file /nowhere.pem"),
+        ({"KAFKA": "k:1", "KAFKA_CERTIFICATE": __file__}, "for kafka_tls=true"),
+        ({"KAFKA": "k:1", "KAFKA_MECHANISM": "GSSAPI"}, "HEADWATER_KAFKA_MECHANISM"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(given: dict[str, str], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        load_settings({f"HEADWATER_{name}": value for name, value in given.items()})
