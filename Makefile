@@ -1,7 +1,8 @@
 # Everything one does with Headwater from a clone. `make` alone lists it.
 #
 # The first target that needs it makes an environment in .venv with the exact versions of constraints.txt, and a change
-# of constraints.txt or pyproject.toml brings it up to date. Nothing is installed outside it.
+# of constraints.txt or pyproject.toml brings it up to date. Nothing is installed outside it, but
+# Chromium for the tests of browsers, where they run as root and there is none.
 
 PYTHON ?= python3
 VENV ?= .venv
