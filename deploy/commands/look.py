@@ -6,7 +6,7 @@ from typing import Any
 import click
 import msgspec
 
-from deploy.commands.asking import ask, json_option, limit_option, print_json, table, text, time_of
+from deploy.commands.asking import ask, counted, json_option, limit_option, print_json, table, text, time_of
 from deploy.commands.errors import clear_errors
 from deploy.kafka import kafka_admin
 from deploy.operations import reports
@@ -70,7 +70,7 @@ def _status_lines(now: Status, before: Status | None, seconds: float) -> list[st
         "",
         *(table(sources, _SOURCE_HEADER) if sources else ["no events yet"]),
         "",
-        f"{now.profiles:,} profiles, {now.events:,} events",
+        f"{counted(now.profiles, 'profile')}, {counted(now.events, 'event')}",
         *_waiting(now.waiting),
         *[f"STOPPED  {stage.stage} {lane}" for stage in now.stages for lane in stage.stopped],
     ]
