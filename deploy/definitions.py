@@ -41,7 +41,10 @@ Change = dict[str, dict[str, Any] | None]
 
 
 def read_folder(folder: Path) -> dict[str, AnyDefinition]:
-    """The definitions in all YAML files below the folder, by key. Raises DefinitionError, naming file and field."""
+    """The definitions in all YAML files below the folder, by key. What they refer to may be in force already.
+
+    Raises DefinitionError, naming file and field.
+    """
     if not folder.is_dir():
         raise DefinitionError(f"{folder} is not a folder")
     found: dict[str, AnyDefinition] = {}
@@ -62,9 +65,15 @@ def read_folder(folder: Path) -> dict[str, AnyDefinition]:
         except LookupError as error:
             raise DefinitionError(str(error.args[0])) from error
     _check_types(Definitions(found.values(), load_actions()))
-    if wrong := dangling(found) + contradicting(found):
+    if wrong := contradicting(found):
         raise DefinitionError(wrong[0])
     return found
+
+
+def require_whole(definitions: Mapping[str, AnyDefinition]) -> None:
+    """Raises DefinitionError where one refers to what is not among them, or two contradict each other."""
+    if wrong := dangling(definitions) + contradicting(definitions):
+        raise DefinitionError(wrong[0])
 
 
 def _check_types(definitions: Definitions) -> None:
@@ -114,9 +123,10 @@ def difference(current: Mapping[str, dict[str, Any]], wanted: Mapping[str, AnyDe
 
 def in_force_after(current: Mapping[str, dict[str, Any]], changes: Change) -> Definitions:
     """What the changes lead to. Raises DefinitionError where it cannot be used together."""
-    after = {**current, **changes}
-    bodies = [body for body in after.values() if body is not None]
-    made = Definitions(map(DEFINITION.validate_python, bodies), load_actions())
+    bodies = {key: body for key, body in {**current, **changes}.items() if body is not None}
+    after = {key: DEFINITION.validate_python(body) for key, body in bodies.items()}
+    require_whole(after)
+    made = Definitions(after.values(), load_actions())
     if leak := next(chain(private_sent(made), private_lookups(made)), None):
         raise DefinitionError(leak)
     return made

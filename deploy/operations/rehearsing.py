@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from deploy.definitions import in_force, read_folder
+from deploy.definitions import in_force, read_folder, require_whole
 from deploy.settings import Settings, connected
 from processors.steps.validate import Judgement
 from schemas.events import TrackedPayload, ValidEvent
@@ -36,7 +36,8 @@ class Rehearsed(msgspec.Struct):
 async def definitions_from(folder: Path | None, settings: Settings) -> Definitions:
     """Those in a folder, not applied yet, or those in force. Raises DefinitionError."""
     if folder is not None:
-        return Definitions(read_folder(folder).values(), load_actions())
+        require_whole(definitions := read_folder(folder))
+        return Definitions(definitions.values(), load_actions())
     async with await psycopg.AsyncConnection.connect(connected(settings).database_url) as connection:
         return await in_force(connection)
 

@@ -17,9 +17,6 @@ from deploy.settings import Settings
 from processors.storage.database import LANE_OPTIONS, Connection
 from processors.storage.definitions import DefinitionStore
 from schemas.definitions import DEFINITION
-from workflows.definitions import DefinitionError
-from workflows.list_traits import contradicting
-from workflows.references import dangling
 
 #: The definitions in force to what is to be changed of them.
 Make = Callable[[Connection, Mapping[str, dict[str, Any]]], Awaitable[Change]]
@@ -110,10 +107,6 @@ async def change(settings: Settings, make: Make) -> None:
         changes = await make(connection, current)
         await connection.commit()
         in_force_after(current, changes)
-        after = {key: body for key, body in {**current, **changes}.items() if body is not None}
-        whole = {key: DEFINITION.validate_python(body) for key, body in after.items()}
-        if wrong := dangling(whole) + contradicting(whole):
-            raise DefinitionError(wrong[0])
         await apply(connection, kafka_admin(settings), settings, changes)
         await claim_traits(settings, lambda line: None)
 

@@ -194,6 +194,16 @@ def test_what_would_be_in_force_together_is_checked_before_it_is_applied():
     in_force_after(current, {"identity-guards/a": None, **other})
 
 
+def test_what_is_applied_may_refer_to_what_is_in_force_and_nothing_may_be_left_without_what_it_refers_to():
+    source = {"source/shop": {"kind": "source", "id": "shop"}, "workflow/w": {**WORKFLOW, "id": "w"}}
+    rule = {"rule/r": {"kind": "rule", "id": "r", "event_type": "a", "source": "shop", "workflows": ["w"]}}
+    in_force_after(source, dict(rule))
+    with pytest.raises(DefinitionError, match="rule/r: there is no source 'shop'"):
+        in_force_after({"workflow/w": source["workflow/w"]}, dict(rule))
+    with pytest.raises(DefinitionError, match="rule/r: there is no source 'shop'"):
+        in_force_after({**source, **rule}, {"source/shop": None})
+
+
 @pytest.mark.parametrize(
     ("expression", "leaks"),
     [

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.definitions import read_folder
+from deploy.definitions import read_folder, require_whole
 from processors.connectors.avro import AvroValues, wrong_schema
 from processors.connectors.topic import Cluster, TopicWriter, is_own
 from processors.runner.failures import Unavailable
@@ -26,7 +26,7 @@ def lake(**topic: Any) -> dict[str, Any]:
 
 def applied(folder: Path, *documents: dict[str, Any]) -> None:
     (folder / "all.yaml").write_text(yaml.safe_dump_all(documents))
-    read_folder(folder)
+    require_whole(read_folder(folder))
 
 
 def test_a_topic_of_another_kafka_with_a_schema_is_applied(tmp_path: Path) -> None:
