@@ -103,17 +103,33 @@ def by_certificate(secured: _Services) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("way", [by_password, by_certificate])
-def test_door_stages_and_commands_get_into_a_kafka_that_is_secured(secured: _Services, shop: Installation, way) -> None:
-    access = way(secured)
+def order(id: str) -> dict:
+    return payload("shop", {"id": id, "type": "Order Completed", "properties": ORDER})
+
+
+def test_with_a_certificate_door_and_stages_get_in(secured: _Services, shop: Installation) -> None:
+    shop.start("ingest", "validate", **by_certificate(secured))
+    shop.wait_ready()
+    assert shop.track(order("e-1")).status_code == 200
+    shop.wait_through(60, ["validate"])
+    assert [event["id"] for event in shop.bodies("events-valid")] == ["e-1"]
+
+
+def test_with_a_password_door_stages_and_commands_get_in_and_again_after_an_outage(
+    secured: _Services, shop: Installation
+) -> None:
+    access = by_password(secured)
     stages = ("validate", "identify", "persist", "route", "run-workflows", "segment")
     shop.start("ingest", *stages, **access)
     shop.wait_ready()
-    sent = shop.track(payload("shop", {"id": "e-1", "type": "Order Completed", "properties": ORDER}))
-    assert sent.status_code == 200, sent.text
+    assert shop.track(order("e-1")).status_code == 200
     shop.wait_through(120, stages)
-    assert shop.one("select count(*) from events where id = 'e-1'") == 1
-    assert shop.json("event", "e-1", **access)["recorded"][0]["id"] == "e-1"
+    secured.kafka.kill()
+    secured.kafka.start()
+    until(lambda: shop.track(order("e-2")).status_code == 200, 60, shop.tell)
+    shop.wait_through(120, stages)
+    assert shop.one("select count(*) from events where id in ('e-1', 'e-2')") == 2
+    assert shop.json("event", "e-2", **access)["recorded"][0]["state"] == "received"
     status = shop.json("status", **access)
     assert {stage["stage"]: stage["lag"] for stage in status["stages"] if stage["stage"] in stages} == dict.fromkeys(
         stages, 0

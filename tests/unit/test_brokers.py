@@ -21,6 +21,8 @@ def client(answers: list[bool]) -> Any:
     """As much of a client as is touched; `answers` says whether each round of asking succeeds."""
     made = SimpleNamespace(hosts=[("127.0.0.1", 1, 0), ("127.0.0.1", 2, 0)], _conns={}, _client_id="x")
     made._request_timeout_ms = 1000
+    made._security_protocol, made._ssl_context, made._sasl_mechanism = "SASL_SSL", "trusted", "PLAIN"
+    made._sasl_plain_username, made._sasl_plain_password = "user", "password"
 
     async def known(cluster: Any, topics: Any) -> bool:
         return answers.pop(0)
@@ -41,8 +43,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Ports that were connected to; the first refuses."""
     found: list[int] = []
 
-    async def connect(host: str, port: int, **_: Any) -> str:
+    async def connect(host: str, port: int, **given: Any) -> str:
         found.append(port)
+        way = given["security_protocol"], given["ssl_context"], given["sasl_mechanism"]
+        assert way == ("SASL_SSL", "trusted", "PLAIN")
+        assert (given["sasl_plain_username"], given["sasl_plain_password"]) == ("user", "password")
         if port == 1:
             raise ConnectionRefusedError
         return f"connection to {port}"
