@@ -1,5 +1,6 @@
 """`headwater apply`: definitions from YAML files into PostgreSQL and the topic `config`, the difference shown first."""
 
+import asyncio
 import difflib
 import getpass
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from deploy.feed import Published
-from deploy.kafka import KafkaAdmin, client_config
+from deploy.kafka import KafkaAdmin, client_config, kafka_admin
 from deploy.sealing import Seals
 from deploy.settings import Settings
 from processors.connectors.plugin import load_plugins, problem
@@ -202,9 +203,11 @@ async def apply(
 
 
 async def publish(connection: Connection, settings: Settings) -> None:
-    """Send to `config` what it may not have yet, in order."""
+    """Send to `config` what it may not have yet, in order: all that is in force, where the topic was made again."""
     store = DefinitionStore(connection)
     await store.lock()
+    if not sum((await asyncio.to_thread(kafka_admin(settings).end_offsets, [CONFIG.name])).values()):
+        await store.publish_anew()
     waiting = await store.unpublished()
     if waiting:
         messages = [

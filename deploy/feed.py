@@ -45,6 +45,7 @@ class DefinitionsFeed:
                 "group.id": "headwater-definitions",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",  # where the topic was made again
                 **kafka,
             }
         )

@@ -89,6 +89,14 @@ class KafkaAdmin:
         asked = {place: OffsetSpec.earliest()}  # type: ignore[no-untyped-call]
         return await self._ask(lambda admin: admin.list_offsets(asked, request_timeout=ANSWER_S)[place], _offset)
 
+    async def committed_by(self, group: str, name: str, partition: int) -> int | None:
+        """What a consumer group has told Kafka of its position, None for nothing; `group` and `name` with prefix.
+        Raises Unavailable."""
+        asked = [ConsumerGroupTopicPartitions(group, [TopicPartition(name, partition)])]
+        return await self._ask(
+            lambda admin: admin.list_consumer_group_offsets(asked, request_timeout=ANSWER_S)[group], _position
+        )
+
     async def _ask(self, question: Callable[[AdminClient], "Future[Any]"], read: Callable[[Any], Answer]) -> Answer:
         """What is read in the answer. Raises Unavailable, also where `read` raises KafkaException.
 
@@ -223,6 +231,14 @@ def _offset(found: Any) -> int:
     if found.offset < 0:
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
     return int(found.offset)
+
+
+def _position(found: Any) -> int | None:
+    """Of a group in the one partition that was asked for. Raises KafkaException."""
+    (place,) = found.topic_partitions
+    if place.error is not None:
+        raise KafkaException(place.error)
+    return int(place.offset) if place.offset >= 0 else None
 
 
 def _new_topic(topic: Topic, prefix: str, partitions: int, replication: int) -> NewTopic:

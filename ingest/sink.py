@@ -70,6 +70,8 @@ class Sink:
         self._writes: SimpleQueue[_Write | None] = SimpleQueue()
         #: Of the sending thread alone: who is to be told, and the place; None where there is none.
         self._done: list[tuple[asyncio.Future[Place], Place | None]] = []
+        #: By partition: the next offset of a batch whose place Kafka did not tell.
+        self._made_up: dict[int, int] = {}
         #: How long the last records took, in seconds. Of the sending thread, too.
         self._took: deque[float] = deque([0.0], maxlen=99)
         #: Who waits, and until when: one look now and then, instead of a timer for each.
@@ -143,11 +145,10 @@ class Sink:
 
         def report(error: KafkaError | None, message: Any) -> None:
             self._reach("before-door-report")
-            # Where it was written before, Kafka may say so and not where: ids that follow from the place are not known.
-            known = error is None and message.offset() is not None
-            if known:
+            place = self._place_of(message) if error is None else None
+            if place is not None:
                 self._took.append(message.latency() or 0.0)
-            self._done.append((write.future, (message.partition(), message.offset()) if known else None))
+            self._done.append((write.future, place))
             self._reach("after-door-report")
 
         self._reach("before-door-produce")
@@ -156,6 +157,16 @@ class Sink:
         except (BufferError, KafkaException):
             self._done.append((write.future, None))
         self._reach("after-door-produce")
+
+    def _place_of(self, message: Any) -> Place | None:
+        """None where Kafka did not say: a batch that it had already is answered with offset -1, and librdkafka (2.16)
+        counts on from there. Ids that follow from a place would be those of other records."""
+        partition, offset = message.partition(), message.offset()
+        if offset is None or offset == self._made_up.get(partition):
+            self._made_up[partition] = 0 if offset is None else offset + 1
+            return None
+        self._made_up.pop(partition, None)
+        return partition, offset
 
     def _hand_over(self, done: list[tuple["asyncio.Future[Place]", Place | None]]) -> None:
         for future, place in done:
@@ -168,10 +179,13 @@ class Sink:
 
     def reachable(self) -> bool:
         """Whether Kafka answers and has the topic. Blocks for at most two seconds."""
+        if self.failed.done():
+            return False
         try:
-            return not self.failed.done() and self._topic in self._producer.list_topics(self._topic, timeout=2).topics
+            known = self._producer.list_topics(self._topic, timeout=2).topics.get(self._topic)
         except KafkaException:
             return False
+        return known is not None and known.error is None
 
     async def close(self) -> None:
         """Wait for what is under way, hardly longer than a client would."""

@@ -5,8 +5,11 @@ moves on. A crash between can leave two files that overlap: readers take each co
 """
 
 import asyncio
+import contextlib
 import io
 import os
+import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,8 @@ import msgspec
 from processors.runner.failures import Unavailable
 from schemas.events import TrackedPayload
 
+#: Nobody writes a file for so long, in seconds.
+LEFT_AFTER_S = 3600
 #: Bytes that are compressed together.
 BLOCK_BYTES = 256_000
 SCHEMA = fastavro.parse_schema(
@@ -95,6 +100,8 @@ class Archive:
         None; how many files were written anew. Blocking; each file is whole at any moment."""
         system, root = fsspec.core.url_to_fs(self._url)
         system.invalidate_cache()
+        if self._folder is not None:
+            _remove_left(self._folder)
         written = 0
         for partition in sorted({partition for partition, _ in changed}):
             offsets = sorted(offset for number, offset in changed if number == partition)
@@ -159,14 +166,26 @@ def _encode(payloads: Sequence[TrackedPayload]) -> bytes:
     return buffer.getvalue()
 
 
+def _remove_left(folder: Path) -> None:
+    """What writers that were killed have left: a file that is being written is younger."""
+    for path in folder.glob("tracks/*/*.part"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > LEFT_AFTER_S:
+                path.unlink()
+
+
 def _write_durably(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(f".{os.getpid()}.part")
-    with aside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(path)
+    aside = path.with_suffix(f".{uuid.uuid4().hex}.part")
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.rename(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)  # it holds payloads, and a full disk needs the place
+        raise
     for folder in (path.parent, path.parent.parent, path.parent.parent.parent):  # they may be new, too
         opened = os.open(folder, os.O_RDONLY)
         try:

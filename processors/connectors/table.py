@@ -40,7 +40,7 @@ class TableWriter:
         if destination is None or destination.table is None:
             raise Unavailable("destination removed or paused")
         try:
-            async with self._turn:
+            async with self._turn, asyncio.timeout(destination.timeout_s):
                 connection = await self._connected(destination.table)
                 async with connection.transaction():
                     await _write(connection, destination.table, list(destination.mapping), deliveries)

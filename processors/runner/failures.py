@@ -5,9 +5,9 @@ import psycopg
 from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException
 
-#: SQLSTATE classes and codes that mean that the world is wrong, not the record.
-_UNAVAILABLE_CLASSES = frozenset({"08", "40", "53", "57", "58"})
-_UNAVAILABLE_CODES = frozenset({"25P03", "25006", "55P03"})
+#: SQLSTATE classes that can be a record's fault: cardinality, data, constraints, limits. Whatever else PostgreSQL says
+#: (a table is missing, a right, an index is broken) it would say of every record: our statements are always the same.
+_OF_THE_RECORD = frozenset({"21", "22", "23", "54"})
 
 
 #: The reason of a delivery that was tried for as long as its destination says.
@@ -63,8 +63,7 @@ def unavailable_cause(error: BaseException) -> str | None:
         if state is None:
             is_outage = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
             return "postgresql" if is_outage else None
-        if state in _UNAVAILABLE_CODES or state[:2] in _UNAVAILABLE_CLASSES:
-            return f"postgresql {state}"
+        return None if state[:2] in _OF_THE_RECORD else f"postgresql {state}"
     return None
 
 

@@ -14,21 +14,18 @@ class Administers(Protocol):
 
     async def topic_id(self, name: str) -> str: ...
     async def beginning(self, name: str, partition: int) -> int: ...
+    async def committed_by(self, group: str, name: str, partition: int) -> int | None: ...
 
 
 class PartitionLog:
     """The partition of a lane."""
 
-    def __init__(self, consumer: BatchConsumer, tp: TP, admin: Administers) -> None:
-        self._consumer, self._tp, self._admin = consumer, tp, admin
+    def __init__(self, consumer: BatchConsumer, tp: TP, admin: Administers, group: str) -> None:
+        self._consumer, self._tp, self._admin, self._group = consumer, tp, admin, group
 
     async def committed(self) -> int | None:
-        thread = self._consumer._thread
-        try:
-            committed: int | None = await thread.call_thread(thread._ensure_consumer().committed, self._tp)
-        except KafkaError as error:
-            raise Unavailable("kafka") from error
-        return committed
+        """Not asked of the consumer: aiokafka takes a coordinator's refusal for an answer without positions."""
+        return await self._admin.committed_by(self._group, self._tp.topic, self._tp.partition)
 
     async def beginning(self) -> int:
         return await self._admin.beginning(self._tp.topic, self._tp.partition)

@@ -144,7 +144,7 @@ class FencedPublisher:
         try:
             call()
         except KafkaException as exception:
-            error: KafkaError = exception.args[0]
+            error: KafkaError = self._real(exception.args[0])
             if error.code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED):
                 raise Fenced(error.name()) from exception
             if error.fatal():
@@ -152,6 +152,16 @@ class FencedPublisher:
             # Whatever became of the transaction, a new producer of the same name aborts what is left of it.
             self._producer = None
             raise Unavailable("kafka transaction") from exception
+
+    def _real(self, error: KafkaError) -> KafkaError:
+        """Why producing failed for good, where librdkafka says only that it has: then it says it of whatever comes."""
+        if error.code() == KafkaError._FATAL and self._producer is not None:
+            try:
+                self._producer.abort_transaction(1)
+            except KafkaException as exception:
+                real: KafkaError = exception.args[0]
+                return real
+        return error
 
 
 def produce(producer: Producer, prefix: str, message: Message, report: Any) -> None:

@@ -31,6 +31,9 @@ STOP_S = 5.0
 #: How long an answer of Kafka's may be missing before the connection is given up: one that was lost holds up whatever
 #: waits behind it. Longer than a session: so long a rebalance may take, during which Kafka answers nobody who joins.
 ANSWER_AFTER_SESSION_S = 7.0
+#: A consumer that has fetched nothing for so long leaves its group, and does not come back (aiokafka and Faust wait for
+#: each other then). Ours have good reasons not to fetch: no partition, or all of them held up by an outage.
+NEVER_S = 1e9
 #: How often a lane that stopped looks whether an operator has removed the reason.
 LOOK_AGAIN_S = 2.0
 
@@ -117,6 +120,7 @@ class StageWorker:
             broker_max_poll_records=stage.max_records,
             consumer_max_fetch_size=1024 * 1024,
             broker_request_timeout=self._installation.session_timeout_s + ANSWER_AFTER_SESSION_S,
+            broker_max_poll_interval=NEVER_S,
             broker_session_timeout=self._installation.session_timeout_s,
             broker_heartbeat_interval=self._installation.session_timeout_s / 5,
         )
@@ -145,7 +149,7 @@ class StageWorker:
             lane = Lane(
                 key,
                 self._stage,
-                PartitionLog(consumer, tp, self._installation.admin),
+                PartitionLog(consumer, tp, self._installation.admin, self._app.conf.id),
                 self._installation.connect,
                 self._installation.publisher(key),
                 Attempt(
@@ -219,8 +223,7 @@ class StageWorker:
 
     async def _end_lanes(self, lost: set[TP]) -> None:
         ending = [self._lanes.pop(tp) for tp in lost if tp in self._lanes]
-        for lane in ending:
-            await lane.end()
+        await asyncio.gather(*(lane.end() for lane in ending))
 
     async def _stored_positions(self, partitions: set[TP]) -> dict[TP, int]:
         """Where to begin. Nothing where PostgreSQL cannot say: lanes then find out themselves and seek back."""

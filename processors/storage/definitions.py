@@ -47,6 +47,14 @@ class DefinitionStore:
         )
         return await cursor.fetchall()
 
+    async def publish_anew(self) -> None:
+        """The topic has nothing."""
+        await self._connection.execute(
+            "update definitions set published = false where revision in (select revision from "
+            "(select distinct on (key) revision, body from definitions order by key, revision desc) d "
+            "where body is not null)"
+        )
+
     async def published(self, up_to: int) -> None:
         """The topic has everything up to this revision."""
         await self._connection.execute(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.embedded.kafka import EmbeddedKafka
@@ -63,6 +63,19 @@ async def _beginning(asked: KafkaAdmin) -> int:
             await asyncio.sleep(0.1)
 
 
+async def test_what_a_group_has_committed_is_told_and_that_it_has_not(services: Services) -> None:
+    kafka = {"bootstrap.servers": services.kafka.address, "log_level": 0}
+    prefix = f"committed-{time.time_ns()}-"
+    asked, admin = KafkaAdmin(kafka, prefix), AdminClient(kafka)
+    admin.create_topics([NewTopic(prefix + "some", 2, 1)])[prefix + "some"].result(10)
+    group = prefix + "group"
+    consumer = Consumer({**kafka, "group.id": group})
+    consumer.commit(offsets=[TopicPartition(prefix + "some", 1, 0)], asynchronous=False)
+    consumer.close()
+    assert [await asked.committed_by(group, prefix + "some", partition) for partition in (0, 1)] == [None, 0]
+    assert await asked.committed_by(prefix + "nobody", prefix + "some", 0) is None
+
+
 async def test_a_broker_that_freezes_or_dies_after_it_was_known_gives_no_offsets_and_gives_them_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +91,8 @@ async def test_a_broker_that_freezes_or_dies_after_it_was_known_gives_no_offsets
         for _ in range(2):  # as it is known, and by a client that knows nothing
             with pytest.raises(Unavailable):
                 await asked.beginning("tracks", 0)
+        with pytest.raises(Unavailable):  # and not that nothing was committed
+            await asked.committed_by("validate", "tracks", 0)
         for blocking in (asked.begin_offsets, lambda topic: asked.end_offsets([topic])):
             with pytest.raises(KafkaException):
                 blocking("tracks")

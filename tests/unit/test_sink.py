@@ -67,6 +67,15 @@ async def test_what_kafka_has_at_a_place_that_it_does_not_tell_is_not_acknowledg
     await sink.close()
 
 
+async def test_nor_are_the_records_behind_it_in_its_batch_whose_places_the_library_counts_on_from_there() -> None:
+    offsets = iter([None, 0, 1, 2, 41, 0])
+    sink = sink_over(lambda report: report(None, record(next(offsets))))
+    answers = await asyncio.gather(*(written(sink) for _ in range(6)), return_exceptions=True)
+    assert [type(answer) for answer in answers[:4]] == 4 * [SinkUnavailable]
+    assert answers[4:] == [(1, 41), (1, 0)]
+    await sink.close()
+
+
 async def test_whoever_has_written_when_the_door_ends_is_answered() -> None:
     sink = sink_over(lambda report: report(None, record(7)))
     writing = [asyncio.ensure_future(written(sink)) for _ in range(100)]
