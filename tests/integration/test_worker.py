@@ -1,8 +1,10 @@
 """A stage's process on a real Kafka and PostgreSQL: what only a whole worker can show."""
 
 import json
+import uuid
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from tests.conftest import MakeInstallation
 from tests.kit.definitions import payload
@@ -56,3 +58,29 @@ def test_a_worker_that_cannot_read_a_new_definition_ends_as_one_that_failed(shop
     )
     assert shop.children["run-workflows"].wait(30) == 1
     assert "the definitions cannot be read" in shop.children["run-workflows"].output()
+
+
+def test_definitions_are_published_anew_where_their_topic_was_made_again(shop: Installation) -> None:
+    shop.start("validate")
+    until(lambda: "working" in shop.children["validate"].output(), 30, shop.tell)
+    name, admin = f"{shop.prefix}config", AdminClient({"bootstrap.servers": shop.kafka, "log_level": 0})
+    admin.delete_topics([name])[name].result(30)
+    until(lambda: name not in admin.list_topics(timeout=10).topics)
+    assert shop.command("topics").stdout == "created config\n"
+    (folder,) = shop.folder.glob("definitions-*")
+    assert shop.command("apply", str(folder)).stdout == "nothing to change\n"
+    shop.apply("kind: source\nid: late\n")
+    # One that read the old topic, and one that never did.
+    until(lambda: _takes(shop, "late"), 30, shop.tell)
+    shop.kill("validate")
+    shop.start("validate", name="another")
+    until(lambda: _takes(shop, "shop"), 60, shop.tell)
+    assert {event["source"] for event in shop.bodies("events-rejected")} <= {"late"}
+
+
+def _takes(shop: Installation, source: str) -> bool:
+    """Whether a payload of this source that is written now becomes a valid event."""
+    id = uuid.uuid4().hex
+    shop.write(json.dumps(payload(source, {"type": "x", "id": id}, session=id)).encode())
+    shop.wait_through(stages=["validate"])
+    return any(event["id"] == id for event in shop.bodies("events-valid"))

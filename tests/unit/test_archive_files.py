@@ -1,9 +1,11 @@
 """Archive files: what is written is read, and trouble with the place is never taken for trouble with a payload."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import psycopg
 import pytest
 
 from processors.connectors.archive import Archive
@@ -35,6 +37,50 @@ async def test_a_place_that_cannot_be_written_is_an_outage(tmp_path: Path):
     (tmp_path / "tracks").write_text("a file where a folder must be")
     with pytest.raises(Unavailable):
         await Archive(tmp_path.as_uri()).write(payloads(0))
+
+
+async def test_nothing_is_left_of_a_file_that_could_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    archive = Archive(tmp_path.as_uri())
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(Unavailable):
+        await archive.write(payloads(0))
+    assert os.listdir(tmp_path / "tracks" / "0") == []
+
+
+async def test_erasing_removes_what_a_killed_writer_left_and_nothing_that_is_being_written(tmp_path: Path) -> None:
+    archive = Archive(tmp_path.as_uri())
+    await archive.write(payloads(0, 1))
+    left, under_way = (tmp_path / "tracks" / "0" / name for name in ("0-1.old.part", "2-3.new.part"))
+    for path in (left, under_way):
+        path.write_bytes(b"personal data")
+    os.utime(left, (0, 0))
+    archive.rewrite({(0, 1): lambda body: None})
+    assert not left.exists()
+    assert under_way.exists()
+    assert list(archive.read()) == payloads(0)
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (psycopg.errors.UndefinedTable, "postgresql 42P01"),
+        (psycopg.errors.InsufficientPrivilege, "postgresql 42501"),
+        (psycopg.errors.IndexCorrupted, "postgresql XX002"),
+        (psycopg.errors.AdminShutdown, "postgresql 57P01"),
+        (psycopg.errors.UniqueViolation, None),
+        (psycopg.errors.UntranslatableCharacter, None),
+        (psycopg.errors.ProgramLimitExceeded, None),
+    ],
+)
+def test_what_postgresql_would_say_of_every_record_is_no_fault_of_the_record(
+    error: type[psycopg.Error], cause: str | None
+) -> None:
+    assert unavailable_cause(error()) == cause
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), TimeoutError(), ConnectionResetError()])
