@@ -1,6 +1,7 @@
 """Kafka's administration: topics from the catalogue, their ids, offsets, and how consumer groups stand."""
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -29,6 +30,11 @@ from schemas.topics import Topic, full_name
 TIMEOUT_S = 10
 #: How long one attempt to ask what a lane wants to know may take.
 ANSWER_S = 2
+#: What is said of a partition whose leader is elected, or is not the one that was asked.
+_LEADERLESS = (
+    *(KafkaError._NOENT, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION),
+    *(KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.UNKNOWN_TOPIC_OR_PART),
+)
 Answer = TypeVar("Answer")
 
 
@@ -119,30 +125,31 @@ class KafkaAdmin:
 
     def end_offsets(self, topics: Collection[str]) -> dict[tuple[str, int], int]:
         """(topic without prefix, partition) to the offset behind its last committed record."""
-        existing, names = self.existing(), {full_name(self.prefix, topic): topic for topic in topics}
-        asked = {
-            TopicPartition(name, partition): OffsetSpec.latest()  # type: ignore[no-untyped-call]
-            for name in names
-            for partition in range(existing.get(name, 0))
-        }
-        if not asked:
-            return {}
-        futures = self._admin.list_offsets(
-            asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_S
-        )
-        return {(names[tp.topic], tp.partition): _offset(future.result(TIMEOUT_S)) for tp, future in futures.items()}
+        return self._offsets(topics, OffsetSpec.latest())  # type: ignore[no-untyped-call]
 
     def begin_offsets(self, topic: str) -> dict[int, int]:
         """The first offset that exists, by partition; `topic` without prefix."""
-        name = full_name(self.prefix, topic)
-        asked = {
-            TopicPartition(name, partition): OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-            for partition in range(self.existing().get(name, 0))
-        }
-        if not asked:
-            return {}
-        futures = self._admin.list_offsets(asked, request_timeout=TIMEOUT_S)
-        return {tp.partition: _offset(future.result(TIMEOUT_S)) for tp, future in futures.items()}
+        found = self._offsets([topic], OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        return {partition: offset for (_, partition), offset in found.items()}
+
+    def _offsets(self, topics: Collection[str], spec: OffsetSpec) -> dict[tuple[str, int], int]:
+        """Asks again while partitions have no leader, or another one than was known: after they were made, or an
+        election."""
+        until, names = time.monotonic() + TIMEOUT_S, {full_name(self.prefix, topic): topic for topic in topics}
+        while True:
+            existing = self.existing()
+            asked = {TopicPartition(name, number): spec for name in names for number in range(existing.get(name, 0))}
+            if not asked:
+                return {}
+            try:
+                futures = self._admin.list_offsets(
+                    asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_S
+                )
+                return {(names[tp.topic], tp.partition): _offset(f.result(TIMEOUT_S)) for tp, f in futures.items()}
+            except KafkaException as error:
+                if error.args[0].code() not in _LEADERLESS or time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """What a consumer group has told Kafka of its positions, by partition; names without prefix."""

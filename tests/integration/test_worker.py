@@ -1,9 +1,13 @@
 """A stage's process on a real Kafka and PostgreSQL: what only a whole worker can show."""
 
 import json
+import subprocess
+import sys
 import uuid
+from contextlib import suppress
 
 import pytest
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from tests.conftest import MakeInstallation
@@ -76,6 +80,39 @@ def test_definitions_are_published_anew_where_their_topic_was_made_again(shop: I
     shop.start("validate", name="another")
     until(lambda: _takes(shop, "shop"), 60, shop.tell)
     assert {event["source"] for event in shop.bodies("events-rejected")} <= {"late"}
+
+
+#: A worker that has fetched nothing for a day, as aiokafka counts it.
+IDLE = """
+from aiokafka.consumer.subscription_state import SubscriptionState
+SubscriptionState.fetcher_idle_time = property(lambda self: 86_400.0)
+from deploy.cli import main
+main(["worker", "validate"])
+"""
+
+
+def test_a_worker_that_had_nothing_to_fetch_for_a_day_is_still_there_when_it_is_needed(shop: Installation) -> None:
+    idle, variables = [sys.executable, "-c", IDLE], shop.variables()
+    with subprocess.Popen(idle, env=variables) as first, subprocess.Popen(idle, env=variables) as second:
+        try:
+            until(lambda: _members(shop) == 2, 60)
+            send(shop, *(f"a{n}" for n in range(20)))
+            shop.wait_through(stages=["validate"])
+            first.kill()
+            send(shop, *(f"b{n}" for n in range(20)))
+            shop.wait_through(stages=["validate"])
+        finally:
+            for process in (first, second):
+                process.kill()
+
+
+def _members(shop: Installation) -> int:
+    """Workers of validate that have partitions, as Kafka knows them."""
+    group, admin = f"{shop.prefix}validate", AdminClient({"bootstrap.servers": shop.kafka, "log_level": 0})
+    with suppress(KafkaException):  # nobody has asked this Kafka for a group before
+        members = admin.describe_consumer_groups([group])[group].result(10).members
+        return sum(bool(one.assignment and one.assignment.topic_partitions) for one in members)
+    return 0
 
 
 def _takes(shop: Installation, source: str) -> bool:
