@@ -63,16 +63,23 @@ class Child:
             say(f"{self.name} ended with {code}; it starts again in {delay:.1f} s (its log: {self._log})")
         if self._process is None and now >= self._next_start:
             self._started = now
-            with self._log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    self._command,
-                    env=dict(self._environment),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                    preexec_fn=dying_with_parent(),
-                )
+            try:
+                self._start()
+            except OSError as error:  # no memory, no process, no place for its log: the others go on
+                self._next_start = now + MAX_BACKOFF_S
+                say(f"{self.name} cannot be started ({error.strerror}); again in {MAX_BACKOFF_S:.0f} s")
+
+    def _start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                env=dict(self._environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=dying_with_parent(),
+            )
 
     def terminate(self) -> None:
         if self._process is not None and self._process.poll() is None:
