@@ -98,6 +98,9 @@ class Publisher:
         self._closed = True
 
 
+_FENCED = (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED)
+
+
 class FencedPublisher:
     """A lane's own producer, its transactional.id used purely as a fence: opening it shuts out the previous owner."""
 
@@ -144,8 +147,8 @@ class FencedPublisher:
         try:
             call()
         except KafkaException as exception:
-            error: KafkaError = self._real(exception.args[0])
-            if error.code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED):
+            error: KafkaError = exception.args[0]
+            if error.code() in _FENCED or (error.code() == KafkaError._FATAL and self._is_fenced()):
                 raise Fenced(error.name()) from exception
             if error.fatal():
                 raise PermanentDeliveryFailure(error.name()) from exception
@@ -153,15 +156,13 @@ class FencedPublisher:
             self._producer = None
             raise Unavailable("kafka transaction") from exception
 
-    def _real(self, error: KafkaError) -> KafkaError:
-        """Why producing failed for good, where librdkafka says only that it has: then it says it of whatever comes."""
-        if error.code() == KafkaError._FATAL and self._producer is not None:
-            try:
-                self._producer.abort_transaction(1)
-            except KafkaException as exception:
-                real: KafkaError = exception.args[0]
-                return real
-        return error
+    def _is_fenced(self) -> bool:
+        """Of a producer that has failed for good: while records are handed to it, it says no more than that."""
+        try:
+            self._opened().abort_transaction(1)
+        except KafkaException as exception:
+            return exception.args[0].code() in _FENCED
+        return False
 
 
 def produce(producer: Producer, prefix: str, message: Message, report: Any) -> None:
