@@ -25,12 +25,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """A Kafka and a PostgreSQL for the whole session. Tests that break such a thing start their own."""
-    started = Services(tmp_path_factory.mktemp("services"))
-    try:
-        started.start()
+    with Services(tmp_path_factory.mktemp("services")).running() as started:
         yield started
-    finally:
-        started.kill()
 
 
 def _maker(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeInstallation]:

@@ -68,12 +68,8 @@ class _Services(Services):
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Services]:
-    services = _Services(tmp_path_factory.mktemp("secured"))
-    try:
-        services.start()
-        yield services
-    finally:
-        services.kill()
+    with _Services(tmp_path_factory.mktemp("secured")).running() as started:
+        yield started
 
 
 @pytest.fixture

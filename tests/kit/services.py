@@ -1,7 +1,10 @@
 """Kafka and PostgreSQL for tests."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import psycopg
 
@@ -19,6 +22,15 @@ class Services:
     def start(self) -> None:
         self.postgres.start()
         self.kafka.start()
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Started, and killed at the end."""
+        try:
+            self.start()
+            yield self
+        finally:
+            self.kill()
 
     def kill(self) -> None:
         """Nothing of them is wanted any more."""
