@@ -10,7 +10,6 @@ from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
     ConsumerGroupState,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -35,6 +34,13 @@ _LEADERLESS = (
     *(KafkaError._NOENT, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION),
     *(KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.UNKNOWN_TOPIC_OR_PART),
 )
+#: What is said of a group whose coordinator is chosen.
+_NO_COORDINATOR = (
+    *(KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS),
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+)
+#: The most that librdkafka takes.
+NEVER_GIVE_UP_S = 3600
 Answer = TypeVar("Answer")
 
 
@@ -98,10 +104,33 @@ class KafkaAdmin:
     async def committed_by(self, group: str, name: str, partition: int) -> int | None:
         """What a consumer group has told Kafka of its position, None for nothing; `group` and `name` with prefix.
         Raises Unavailable."""
-        asked = [ConsumerGroupTopicPartitions(group, [TopicPartition(name, partition)])]
-        return await self._ask(
-            lambda admin: admin.list_consumer_group_offsets(asked, request_timeout=ANSWER_S)[group], _position
-        )
+        try:
+            return (await asyncio.to_thread(self._committed, group, name, [partition], ANSWER_S)).get(partition)
+        except KafkaException as error:
+            raise Unavailable("kafka") from error
+
+    def _committed(self, group: str, name: str, partitions: Iterable[int], within_s: float) -> dict[int, int]:
+        """By partition; names with prefix. Raises KafkaException.
+
+        As a consumer asks: librdkafka's admin client ends the whole process where the group's coordinator is found
+        after such a question has timed out (an assertion; 2.16, its issue 4605).
+        """
+        consumer = Consumer({**self.kafka, "group.id": group})
+        until = time.monotonic() + within_s
+        try:
+            while True:
+                try:
+                    found = consumer.committed([TopicPartition(name, number) for number in partitions], within_s)
+                    break
+                except KafkaException as error:
+                    if error.args[0].code() not in _NO_COORDINATOR or time.monotonic() > until:
+                        raise
+                    time.sleep(0.1)
+        finally:
+            consumer.close()
+        if refused := [place.error for place in found if place.error is not None]:
+            raise KafkaException(refused[0])
+        return {place.partition: place.offset for place in found if place.offset >= 0}
 
     async def _ask(self, question: Callable[[AdminClient], "Future[Any]"], read: Callable[[Any], Answer]) -> Answer:
         """What is read in the answer. Raises Unavailable, also where `read` raises KafkaException.
@@ -153,17 +182,16 @@ class KafkaAdmin:
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """What a consumer group has told Kafka of its positions, by partition; names without prefix."""
-        partitions = range(self.existing().get(full_name(self.prefix, topic), 0))
-        asked = [TopicPartition(full_name(self.prefix, topic), partition) for partition in partitions]
-        request = [ConsumerGroupTopicPartitions(self.prefix + group, asked)]
-        (future,) = self._admin.list_consumer_group_offsets(request, request_timeout=TIMEOUT_S).values()
-        return {tp.partition: tp.offset for tp in future.result(TIMEOUT_S).topic_partitions if tp.offset >= 0}
+        name = full_name(self.prefix, topic)
+        return self._committed(self.prefix + group, name, range(self.existing().get(name, 0)), TIMEOUT_S)
 
     def settled(self, groups: Mapping[str, Collection[str]]) -> bool:
-        """Whether each group (name without prefix, with the topics it reads) is stable and has all partitions."""
+        """Whether each group (name without prefix, with the topics it reads) is stable and has all partitions. Raises
+        TimeoutError too."""
         existing = self.existing()
+        # Given up by whoever waits, not by librdkafka, for the reason in `_committed`.
         futures = self._admin.describe_consumer_groups(
-            [self.prefix + group for group in groups], request_timeout=TIMEOUT_S
+            [self.prefix + group for group in groups], request_timeout=NEVER_GIVE_UP_S
         )
         for name, future in futures.items():
             group = future.result(TIMEOUT_S)
@@ -238,14 +266,6 @@ def _offset(found: Any) -> int:
     if found.offset < 0:
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
     return int(found.offset)
-
-
-def _position(found: Any) -> int | None:
-    """Of a group in the one partition that was asked for. Raises KafkaException."""
-    (place,) = found.topic_partitions
-    if place.error is not None:
-        raise KafkaException(place.error)
-    return int(place.offset) if place.offset >= 0 else None
 
 
 def _new_topic(topic: Topic, prefix: str, partitions: int, replication: int) -> NewTopic:

@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+import psycopg
+
 from processors.runner.attempt import Attempt, StepOutcome
 from processors.runner.fail_points import Reach, nowhere
 from processors.runner.failures import LaneStopped, Unavailable, unavailable_cause
@@ -115,7 +117,8 @@ class Lane:
             except Exception as error:
                 cause = unavailable_cause(error)
                 # A lane that ends must not hold its row: whoever comes next would wait for it.
-                await self._forget_connection()
+                if not (isinstance(error, Unavailable) and await self._is_let_go()):
+                    await self._forget_connection()
                 if cause is None:
                     raise
                 tries += 1
@@ -271,6 +274,17 @@ class Lane:
                 "stage's workers again",
                 mendable=False,
             )
+
+    async def _is_let_go(self) -> bool:
+        """Whether the row is let go, and all is as it was before the batch: where only the step has to wait, nothing
+        needs to be asked and delivered anew."""
+        if self._connection is None or self._delivered is None:
+            return False
+        try:
+            await self._connection.rollback()
+        except psycopg.Error:
+            return False
+        return True
 
     async def _forget_connection(self) -> None:
         connection, self._connection = self._connection, None

@@ -113,6 +113,8 @@ class Bench:
         self.lanes: list[Lane] = []
         self.seen: list[bytes] = []
         self.bug_at: Callable[[bytes], bool] = lambda _: False
+        #: How often the step has to wait yet.
+        self.waits = 0
 
     def topic_id(self) -> str:
         name = self.installation.prefix + "tracks"
@@ -132,6 +134,9 @@ class Bench:
                 raise Poison("tastes_bad")
             if self.bug_at(payload.body):
                 raise ZeroDivisionError
+            if self.waits:
+                self.waits -= 1
+                raise Unavailable("definitions behind")
         self.seen += [payload.body for payload in payloads]
         return [SegmentationJob(profile=payload.body.decode()) for payload in payloads]
 
@@ -214,6 +219,14 @@ async def test_outputs_that_an_outage_kept_back_are_sent_by_the_same_lane_and_th
     assert bench.outputs() == ["a", "b"]
     assert bench.seen == [b"a", b"b"]
     assert bench.log.done == 2
+
+
+async def test_where_the_step_has_to_wait_nothing_is_delivered_twice(bench: Bench) -> None:
+    lane = bench.lane()
+    await lane.process(bench.batch(0, b"a"))
+    bench.waits = 2
+    await lane.process(bench.batch(1, b"b"))
+    assert (bench.waits, bench.outputs(), lane.health.redelivered) == (0, ["a", "b"], 0)
 
 
 async def test_a_batch_that_starts_above_the_position_seeks_back_and_does_nothing(bench: Bench) -> None:

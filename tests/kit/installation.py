@@ -27,6 +27,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from deploy.embedded.process import usable_port
 from deploy.installation import create_topics, migrate_database
+from deploy.kafka import NEVER_GIVE_UP_S
 from deploy.operations.applying import apply_folder
 from deploy.settings import Settings
 from tests.kit.forks import Fork
@@ -329,7 +330,7 @@ class Installation:
         told = {}
         for stage in stages:
             group = ConsumerGroupTopicPartitions(self.prefix + stage)
-            [asked] = self._admin.list_consumer_group_offsets([group], request_timeout=10).values()
+            [asked] = self._admin.list_consumer_group_offsets([group], request_timeout=NEVER_GIVE_UP_S).values()
             for place in asked.result(15).topic_partitions:
                 told[stage, place.topic.removeprefix(self.prefix), place.partition] = place.offset
         return all(
@@ -352,7 +353,9 @@ class Installation:
 
     def _members(self, stages: Iterable[str]) -> dict[str, int]:
         """Stage to the members of its group, 0 while that group changes."""
-        asked = self._admin.describe_consumer_groups([self.prefix + stage for stage in stages], request_timeout=10)
+        asked = self._admin.describe_consumer_groups(
+            [self.prefix + stage for stage in stages], request_timeout=NEVER_GIVE_UP_S
+        )
         try:
             groups = {group: future.result(10) for group, future in asked.items()}
         except KafkaException as error:
