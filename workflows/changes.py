@@ -34,17 +34,22 @@ _NAMES = {SetTrait: "set", SetTraitIfEmpty: "set_if_empty", AppendToTrait: "appe
 
 
 def carry_out(
-    command: Command, state: ProfileState, at: int, by: str, strategies: Mapping[str, Strategy] = NO_STRATEGIES
+    command: Command,
+    state: ProfileState,
+    at: int,
+    by: str,
+    strategies: Mapping[str, Strategy] = NO_STRATEGIES,
+    place: int = 0,
 ) -> tuple[bool, str | None, Change | None]:
     """As `apply`: whether the state is another now (its times, if nothing else), the field whose value is, and how the
     command is kept, None where it is not about the profile."""
     if isinstance(command, Increment):
         before = state.totals.get(command.name)
-        changed = apply(command, state, at, by, strategies)
+        changed = apply(command, state, at, by, strategies, place)
         now = str(state.totals[command.name])
         return True, changed, ["add", command.name, str(command.by), before and str(before), now]
     if isinstance(command, SetTrait | SetTraitIfEmpty | AppendToTrait | RemoveFromTrait):
-        return _carry_out_trait(command, state, at, by, strategies)
+        return _carry_out_trait(command, state, at, by, strategies, place)
     if isinstance(command, SetMembership):
         by_whom = [] if command.origin == "workflow" else [command.origin]
         return False, None, ["segment", command.segment, command.member, *by_whom]
@@ -57,10 +62,11 @@ def _carry_out_trait(
     at: int,
     by: str,
     strategies: Mapping[str, Strategy],
+    place: int,
 ) -> tuple[bool, str | None, Change]:
     name = command.name
     old = state.traits.get(name)
-    changed = apply(command, state, at, by, strategies)
+    changed = apply(command, state, at, by, strategies, place)
     kept = [_NAMES[type(command)], name, command.value]
     if changed is None:
         return False, None, kept
@@ -87,12 +93,13 @@ def field_of(change: Change) -> str:
 
 
 class Ran(msgspec.Struct, frozen=True):
-    """A run for a profile: of an event (microseconds, id), with what it decided."""
+    """A run for a profile: of an event (microseconds, id, place), with what it decided."""
 
     profile: str
     at: int
     by: str
     changes: Sequence[Change]
+    place: int = 0
 
 
 class Merged(msgspec.Struct, frozen=True):
@@ -138,7 +145,7 @@ def made_anew(
             if isinstance(command, SetMembership):
                 whose.segments[command.segment, command.origin] = command.member
             else:
-                apply(command, whose.state, one.at, one.by, strategies)
+                apply(command, whose.state, one.at, one.by, strategies, one.place)
     live = [id for id in people if id not in survivors]
     whole = people[live[0]] if live else _Person()
     return whole.state, whole.segments

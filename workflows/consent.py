@@ -25,9 +25,9 @@ class Statement(msgspec.Struct, frozen=True):
     event: str
 
     @property
-    def stamp(self) -> tuple[datetime, str]:
-        """The later counts."""
-        return self.at, self.event
+    def stamp(self) -> tuple[datetime, bool, str]:
+        """The later counts; of two at one time, a no."""
+        return self.at, not self.granted, self.event
 
 
 #: Consent to what was said of it last.
@@ -175,7 +175,7 @@ class ConsentBook:
         return HASHED + self._hide(f"property {path}", msgspec.json.encode(value, order="sorted").decode())
 
 
-def _strictness(statement: Statement) -> tuple[bool, datetime, str]:
+def _strictness(statement: Statement) -> tuple[bool, datetime, bool, str]:
     """Which of two counts, where two people are one: a no; else the later."""
     return not statement.granted, *statement.stamp
 

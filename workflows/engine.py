@@ -118,7 +118,7 @@ def _run_step(step: Step, run: Run, ran: Ran, answer: Answer | None, strategies:
             if ran.state.emitted > MAX_EMITTED:
                 return _failed(step, ran, "too_many_events")
         ran.commands.append((step.name, command))
-        touched, changed, kept = carry_out(command, run.profile, run.at, run.event.id, strategies)
+        touched, changed, kept = carry_out(command, run.profile, run.at, run.event.id, strategies, run.place)
         ran.touched |= touched
         if kept is not None:
             ran.changes.append(kept)

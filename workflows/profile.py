@@ -1,8 +1,9 @@
 """A profile's traits and totals: how commands change them, and how two profiles' become one.
 
-Traits go by (occurred at, event id), or as their definitions say; totals only add, lists that are appended to unite. So
-the outcome does not depend on the order of arrival; but what is removed from a list is removed when that arrives, and a
-list that is both set and appended to is what it was in the order in which that came.
+Traits go by (occurred at, place, event id), or as their definitions say; totals only add, lists that are appended to
+unite. So the outcome does not depend on the order of arrival where events say when they happened; but what is removed
+from a list is removed when that arrives, and a list that is both set and appended to is what it was in the order in
+which that came.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,8 @@ from typing import Any
 import msgspec
 
 from schemas.definitions.identity import Strategy
+from schemas.limits import MAX_EVENTS
+from schemas.origin import Origin
 from workflows.commands import AppendToTrait, Command, Increment, RemoveFromTrait, SetTrait, SetTraitIfEmpty
 
 #: Maps come out of CEL with their keys in any order.
@@ -30,6 +33,8 @@ class Trait(msgspec.Struct, array_like=True, gc=False):
     by: str
     #: A list that was set as a whole, and not appended to since: it takes the place of another profile's earlier one.
     whole: bool = False
+    #: Decides between events of one time, as `place_of` says.
+    place: int = 0
 
     @property
     def happened(self) -> int:
@@ -37,9 +42,19 @@ class Trait(msgspec.Struct, array_like=True, gc=False):
         return self.at if self.at > _MIRROR // 2 else _MIRROR - self.at
 
     @property
-    def stamp(self) -> tuple[int, str]:
+    def stamp(self) -> "Stamp":
         """What decides between two values: the later wins."""
-        return self.at, self.by
+        return self.at, self.place, self.by
+
+
+#: When it happened, its place, and the event's id.
+Stamp = tuple[int, int, str]
+
+
+def place_of(origin: Origin, ours: bool) -> int:
+    """What decides between events of one time: of a payload's the later one in it; and where the time is `ours`, when
+    Kafka took them, which is one for a whole batch of records, the later in the partition."""
+    return max(origin.ordinal, 0) + (origin.offset * MAX_EVENTS if ours else 0)
 
 
 #: What was set only because nothing was there has the time of its event mirrored to below all times that there are: so
@@ -63,28 +78,36 @@ class ProfileState(msgspec.Struct, gc=False):
 
 
 def apply(
-    command: Command, state: ProfileState, at: int, by: str, strategies: Mapping[str, Strategy] = NO_STRATEGIES
+    command: Command,
+    state: ProfileState,
+    at: int,
+    by: str,
+    strategies: Mapping[str, Strategy] = NO_STRATEGIES,
+    place: int = 0,
 ) -> str | None:
-    """Change the state as a command of the event (`at`, `by`) says; the changed field's name, None where none did."""
+    """Change the state as a command of the event (`at`, `place`, `by`) says; the changed field's name, None where none
+    did."""
     if isinstance(command, Increment):
         state.totals[command.name] = _EXACT.add(state.totals.get(command.name, _NOTHING), command.by)
         return f"totals.{command.name}"
     if isinstance(command, SetTrait):
-        new = Trait(command.value, at, by, isinstance(command.value, list))
+        new = Trait(command.value, at, by, isinstance(command.value, list), place)
         return _put(state, command.name, new, strategies.get(command.name, "latest"))
     match command:
         case SetTraitIfEmpty(name, value):
             strategy = strategies.get(name, "latest")
-            new = Trait(value, at if strategy in _BOTH_WAYS else _if_empty(at), by, whole=isinstance(value, list))
-            return _put(state, name, new, strategy)
+            stamp = (at, place, by) if strategy in _BOTH_WAYS else (_if_empty(at), -place, by)
+            return _put(state, name, _stamped(value, stamp, whole=isinstance(value, list)), strategy)
         case AppendToTrait(name, value):
             items = _items(state, name)
-            if value in items and state.traits[name].stamp >= (at, by):
+            if value in items and state.traits[name].stamp >= (at, place, by):
                 return None
-            return _put_list(state, name, [*items, value], at, by)
+            return _put_list(state, name, [*items, value], (at, place, by))
         case RemoveFromTrait(name, value):
             items = _items(state, name)
-            return _put_list(state, name, [item for item in items if item != value], at, by) if value in items else None
+            if value not in items:
+                return None
+            return _put_list(state, name, [item for item in items if item != value], (at, place, by))
         case _:
             return None
 
@@ -103,11 +126,15 @@ def _put(state: ProfileState, name: str, new: Trait, strategy: Strategy) -> str 
     return f"traits.{name}"
 
 
-def _put_list(state: ProfileState, name: str, items: list[Any], at: int, by: str) -> str:
+def _put_list(state: ProfileState, name: str, items: list[Any], stamp: Stamp) -> str:
     old = state.traits.get(name)
-    stamp = max((at, by), old.stamp) if old else (at, by)
-    state.traits[name] = Trait(_ordered(items), *stamp)
+    state.traits[name] = _stamped(_ordered(items), max(stamp, old.stamp) if old else stamp)
     return f"traits.{name}"
+
+
+def _stamped(value: Any, stamp: Stamp, whole: bool = False) -> Trait:
+    at, place, by = stamp
+    return Trait(value, at, by, whole, place)
 
 
 def _items(state: ProfileState, name: str) -> list[Any]:
@@ -151,12 +178,12 @@ def _combined(one: Trait, other: Trait, strategy: Strategy) -> Trait:
             pick = min if strategy == "min" else max
             return pick(one, other, key=lambda trait: (_rank(trait.value), trait.stamp))
         case "sum" if _are_numbers(one.value, other.value):
-            return Trait(_sum(one.value, other.value), *max(one.stamp, other.stamp))
+            return _stamped(_sum(one.value, other.value), max(one.stamp, other.stamp))
         case "union":
             items = _ordered([*_as_list(one.value), *_as_list(other.value)])
-            return Trait(items, *max(one.stamp, other.stamp))
+            return _stamped(items, max(one.stamp, other.stamp))
         case "auto" if both_lists and not max(one, other, key=lambda trait: trait.stamp).whole:
-            return Trait(_ordered([*one.value, *other.value]), *max(one.stamp, other.stamp))
+            return _stamped(_ordered([*one.value, *other.value]), max(one.stamp, other.stamp))
         case _:
             return max(one, other, key=lambda trait: trait.stamp)
 

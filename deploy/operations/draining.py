@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from deploy.kafka import KafkaAdmin
-from deploy.operations.lag import lags, positions, stage_topics
+from deploy.operations.lag import lags, positions, stage_topics, told
 from processors.storage.database import Connection
 from processors.topology import PIPELINE
 
@@ -34,13 +34,23 @@ async def drain(connection: Connection, admin: KafkaAdmin, stages: Iterable[str]
     for stage in stages:
         ends = await asyncio.to_thread(admin.end_offsets, reads[stage])
         before, moved_at = -1, time.monotonic()
-        while lag := lags(await positions(connection), ends, {stage: reads[stage]})[stage]:
+        while lag := await _lag(connection, admin, ends, {stage: reads[stage]}):
             waiting(stage, lag)
             if lag != before:
                 before, moved_at = lag, time.monotonic()
             elif time.monotonic() - moved_at > STUCK_AFTER_S:
                 raise StuckError(await _why_stuck(connection, stage, lag))
             await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _lag(
+    connection: Connection, admin: KafkaAdmin, ends: Mapping[tuple[str, int], int], reads: Mapping[str, list[str]]
+) -> int:
+    """Of one stage; with the records of which only the outputs are still on their way."""
+    (lag,) = lags(await positions(connection), ends, reads).values()
+    if not lag:
+        (lag,) = lags(await asyncio.to_thread(told, admin, reads), ends, reads).values()
+    return lag
 
 
 async def _why_stuck(connection: Connection, stage: str, lag: int) -> str:

@@ -28,7 +28,7 @@ class Consents:
                 "select one.asked::text, c.consent, c.granted, c.at, c.event_id from ("
                 "select id as asked, live as said from asked "
                 "union all select asked.id, p.id from asked join profiles p on p.merged_into = asked.live"
-                ") one join consents c on c.profile_id = one.said order by c.at, c.event_id",
+                ") one join consents c on c.profile_id = one.said order by c.at, c.granted desc, c.event_id",
                 (uuids(profiles),),
             )
             for profile, consent, *statement in await cursor.fetchall():
@@ -47,7 +47,8 @@ class Consents:
                 "select p, c, g, at, e from jsonb_to_recordset(%s::jsonb) "
                 "as r(p uuid, c text, g boolean, at timestamptz, e text) order by p, c "
                 "on conflict (profile_id, consent) do update set granted = excluded.granted, at = excluded.at, "
-                "event_id = excluded.event_id where (excluded.at, excluded.event_id) > (c.at, c.event_id)",
+                "event_id = excluded.event_id "
+                "where (excluded.at, c.granted, excluded.event_id) > (c.at, excluded.granted, c.event_id)",
                 (as_json(rows),),
             )
 

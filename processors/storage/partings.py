@@ -15,6 +15,7 @@ from workflows.changes import Merged, Ran, made_anew
 from workflows.identification import IdentifierKey, Identifiers, Shown
 from workflows.known import SessionKey
 from workflows.parting import Division, Happened, IdentifierRow, divide
+from workflows.profile import place_of
 
 _ORIGIN = "(origin_partition, origin_offset, origin_ordinal)"
 
@@ -195,12 +196,13 @@ class Partings:
         cursor = await self._connection.execute(
             "select r.ran_at, r.place, e.profile_id::text, "
             "(extract(epoch from coalesce(r.at, e.occurred_at)) * 1000000)::bigint, "
-            f"e.id, r.changes from events e join run_changes r using {_ORIGIN} where e.profile_id = any(%s::uuid[])",
+            "e.id, origin_offset, origin_ordinal, r.at is null and e.occurred_at = e.received_at, r.changes "
+            f"from events e join run_changes r using {_ORIGIN} where e.profile_id = any(%s::uuid[])",
             (uuids(members),),
         )
         found: list[tuple[datetime, int, Ran | Merged]] = [
-            (at, place, Ran(profile, occurred, id, changes))
-            for at, place, profile, occurred, id, changes in await cursor.fetchall()
+            (at, place, Ran(profile, occurred, id, changes, place_of(Origin(0, offset, ordinal), ours)))
+            for at, place, profile, occurred, id, offset, ordinal, ours, changes in await cursor.fetchall()
         ]
         cursor = await self._connection.execute(
             "select merged_at, survivor::text, absorbed::text from merges where undone_at is null "

@@ -155,7 +155,7 @@ def load(shop: Installation, clients: list[Client]) -> Load:
         for client in clients:
             client.join()
     load.counts |= {("web", client.session): client.taken for client in clients}
-    shop.wait_through(told=True)
+    shop.wait_through()
     return load
 
 

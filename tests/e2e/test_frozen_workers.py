@@ -38,7 +38,7 @@ def load(shop: Installation) -> Load:
 
 def require_done(shop: Installation, load: Load, receiver: Receiver) -> None:
     """When nothing is left to do, everything is as it must be."""
-    shop.wait_through(told=True)
+    shop.wait_through()
     require_exact(shop, load)
     require_calls(load, receiver.taken())
 

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,19 @@ SECRETS_KEY = "dGVzdHMgb25seTogdGhpcnR5LXR3byBieXRlcyBsb24="
 IDENTITY_KEY = "a key for tests only, 32 bytes.."
 
 Place = tuple[int, int]
+#: (stage, topic, partition)
+Lane = tuple[str, str, int]
+_POSITIONS = "select stage, topic, partition, next_offset from stage_progress"
+
+
+@contextmanager
+def _new_groups_pass_for_empty() -> Iterator[None]:
+    """A new broker's first groups have no coordinator yet, nor members or positions."""
+    try:
+        yield
+    except KafkaException as error:
+        if error.args[0].code() not in (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR):
+            raise
 
 
 class Installation:
@@ -279,22 +293,19 @@ class Installation:
         """The records of a topic that holds JSON."""
         return [json.loads(message.value()) for message in self.records(topic)]
 
-    def lag(self, stages: Iterable[str] = ()) -> dict[tuple[str, str, int], int]:
-        """(stage, topic, partition) to the records that it has still to process; only those that have some."""
+    def lag(self, stages: Iterable[str] = (), positions: Mapping[Lane, int] | None = None) -> dict[Lane, int]:
+        """Lanes to the records that each has still to process, by the stored positions or by these; only those that
+        have some."""
         reads = {stage: self._reads(stage) for stage in stages or self._stages()}
         ends = self.ends({topic for topics in reads.values() for topic in topics})
-        stored = {
-            (stage, topic, partition): offset
-            for stage, topic, partition, offset in self.sql(
-                "select stage, topic, partition, next_offset from stage_progress"
-            )
-        }
+        if positions is None:
+            positions = self._positions()
         found = {}
         for stage, topics in reads.items():
             for (topic, partition), end in ends.items():
                 # profile-changes is written in transactions: its last offset is the marker that ends the last of them.
                 last = end - 1 if topic == "profile-changes" else end
-                waiting = last - stored.get((stage, topic, partition), 0)
+                waiting = last - positions.get((stage, topic, partition), 0)
                 if topic in topics and waiting > 0:
                     found[stage, topic, partition] = waiting
         return found
@@ -306,38 +317,41 @@ class Installation:
     def _reads(self, stage: str) -> tuple[str, ...]:
         return READS.get(stage) or (f"destination-{stage.removeprefix('dispatch-')}",)
 
-    def wait_through(self, within_s: float = 60, stages: Iterable[str] = (), told: bool = False) -> None:
-        """Return when nothing waits before any stage that runs.
+    def wait_through(self, within_s: float = 60, stages: Iterable[str] = ()) -> None:
+        """Return when nothing waits before any stage that runs, and all that they have put out is where it goes.
 
-        A stage stores its position a moment before its outputs are in Kafka: so nothing must wait three times in a row,
-        and nothing must have moved. Where processes die that moment may be long. With `told` what Kafka was told of
-        positions must be the same: it is told when the outputs are there.
+        By what Kafka was told of their positions, about once a second: each is stored a moment before the outputs are
+        in Kafka, and told when they are. Then the ends: had anything come since, they would say so. Who is frozen tells
+        nothing, and after a restore what was told is more than what is stored.
         """
         names = list(stages) or self._stages()
-        before: list[Any] = []
 
-        def still() -> bool:
-            if told and not self._is_told([stage for stage, awake in self._awake(names).items() if awake]):
-                return False
-            now = [self.lag(names), self._positions()]
-            before.append(None if now[0] else now[1])
-            return len(before) >= 4 and before[-1] is not None and all(one == before[-1] for one in before[-4:])
+        def is_through() -> bool:
+            awake = {stage for stage, count in self._awake(names).items() if count}
+            told, stored = self._told(awake), self._positions()
+            known = {
+                lane: min(offset, told.get(lane, 0)) if lane[0] in awake else offset for lane, offset in stored.items()
+            }
+            return not self.lag(names, known)
 
-        until(still, within_s, self.tell)
+        until(is_through, within_s, self.tell)
 
-    def _is_told(self, stages: Sequence[str]) -> bool:
-        """Whether Kafka was told of every position of these stages."""
-        told = {}
-        for stage in stages:
-            group = ConsumerGroupTopicPartitions(self.prefix + stage)
-            [asked] = self._admin.list_consumer_group_offsets([group], request_timeout=NEVER_GIVE_UP_S).values()
-            for place in asked.result(15).topic_partitions:
-                told[stage, place.topic.removeprefix(self.prefix), place.partition] = place.offset
-        return all(
-            told.get((stage, topic, partition)) == next_offset
-            for stage, topic, partition, next_offset in self._positions()
-            if stage in stages and next_offset
-        )
+    def _told(self, stages: Iterable[str]) -> dict[Lane, int]:
+        """Positions that Kafka was told of."""
+        groups = [self.prefix + stage for stage in stages]
+        asked = [
+            self._admin.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group)], request_timeout=NEVER_GIVE_UP_S
+            )[group]
+            for group in groups
+        ]
+        found = {}
+        for group, answer in zip(groups, asked, strict=True):
+            with _new_groups_pass_for_empty():
+                for place in answer.result(15).topic_partitions:
+                    lane = group.removeprefix(self.prefix), place.topic.removeprefix(self.prefix), place.partition
+                    found[lane] = place.offset
+        return found
 
     def wait_joined(self, *stages: str, within_s: float = 60) -> None:
         """Return when the workers of these stages that run (none that is frozen) are their consumer groups."""
@@ -356,19 +370,16 @@ class Installation:
         asked = self._admin.describe_consumer_groups(
             [self.prefix + stage for stage in stages], request_timeout=NEVER_GIVE_UP_S
         )
-        try:
-            groups = {group: future.result(10) for group, future in asked.items()}
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.COORDINATOR_LOAD_IN_PROGRESS:
-                raise
-            return {}  # a new broker's first group: nobody has joined yet
-        return {
-            name.removeprefix(self.prefix): len(group.members) if group.state == ConsumerGroupState.STABLE else 0
-            for name, group in groups.items()
-        }
+        found = {}
+        with _new_groups_pass_for_empty():
+            for name, future in asked.items():
+                group = future.result(10)
+                is_stable = group.state == ConsumerGroupState.STABLE
+                found[name.removeprefix(self.prefix)] = len(group.members) if is_stable else 0
+        return found
 
-    def _positions(self) -> list[tuple[Any, ...]]:
-        return self.sql("select stage, topic, partition, next_offset from stage_progress order by 1, 2, 3")
+    def _positions(self) -> dict[Lane, int]:
+        return {tuple(lane): offset for *lane, offset in self.sql(_POSITIONS)}
 
     def tell(self) -> str:
         """What one wants to know when something did not come about."""

@@ -172,6 +172,15 @@ def test_a_late_word_does_not_undo_a_later_one():
     assert rules.news == {}
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_of_a_yes_and_a_no_at_one_time_the_no_counts(first: bool):
+    rules = book(STRICT)
+    for number, granted in enumerate((first, not first)):
+        said_so = event(number, session="s", profile="p", occurred_at=moment(5), context={"consents": {"ads": granted}})
+        rules.hear("p", said_so)
+    assert {key: one.granted for key, one in rules.news.items()} == {("p", "ads"): False}
+
+
 @pytest.mark.parametrize("word", [True, False])
 def test_strangers_of_whom_nothing_is_known_leave_nothing_behind(word: bool):
     known = Known({}, {}, {})

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from workflows.commands import AppendToTrait, Increment, Log, RemoveFromTrait, SetTrait
-from workflows.profile import ProfileState, Trait, apply, merge_states
+from schemas.origin import Origin
+from workflows.commands import AppendToTrait, Increment, Log, RemoveFromTrait, SetTrait, SetTraitIfEmpty
+from workflows.profile import ProfileState, Trait, apply, merge_states, place_of
 
 names = st.sampled_from(["a", "b"])
 plain = st.none() | st.booleans() | st.integers(0, 3) | st.text("xyz", max_size=2)
@@ -52,6 +53,31 @@ def plain_state(events: list[tuple[str, int, Any]]) -> tuple[dict[str, Any], dic
 
 def compared(state: ProfileState) -> tuple[dict[str, Any], dict[str, Fraction]]:
     return state.values(), {name: Fraction(total) for name, total in state.totals.items()}
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 20), st.integers(0, 9)), min_size=1, max_size=8, unique=True),
+    st.sampled_from(["latest", "earliest"]),
+    st.booleans(),
+    st.randoms(use_true_random=False),
+)
+def test_of_events_of_one_time_the_place_in_kafka_decides_and_not_their_ids(
+    history: list[tuple[int, int, int]], strategy: Any, if_empty: bool, rng: random.Random
+):
+    """(time, offset, ordinal); the ids say the opposite."""
+    events = [(at, place_of(Origin(0, offset, ordinal), ours=True)) for at, offset, ordinal in sorted(history)]
+    wanted = 0 if strategy == "earliest" or if_empty else len(events) - 1
+    numbered = list(enumerate(events))
+    rng.shuffle(numbered)
+    states = [empty(), empty()]
+    for number, (at, place) in numbered:
+        command = (SetTraitIfEmpty if if_empty else SetTrait)("t", number)
+        apply(command, rng.choice(states), at, f"e{100 - number}", {"t": strategy}, place)
+    assert merge_states(states, {"t": strategy}).values() == {"t": wanted}
+
+
+def test_where_the_client_says_when_it_was_only_the_place_in_its_payload_decides():
+    assert place_of(Origin(3, 7, 2), ours=False) == place_of(Origin(1, 9, 2), ours=False) == 2
 
 
 def test_a_late_event_does_not_overwrite_a_newer_trait():

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, WithJso
 from schemas.events import AcceptedEvent, Answer, IdentifiedEvent, ValidEvent
 from workflows.commands import Command
 from workflows.conditions import Condition, ConditionError, Context
-from workflows.profile import ProfileState
+from workflows.profile import ProfileState, place_of
 from workflows.segments import profile_variables
 from workflows.waiting import Wait
 
@@ -59,9 +59,10 @@ class Run:
         self.data = {} if data is None else data
         #: Our clock: waits begin here.
         self.now = event.received_at if resumed_at is None else resumed_at
-        #: The time that traits get; and the same in microseconds since 1970.
+        #: The time that traits get; the same in microseconds since 1970; and what decides between equal ones.
         self.changed_at = event.occurred_at if resumed_at is None else max(event.occurred_at, resumed_at)
         self.at = microseconds(self.changed_at)
+        self.place = place_of(event.origin, resumed_at is None and event.occurred_at == event.received_at)
         #: Which node of which workflow runs now.
         self.workflow = self.node = ""
         #: For an action that joins: whether every node that could lead to it did.
