@@ -19,6 +19,7 @@ import msgspec
 import psycopg
 
 from deploy.kafka import kafka_admin
+from deploy.records import read_all
 from deploy.settings import Settings
 from schemas.topics import PROFILE_CHANGES
 
@@ -194,7 +195,7 @@ left join customers c on c.id = coalesce(p.merged_into, p.id)
 def _frequent_customers(settings: Settings) -> int:
     """Follow `profile-changes` as a consumer would: the highest version of each profile counts."""
     latest: dict[str, tuple[int, bool]] = {}
-    for message in kafka_admin(settings).read_all(PROFILE_CHANGES.name):
+    for message in read_all(kafka_admin(settings), PROFILE_CHANGES.name):
         change = msgspec.json.decode(message)
         member = "frequent-customer" in change.get("segments", ()) and not change.get("merged_into")
         if change["version"] >= latest.get(change["profile"], (0, False))[0]:

@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     Consumer,
     ConsumerGroupState,
     IsolationLevel,
@@ -15,9 +14,6 @@ from confluent_kafka import (
     KafkaException,
     TopicCollection,
     TopicPartition,
-)
-from confluent_kafka import (
-    Message as KafkaMessage,
 )
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
 
@@ -209,55 +205,6 @@ class KafkaAdmin:
         ]
         for future in self._admin.delete_records(asked, request_timeout=TIMEOUT_S).values():
             future.result(TIMEOUT_S)
-
-    def read(
-        self, topic: str, starts: Mapping[int, int] | None = None, only: int | None = None
-    ) -> Iterator[KafkaMessage]:
-        """What a topic (name without prefix) holds now, from these offsets on by partition, or from the beginning; of
-        all partitions or `only` one."""
-        ends = {
-            partition: end for (_, partition), end in self.end_offsets([topic]).items() if only in (None, partition)
-        }
-        starting = {partition: (starts or {}).get(partition, OFFSET_BEGINNING) for partition in ends}
-        left = {partition for partition, end in ends.items() if starting[partition] < end}
-        for message in self._from(topic, {partition: starting[partition] for partition in left}) if left else ():
-            if message.error() is None:
-                yield message
-                continue
-            left.discard(message.partition())
-            if not left:
-                return
-
-    def follow(self, topic: str, starts: Mapping[int, int]) -> Iterator[KafkaMessage]:
-        """What comes to a topic (name without prefix) from these offsets on, for ever."""
-        return (message for message in self._from(topic, starts) if message.error() is None)
-
-    def _from(self, topic: str, starts: Mapping[int, int]) -> Iterator[KafkaMessage]:
-        """Records, and for each end of a partition that is reached a message that says so in its error."""
-        consumer = Consumer(
-            {
-                **self.kafka,
-                "group.id": "headwater-reader",
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-            }
-        )
-        name = full_name(self.prefix, topic)
-        consumer.assign([TopicPartition(name, partition, start) for partition, start in starts.items()])
-        try:
-            while True:
-                for message in consumer.consume(1000, 0.2):
-                    error = message.error()
-                    if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                        raise KafkaException(error)
-                    yield message
-        finally:
-            consumer.close()
-
-    def read_all(self, topic: str) -> Iterator[bytes]:
-        """The values of all records that a topic holds now."""
-        return (value for message in self.read(topic) if (value := message.value()) is not None)
 
 
 def _offset(found: Any) -> int:

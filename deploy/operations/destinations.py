@@ -13,6 +13,7 @@ from deploy.kafka import KafkaAdmin, client_config, kafka_admin
 from deploy.operations.lag import positions
 from deploy.operations.status import read_status
 from deploy.operations.versions import change
+from deploy.records import read
 from deploy.settings import Settings
 from deploy.stages import DISPATCH
 from processors.runner.publisher import Publisher
@@ -97,7 +98,7 @@ def _send_again(
     topic, again, sent = destination_topic(id), int(datetime.now().timestamp()), 0
     with closing(Publisher(client_config(settings), settings.topic_prefix)) as publisher:
         portion: list[Message] = []
-        for record in admin.read(topic.name):
+        for record in read(admin, topic.name):
             is_done = (record.offset() or 0) < done.get(record.partition() or 0, 0)
             value = record.value()
             if value is None or not is_done or record.timestamp()[1] < since.timestamp() * 1000:

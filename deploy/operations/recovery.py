@@ -19,6 +19,7 @@ from deploy.kafka import KafkaAdmin, kafka_admin
 from deploy.operations.draining import ALL, drain
 from deploy.operations.reports import rows
 from deploy.operations.said import take_over_said
+from deploy.records import read
 from deploy.settings import LINEAGE_PARTITIONS, Settings
 from deploy.stages import BRIDGE, DISPATCH
 from processors.storage.database import Connection
@@ -214,7 +215,7 @@ async def _bring_forward(connection: Connection, admin: KafkaAdmin, found: list[
 
 async def _take_over_definitions(connection: Connection, admin: KafkaAdmin) -> None:
     """Definitions that were published after the backup are still in `config`: they are in force, and stay so."""
-    records = await asyncio.to_thread(lambda: [(m.key() or b"", m.value()) for m in admin.read(CONFIG.name)])
+    records = await asyncio.to_thread(lambda: [(m.key() or b"", m.value()) for m in read(admin, CONFIG.name)])
     published = [(key.decode(), msgspec.json.decode(value, type=Published)) for key, value in records if value]
     async with connection.transaction():
         await DefinitionStore(connection).take_over([(said.revision, key, said.body) for key, said in published])

@@ -19,6 +19,7 @@ from deploy.operations.lag import total_lag
 from deploy.operations.replay_job import ReplayError, ReplayJob, Window
 from deploy.operations.said import lift_versions
 from deploy.operations.state import state_hashes
+from deploy.records import read
 from deploy.settings import LINEAGE_PARTITIONS, Settings
 from processors.connectors.archive import Archive
 from processors.runner.publisher import SAFE
@@ -88,7 +89,7 @@ def _require_same_life(archive: Archive, admin: KafkaAdmin, settings: Settings) 
 
 
 def _lies_there(admin: KafkaAdmin, partition: int, payload: TrackedPayload) -> bool:
-    for message in admin.read(TRACKS.name, {partition: payload.offset}, only=partition):
+    for message in read(admin, TRACKS.name, {partition: payload.offset}, only=partition):
         # Another offset: it has expired. Less of it: somebody was erased.
         return message.offset() != payload.offset or is_rest_of(payload.body, message.value())
     return True

@@ -8,6 +8,7 @@ from psycopg.rows import DictRow, dict_row
 
 from deploy.kafka import KafkaAdmin
 from deploy.operations.lag import positions
+from deploy.records import read
 from processors.storage.database import Connection
 from processors.topology import PIPELINE
 from workflows.changes import field_of
@@ -86,7 +87,7 @@ async def _under_way(connection: Connection, admin: KafkaAdmin, id: str) -> list
             continue
         for topic in stage.reads:
             starts = {p: offset for (name, t, p), offset in stored.items() if (name, t) == (stage.name, topic.name)}
-            for message in admin.read(topic.name, starts):
+            for message in read(admin, topic.name, starts):
                 if needle in (message.value() or b""):
                     place = f"{message.partition()}/{message.offset()}"
                     found.append({"waits_for": stage.name, "topic": topic.name, "place": place})

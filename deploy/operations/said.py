@@ -8,6 +8,7 @@ from itertools import islice
 import msgspec
 
 from deploy.kafka import KafkaAdmin
+from deploy.records import read_all
 from processors.storage.database import Connection, as_json
 from processors.storage.sends import SaidSends
 from schemas.topics import PROFILE_CHANGES
@@ -51,7 +52,7 @@ async def _take_over(connection: Connection, admin: KafkaAdmin, with_sends: bool
 
 def _changes(admin: KafkaAdmin) -> Iterator[_Change]:
     """All that was said, as far as it can be read: the topic is public, others may have written to it."""
-    for value in admin.read_all(PROFILE_CHANGES.name):
+    for value in read_all(admin, PROFILE_CHANGES.name):
         with suppress(msgspec.DecodeError, UnicodeDecodeError):
             yield _decode(value)
 
