@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from confluent_kafka import KafkaException
+
 from deploy.kafka import KafkaAdmin
 from deploy.operations.lag import lags, positions, stage_topics, told
 from processors.storage.database import Connection
@@ -33,27 +35,36 @@ async def drain(connection: Connection, admin: KafkaAdmin, stages: Iterable[str]
     reads = await stage_topics(connection)
     for stage in stages:
         ends = await asyncio.to_thread(admin.end_offsets, reads[stage])
-        before, moved_at = -1, time.monotonic()
-        while lag := await _lag(connection, admin, ends, {stage: reads[stage]}):
-            waiting(stage, lag)
-            if lag != before:
-                before, moved_at = lag, time.monotonic()
+        before, moved_at = (-1, -1), time.monotonic()
+        while any(left := await _left(connection, admin, ends, {stage: reads[stage]})):
+            waiting(stage, sum(left))
+            if left != before:
+                before, moved_at = left, time.monotonic()
             elif time.monotonic() - moved_at > STUCK_AFTER_S:
-                raise StuckError(await _why_stuck(connection, stage, lag))
+                raise StuckError(await _why_stuck(connection, stage, *left))
             await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def _lag(
+async def _left(
     connection: Connection, admin: KafkaAdmin, ends: Mapping[tuple[str, int], int], reads: Mapping[str, list[str]]
-) -> int:
-    """Of one stage; with the records of which only the outputs are still on their way."""
+) -> tuple[int, int]:
+    """Of one stage: the records that it has to process; where that is none, those whose outputs may not be in Kafka."""
     (lag,) = lags(await positions(connection), ends, reads).values()
-    if not lag:
+    if lag:
+        return lag, 0
+    try:
         (lag,) = lags(await asyncio.to_thread(told, admin, reads), ends, reads).values()
-    return lag
+    except (KafkaException, TimeoutError):
+        return 0, 1  # not known now
+    return 0, lag
 
 
-async def _why_stuck(connection: Connection, stage: str, lag: int) -> str:
+async def _why_stuck(connection: Connection, stage: str, lag: int, unconfirmed: int) -> str:
+    if unconfirmed:
+        return (
+            f"{stage} has processed what lay before it, but has not told Kafka so: the outputs of {unconfirmed:,} "
+            "records may still be on their way; does a worker of it run?"
+        )
     cursor = await connection.execute(
         "select topic, partition, stopped from lane_health where stage = %s and stopped is not null", (stage,)
     )

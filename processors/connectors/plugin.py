@@ -1,6 +1,7 @@
 """Destinations of other people's making. This and `schemas.profiles` are all that a package needs to import; it names
 its class under the entry point `headwater.destinations`."""
 
+import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from processors.connectors.outside import Reveal
-from processors.runner.failures import Poison, Unavailable
+from processors.runner.failures import Poison, Unavailable, is_cancelled
 from schemas.definitions.outbound import Destination
 from schemas.profiles import Delivery
 
@@ -86,6 +87,8 @@ class PluginOutlet:
         except Refused as error:
             raise Poison("refused_by_destination") from error
         # Other people's code: whatever it raises means that it could not, and never ends the worker.
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
+                raise
             log.warning("destination %s: %s", destination.id, type(error).__name__)
             raise Unavailable("destination plug-in") from error

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +20,8 @@ _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
 DsnOf = Callable[[str], str | None]
 #: Opens a connection that keeps out of private networks.
 Open = Callable[[str], Awaitable[psycopg.AsyncConnection[Any]]]
+#: Written in one transaction, within the destination's time: a table with slow triggers must get on, too.
+ROWS_AT_ONCE = 200
 #: What is wrong with the row itself (data, constraints); anything else is wrong with the table, or the database.
 _OF_THE_ROW = ("22", "23")
 
@@ -40,10 +42,12 @@ class TableWriter:
         if destination is None or destination.table is None:
             raise Unavailable("destination removed or paused")
         try:
-            async with self._turn, asyncio.timeout(destination.timeout_s):
-                connection = await self._connected(destination.table)
-                async with connection.transaction():
-                    await _write(connection, destination.table, list(destination.mapping), deliveries)
+            async with self._turn:
+                for part in _parts(deliveries):
+                    async with asyncio.timeout(destination.timeout_s):
+                        connection = await self._connected(destination.table)
+                        async with connection.transaction():
+                            await _write(connection, destination.table, list(destination.mapping), part)
         except (psycopg.Error, OSError, ValueError) as error:
             await self._forget()
             state = getattr(error, "sqlstate", None) or ""
@@ -67,14 +71,21 @@ class TableWriter:
             await connection.close()
 
 
-async def _write(
-    connection: psycopg.AsyncConnection[Any], table: Table, columns: Sequence[str], deliveries: Sequence[Delivery]
-) -> None:
+def _parts(deliveries: Sequence[Delivery]) -> Iterator[Mapping[str, Delivery]]:
+    """By key the newest, in parts that are written one by one."""
     newest: dict[str, Delivery] = {}
     for one in deliveries:
         key = one.id if one.cause == "event" else one.profile
         if one.cause != "send" and (key not in newest or newest[key].version <= one.version):
             newest[key] = one
+    keys = list(newest)
+    for start in range(0, len(keys), ROWS_AT_ONCE):
+        yield {key: newest[key] for key in keys[start : start + ROWS_AT_ONCE]}
+
+
+async def _write(
+    connection: psycopg.AsyncConnection[Any], table: Table, columns: Sequence[str], newest: Mapping[str, Delivery]
+) -> None:
     rows = [{**one.body, **_own(table, key, one)} for key, one in newest.items() if not one.gone]
     gone = {key: one.version for key, one in newest.items() if one.gone}
     names = _names(table, columns)

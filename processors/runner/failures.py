@@ -1,5 +1,7 @@
 """What can go wrong in a batch, by name. (The third name, Rejected, is a model: schemas.failures.RejectedEvent.)"""
 
+import asyncio
+
 import msgspec
 import psycopg
 from aiokafka.errors import KafkaError
@@ -50,6 +52,13 @@ class LaneStopped(Exception):
 
 class Fenced(Exception):
     """Another worker has taken this lane over. It ends here, and does not start over."""
+
+
+def is_cancelled() -> bool:
+    """Whether whoever runs now is to end. A CancelledError alone does not say so: what it waited for may have been
+    cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def unavailable_cause(error: BaseException) -> str | None:

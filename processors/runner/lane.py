@@ -169,25 +169,29 @@ class Lane:
                 self._seen_hole = row.next_offset
                 await connection.rollback()
                 return self._log.seek(row.next_offset)
+        outcome: StepOutcome | None = None
         if not records:
             await connection.rollback()
             self._require_not_cut(row, await self._log.end())
         elif self._stage.outside:
             await connection.rollback()  # effects may take long
-            await self._run_outside(progress, connection, row, records, batch.end)
+            outcome = await self._run_outside(progress, connection, row, records, batch.end)
         else:
             start_over = partial(self._start_over, progress, connection, row)
             outcome = await self._attempt.run(connection, records, start_over)
             await self._finish(progress, connection, outcome, batch.end)
         self._log.stored(max(batch.end, row.next_offset))
+        if outcome is not None:
+            self._watch(outcome)
 
     async def _run_outside(
         self, progress: Progress, connection: Connection, row: ProgressRow, records: Sequence[Any], end: int
-    ) -> None:
+    ) -> StepOutcome:
         """Effects first, then the position: they happen at least once, under ids that stay the same."""
         outcome = await self._attempt.run_outside(records)
         await self._start_over(progress, connection, row)
         await self._finish(progress, connection, outcome, end)
+        return outcome
 
     async def _start_over(self, progress: Progress, connection: Connection, row: ProgressRow) -> None:
         """Another transaction, with the lane where it was. Raises Unavailable where somebody else moved it."""
@@ -207,7 +211,6 @@ class Lane:
         self._reach("before-produce")
         await self._publish(outcome.messages, end)
         self._reach("after-produce")
-        self._watch(outcome)
 
     async def _lock_delivered(self, progress: Progress, connection: Connection) -> ProgressRow:
         """The lane's row, locked, its outputs known to be delivered. No batch commits over an undelivered outbox."""

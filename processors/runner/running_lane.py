@@ -9,6 +9,7 @@ from typing import Any
 from faust.types import TP
 
 from processors.runner.fail_points import Reach, nowhere
+from processors.runner.failures import is_cancelled
 from processors.runner.lane import Lane
 from processors.runner.stage import Stage
 from processors.runner.transport import Batch, BatchConsumer
@@ -139,7 +140,9 @@ class RunningLane:
                 rest_s = pace.rest_after(offered.records, started, clock())
                 if self._waiting.records < LARGE_RECORDS:
                     await asyncio.sleep(rest_s)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
+                raise
             self._dead = True
             self._waiting = _Offered()
             self._ended(self._tp, error)

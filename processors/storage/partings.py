@@ -196,7 +196,8 @@ class Partings:
         cursor = await self._connection.execute(
             "select r.ran_at, r.place, e.profile_id::text, "
             "(extract(epoch from coalesce(r.at, e.occurred_at)) * 1000000)::bigint, "
-            "e.id, origin_offset, origin_ordinal, r.at is null and e.occurred_at = e.received_at, r.changes "
+            "e.id, origin_offset, origin_ordinal, "
+            "coalesce(r.at, e.occurred_at) = e.occurred_at and e.occurred_at = e.received_at, r.changes "
             f"from events e join run_changes r using {_ORIGIN} where e.profile_id = any(%s::uuid[])",
             (uuids(members),),
         )

@@ -39,3 +39,32 @@ async def test_a_table_that_somebody_holds_is_waited_for_as_long_as_the_destinat
         cursor = await reader.execute("select id, version, mail from people")
         assert await cursor.fetchall() == [("p-1", 1, "a@example.org")]
         await writer._forget()
+
+
+async def test_many_rows_are_written_in_parts_each_within_the_destinations_time(services: Services) -> None:
+    url, destination = services.new_database(), Destination.model_validate(PEOPLE)
+    writer = TableWriter(lambda: destination, lambda resource: url, psycopg.AsyncConnection.connect)
+    new = [
+        Delivery(id=str(number), destination="people", profile=f"p-{number}", version=1, body={"mail": "a@example.org"})
+        for number in range(450)
+    ]
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as reader:
+        await reader.execute(_COUNTING)
+        await writer.deliver(new)
+        await writer.deliver(new)  # it may be repeated
+        cursor = await reader.execute("select count, xid from written order by count")
+        written = await cursor.fetchall()
+        assert sorted(count for count, _ in written if count) == [50, 200, 200]
+        assert len({xid for _, xid in written}) == len(written), "one transaction for two parts"
+        cursor = await reader.execute("select count(*) from people")
+        assert await cursor.fetchone() == (450,)
+        await writer._forget()
+
+
+_COUNTING = """
+create table people (id text primary key, version bigint, mail text);
+create table written (count bigint, xid xid8);
+create function note() returns trigger language plpgsql as $$
+    begin insert into written select count(*), pg_current_xact_id() from rows; return null; end $$;
+create trigger noted after insert on people referencing new table as rows for each statement execute function note();
+"""

@@ -1,5 +1,6 @@
 """A destination of somebody else's making: what it raises, and what its settings may be."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,8 @@ class Queue(DestinationPlugin[QueueConfig]):
                 raise Refused
             if len(self.taken) == config.room:
                 raise OSError("full")
+            if delivery.body.get("closed"):
+                raise asyncio.CancelledError
             self.taken.append((delivery.id, secrets["token"]))
 
 
@@ -60,6 +63,15 @@ async def test_what_it_refuses_is_a_dead_letter_and_what_it_cannot_take_now_wait
         await outlet(Queue()).deliver([delivery(0, bad=True)])
     with pytest.raises(Unavailable):
         await outlet(Queue()).deliver([delivery(number) for number in range(3)])
+
+
+async def test_what_it_waited_for_may_be_cancelled_and_so_may_it_itself():
+    with pytest.raises(Unavailable):
+        await outlet(Queue()).deliver([delivery(0, closed=True)])
+    delivering = asyncio.create_task(outlet(Queue()).deliver([delivery(0, closed=True)]))
+    delivering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await delivering
 
 
 async def test_without_its_package_deliveries_wait():

@@ -27,6 +27,7 @@ class FakeLane:
         self.idled = 0
         self.go_on = asyncio.Event()
         self.go_on.set()
+        self.error: BaseException | None = None
 
     async def recover(self) -> None: ...
 
@@ -35,6 +36,8 @@ class FakeLane:
 
     async def process(self, batch: Batch) -> None:
         self.batches.append((batch.start, batch.end))
+        if self.error is not None:
+            raise self.error
         await self.go_on.wait()
 
     async def close(self) -> None: ...
@@ -208,6 +211,24 @@ def test_no_rest_is_longer_than_it_may_be_and_none_follows_a_large_batch():
     assert pace.rest_after(1, 0, 5) == pytest.approx(0.2)
     assert pace.rest_after(1, 5.2, 5.2) < 0.01, "a long batch was paid for"
     assert pace.rest_after(500, 6, 9) == 0
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), asyncio.CancelledError()])
+async def test_whatever_ends_a_lane_is_told(error: BaseException):
+    """What a step waited for may have been cancelled: that is not the lane's end."""
+    async with bench(stage()) as it:
+        it.lane.error = error
+        it.offer(0, 3)
+        await it.until(lambda: it.errors)
+        assert (it.errors, it.acknowledged) == ([error], 0)
+
+
+async def test_a_lane_that_is_ended_tells_nothing():
+    async with bench(stage()) as it:
+        it.lane.go_on.clear()
+        it.offer(0, 3)
+        await it.until(lambda: it.lane.batches)
+    assert it.errors == []
 
 
 async def test_a_lane_to_which_nothing_comes_is_told_so_once_and_works_on_when_something_does(

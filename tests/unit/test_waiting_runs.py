@@ -85,6 +85,30 @@ async def pass_time(driver: Driver, **span: float) -> None:
     await driver.run()
 
 
+def status(value: str) -> dict[str, Any]:
+    return {"action": "update-profile", "config": {"set": {"status": f"'{value}'"}}}
+
+
+async def test_what_a_run_sets_after_it_waited_comes_after_what_it_set_before_at_whatever_time():
+    """The payload is not the first of its partition, and both events have the time at which Kafka took it; the clock of
+    whoever asks the outside is behind."""
+    bought = {"action": "wait-for-event", "config": {"types": ["order-*"], "days": 1}, "then": {"came": ["done"]}}
+    asks = {"action": "http-request", "config": {"resource": "crm"}, "then": {"out": ["done"]}}
+    for waits in (bought, asks):
+        driver = pipeline(cart(open={**status("open"), "then": ["wait"]}, wait=waits, done=status("done")))
+        send(driver, "page-view")
+        driver.send(
+            {"source": {"id": "shop"}, "session": {"id": "s"}, "events": [{"type": "cart"}, {"type": "order-a"}]}
+        )
+        await driver.run()
+        if waits is asks:
+            driver.now = START - timedelta(milliseconds=5)
+            driver.answer("wait", Answer({"status": 200}))
+            await driver.run()
+        (profile,) = driver.memory.profiles
+        assert driver.memory.state(profile).values() == {"status": "done"}
+
+
 async def test_a_run_goes_on_when_its_time_has_come_and_not_before():
     driver = pipeline(WAITS)
     send(driver, "cart")

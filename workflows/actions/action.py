@@ -62,7 +62,7 @@ class Run:
         #: The time that traits get; the same in microseconds since 1970; and what decides between equal ones.
         self.changed_at = event.occurred_at if resumed_at is None else max(event.occurred_at, resumed_at)
         self.at = microseconds(self.changed_at)
-        self.place = place_of(event.origin, resumed_at is None and event.occurred_at == event.received_at)
+        self.place = place_of(event.origin, self.changed_at == event.occurred_at == event.received_at)
         #: Which node of which workflow runs now.
         self.workflow = self.node = ""
         #: For an action that joins: whether every node that could lead to it did.
