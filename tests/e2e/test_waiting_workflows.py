@@ -140,7 +140,7 @@ id: cart
 nodes:
   bought:
     action: wait-for-event
-    config: {types: [buy], if: event.properties.cart == data.cart, seconds: 4}
+    config: {types: [buy], if: event.properties.cart == data.cart, seconds: 8}
     then: {came: [bought-it], timeout: [left-it]}
   note: {action: set-data, config: {values: {cart: event.properties.cart}}, then: [later]}
   later: {action: wait, config: {seconds: 1}, then: [waited]}

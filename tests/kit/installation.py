@@ -6,8 +6,7 @@ import signal
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import psycopg
 from confluent_kafka import (
     Consumer,
     ConsumerGroupState,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -61,16 +59,6 @@ Lane = tuple[str, str, int]
 _POSITIONS = "select stage, topic, partition, next_offset from stage_progress"
 
 
-@contextmanager
-def _new_groups_pass_for_empty() -> Iterator[None]:
-    """A new broker's first groups have no coordinator yet, nor members or positions."""
-    try:
-        yield
-    except KafkaException as error:
-        if error.args[0].code() not in (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR):
-            raise
-
-
 class Installation:
     """To be closed. Everything it reads it reads by plain SQL and plain consumers."""
 
@@ -96,6 +84,7 @@ class Installation:
         self._stage_of: dict[str, str] = {}
         self._client = httpx.Client(base_url=self.url, trust_env=False, timeout=30)
         self._admin = AdminClient({"bootstrap.servers": self.kafka, "log_level": 0})
+        self._asking: dict[str, Consumer] = {}
         self._producer: Producer | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self.settings = Settings(
@@ -170,6 +159,8 @@ class Installation:
             if child.running:
                 child.signal(signal.SIGCONT)
                 child.kill()
+        for consumer in self._asking.values():
+            consumer.close()
         self._client.close()
 
     def command(self, *arguments: str, within_s: float = 60, **more: str) -> subprocess.CompletedProcess[str]:
@@ -337,20 +328,25 @@ class Installation:
         until(is_through, within_s, self.tell)
 
     def _told(self, stages: Iterable[str]) -> dict[Lane, int]:
-        """Positions that Kafka was told of."""
-        groups = [self.prefix + stage for stage in stages]
-        asked = [
-            self._admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group)], request_timeout=NEVER_GIVE_UP_S
-            )[group]
-            for group in groups
-        ]
+        """Positions that Kafka was told of, as a consumer of each group learns them; none where Kafka does not say."""
+        existing = self._admin.list_topics(timeout=10).topics
         found = {}
-        for group, answer in zip(groups, asked, strict=True):
-            with _new_groups_pass_for_empty():
-                for place in answer.result(15).topic_partitions:
-                    lane = group.removeprefix(self.prefix), place.topic.removeprefix(self.prefix), place.partition
-                    found[lane] = place.offset
+        for stage in stages:
+            asking = self._asking.get(stage) or Consumer(
+                {"bootstrap.servers": self.kafka, "group.id": self.prefix + stage, "log_level": 0}
+            )
+            self._asking[stage] = asking
+            places = [
+                TopicPartition(self.prefix + topic, number)
+                for topic in self._reads(stage)
+                for number in existing[self.prefix + topic].partitions
+            ]
+            try:
+                told = asking.committed(places, timeout=5)
+            except KafkaException:
+                self._asking.pop(stage).close()
+                continue
+            found |= {(stage, one.topic.removeprefix(self.prefix), one.partition): max(one.offset, 0) for one in told}
         return found
 
     def wait_joined(self, *stages: str, within_s: float = 60) -> None:
@@ -370,13 +366,16 @@ class Installation:
         asked = self._admin.describe_consumer_groups(
             [self.prefix + stage for stage in stages], request_timeout=NEVER_GIVE_UP_S
         )
-        found = {}
-        with _new_groups_pass_for_empty():
-            for name, future in asked.items():
-                group = future.result(10)
-                is_stable = group.state == ConsumerGroupState.STABLE
-                found[name.removeprefix(self.prefix)] = len(group.members) if is_stable else 0
-        return found
+        try:
+            groups = {group: future.result(10) for group, future in asked.items()}
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.COORDINATOR_LOAD_IN_PROGRESS:
+                raise
+            return {}  # a new broker's first group: nobody has joined yet
+        return {
+            name.removeprefix(self.prefix): len(group.members) if group.state == ConsumerGroupState.STABLE else 0
+            for name, group in groups.items()
+        }
 
     def _positions(self) -> dict[Lane, int]:
         return {tuple(lane): offset for *lane, offset in self.sql(_POSITIONS)}
