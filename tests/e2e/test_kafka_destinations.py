@@ -199,17 +199,18 @@ def test_who_became_part_of_another_is_a_record_without_a_value(shop: Installati
 def test_deliveries_wait_while_the_topic_is_not_there(shop: Installation, services: Services) -> None:
     shop.apply(LATE.replace("PREFIX", shop.prefix))
     shop.start("dispatch-late")
-    send(shop, "five", "visit", city="Oslo")
-    shop.wait_through(stages=STAGES)
-    until(lambda: "dispatch-late" in _retried(shop), 60, shop.tell)
+    until(lambda: _is_tried_in_vain(shop), 60, shop.tell)
     admin = AdminClient({"bootstrap.servers": services.kafka.address})
     for made in admin.create_topics([NewTopic(f"{shop.prefix}late", 1, 1)]).values():
         made.result(30)
     shop.wait_through()
-    assert [json.loads(record.value())["where"]["city"] for record in of(shop, "late", person(shop, "five"))] == [
-        "Oslo"
-    ]
+    found = [json.loads(record.value())["where"]["city"] for record in of(shop, "late", person(shop, "five"))]
+    assert found
+    assert set(found) == {"Oslo"}
 
 
-def _retried(shop: Installation) -> set[str]:
-    return {stage for (stage,) in shop.sql("select stage from lane_health where retries <> '{}'")}
+def _is_tried_in_vain(shop: Installation) -> bool:
+    """After one more visit: deliver has not heard of the destination yet as the first ones come."""
+    send(shop, "five", "visit", city="Oslo")
+    shop.wait_through(stages=STAGES)
+    return bool(shop.one("select count(*) from lane_health where stage = 'dispatch-late' and retries <> '{}'"))
