@@ -101,12 +101,13 @@ class KafkaAdmin:
         """What a consumer group has told Kafka of its position, None for nothing; `group` and `name` with prefix.
         Raises Unavailable."""
         try:
-            return (await asyncio.to_thread(self._committed, group, name, [partition], ANSWER_S)).get(partition)
+            found = await asyncio.to_thread(self._committed, group, [TopicPartition(name, partition)], ANSWER_S)
         except KafkaException as error:
             raise Unavailable("kafka") from error
+        return found[0].offset if found else None
 
-    def _committed(self, group: str, name: str, partitions: Iterable[int], within_s: float) -> dict[int, int]:
-        """By partition; names with prefix. Raises KafkaException.
+    def _committed(self, group: str, places: list[TopicPartition], within_s: float) -> list[TopicPartition]:
+        """Those of the places for which the group has told one, with it; names with prefix. Raises KafkaException.
 
         As a consumer asks: librdkafka's admin client ends the whole process where the group's coordinator is found
         after such a question has timed out (an assertion; 2.16, its issue 4605).
@@ -116,7 +117,7 @@ class KafkaAdmin:
         try:
             while True:
                 try:
-                    found = consumer.committed([TopicPartition(name, number) for number in partitions], within_s)
+                    found = consumer.committed(places, within_s)
                     break
                 except KafkaException as error:
                     if error.args[0].code() not in _NO_COORDINATOR or time.monotonic() > until:
@@ -126,7 +127,7 @@ class KafkaAdmin:
             consumer.close()
         if refused := [place.error for place in found if place.error is not None]:
             raise KafkaException(refused[0])
-        return {place.partition: place.offset for place in found if place.offset >= 0}
+        return [place for place in found if place.offset >= 0]
 
     async def _ask(self, question: Callable[[AdminClient], "Future[Any]"], read: Callable[[Any], Answer]) -> Answer:
         """What is read in the answer. Raises Unavailable, also where `read` raises KafkaException.
@@ -176,10 +177,16 @@ class KafkaAdmin:
                     raise
                 time.sleep(0.1)
 
-    def committed(self, group: str, topic: str) -> dict[int, int]:
-        """What a consumer group has told Kafka of its positions, by partition; names without prefix."""
-        name = full_name(self.prefix, topic)
-        return self._committed(self.prefix + group, name, range(self.existing().get(name, 0)), TIMEOUT_S)
+    def told(self, groups: Mapping[str, Collection[str]]) -> dict[tuple[str, str, int], int]:
+        """What consumer groups have told Kafka of their positions in the topics that they read, by group, topic and
+        partition; names without prefix."""
+        existing, found = self.existing(), {}
+        for group, topics in groups.items():
+            names = {full_name(self.prefix, topic): topic for topic in topics}
+            places = [TopicPartition(name, number) for name in names for number in range(existing.get(name, 0))]
+            for place in self._committed(self.prefix + group, places, TIMEOUT_S) if places else ():
+                found[group, names[place.topic], place.partition] = place.offset
+        return found
 
     def settled(self, groups: Mapping[str, Collection[str]]) -> bool:
         """Whether each group (name without prefix, with the topics it reads) is stable and has all partitions. Raises

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from confluent_kafka import KafkaException
 
 from deploy.kafka import KafkaAdmin
-from deploy.operations.lag import lags, positions, stage_topics, told
+from deploy.operations.lag import lags, positions, stage_topics
 from processors.storage.database import Connection
 from processors.topology import PIPELINE
 
@@ -53,7 +53,7 @@ async def _left(
     if lag:
         return lag, 0
     try:
-        (lag,) = lags(await asyncio.to_thread(told, admin, reads), ends, reads).values()
+        (lag,) = lags(await asyncio.to_thread(admin.told, reads), ends, reads).values()
     except (KafkaException, TimeoutError):
         return 0, 1  # not known now
     return 0, lag

@@ -75,23 +75,13 @@ async def stage_topics(connection: Connection) -> dict[str, list[str]]:
     return topics_of([*PIPELINE, *beside.values()])
 
 
-def told(admin: KafkaAdmin, reads: Mapping[str, list[str]]) -> dict[Lane, int]:
-    """As `positions`, by what Kafka was told of them. A stage tells it, about once a second, when its outputs are
-    there; its position is stored a moment earlier."""
-    return {
-        (stage, topic, partition): offset
-        for stage, topics in reads.items()
-        for topic in topics
-        for partition, offset in admin.committed(stage, topic).items()
-    }
-
-
 async def total_lag(connection: Connection, admin: KafkaAdmin) -> int:
     """Records before any stage of the pipeline but the archive, which gathers; those of which only the outputs are
     still on their way count, too."""
     reads = topics_of(stage for stage in PIPELINE if stage.name != "archive")
-    # In this order: whoever had told that much had put out all of it, and nothing has come since.
-    known, stored = await asyncio.to_thread(told, admin, reads), await positions(connection)
+    # A stage tells Kafka, about once a second, of what it has put out; its position is stored a moment earlier. In this
+    # order: whoever had told that much had put out all of it, and nothing has come since.
+    known, stored = await asyncio.to_thread(admin.told, reads), await positions(connection)
     ends = await asyncio.to_thread(admin.end_offsets, {topic for topics in reads.values() for topic in topics})
     # After a restore it is told less only when its worker has noticed.
     both = {lane: min(offset, stored.get(lane, 0)) for lane, offset in known.items()}

@@ -81,7 +81,7 @@ async def _of_topic(stage: str, topic: str, admin: KafkaAdmin, connection: Conne
     # In this order workers may go on meanwhile: what is committed or begins is read before the positions, which only
     # grow, and ends after them.
     id = await admin.topic_id(full_name(admin.prefix, topic))
-    committed = await asyncio.to_thread(admin.committed, stage, topic)
+    told = await asyncio.to_thread(admin.told, {stage: [topic]})
     begins = await asyncio.to_thread(admin.begin_offsets, topic)
     lanes = await rows(
         connection,
@@ -93,7 +93,7 @@ async def _of_topic(stage: str, topic: str, admin: KafkaAdmin, connection: Conne
     for row in lanes:
         partition, position = row["partition"], row["next_offset"]
         lane = LaneKey(stage, topic, partition)
-        begin, end, said = begins.get(partition, 0), ends.get(partition, 0), committed.get(partition, 0)
+        begin, end, said = begins.get(partition, 0), ends.get(partition, 0), told.get((stage, topic, partition), 0)
         if row["topic_id"] != id:
             found.append(Finding(lane, "made again", position, begin, id, said))
         elif begin > position:
