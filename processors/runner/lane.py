@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import psycopg
 
 from processors.runner.attempt import Attempt, StepOutcome
+from processors.runner.continuity import require_not_back, require_not_cut, require_not_gone, require_same_topic
 from processors.runner.fail_points import Reach, nowhere
 from processors.runner.failures import LaneStopped, Unavailable, unavailable_cause
 from processors.runner.publisher import Publishes
@@ -156,14 +157,14 @@ class Lane:
         if time.monotonic() - self._planned_at > PLANS_AGE_S:
             self._planned_at = time.monotonic()
             await connection.execute("discard plans")
-        self._require_same_topic(row, batch.topic_id)
+        require_same_topic(row, batch.topic_id)
         if batch.start > row.next_offset:
             await connection.rollback()
             return self._log.seek(row.next_offset)
         records = [record for record in batch.records if record.offset >= row.next_offset]
         self.health.redelivered += len(batch.records) - len(records)
         if records and records[0].offset > row.next_offset:
-            self._require_not_gone(row.next_offset, await self._log.beginning())
+            require_not_gone(row.next_offset, await self._log.beginning())
             if not self._holes and self._seen_hole != row.next_offset:
                 # Not trusted before it was seen twice: the second time in what is read from exactly there.
                 self._seen_hole = row.next_offset
@@ -172,7 +173,7 @@ class Lane:
         outcome: StepOutcome | None = None
         if not records:
             await connection.rollback()
-            self._require_not_cut(row, await self._log.end())
+            require_not_cut(row, await self._log.end())
         elif self._stage.outside:
             await connection.rollback()  # effects may take long
             outcome = await self._run_outside(progress, connection, row, records, batch.end)
@@ -237,37 +238,12 @@ class Lane:
         topic_id, committed = await self._log.topic_id(), await self._log.committed()
         beginning, end = await self._log.beginning(), await self._log.end()
         row = await Progress(connection, self.key).create(topic_id, beginning)
-        self._require_same_topic(row, topic_id)
-        self._require_not_gone(row.next_offset, beginning)
-        self._require_not_cut(row, end)
-        if committed is not None and committed > max(row.next_offset, row.forgiven):
-            raise LaneStopped(
-                f"Kafka has committed {committed}, PostgreSQL only {row.next_offset}: the database went back in time "
-                f"(a restore?); `headwater recover` brings it forward again"
-            )
+        require_same_topic(row, topic_id)
+        require_not_gone(row.next_offset, beginning)
+        require_not_cut(row, end)
+        require_not_back(row, committed)
         self.health.stopped = None
         return connection
-
-    def _require_same_topic(self, row: ProgressRow, topic_id: str) -> None:
-        if row.topic_id != topic_id:
-            raise LaneStopped(
-                f"the topic was deleted and made again (id {row.topic_id}, now {topic_id}); what it held from offset "
-                f"{row.next_offset} on was not processed"
-            )
-
-    def _require_not_cut(self, row: ProgressRow, end: int) -> None:
-        if end < row.next_offset:
-            raise LaneStopped(
-                f"the topic ends at offset {end}, but {row.next_offset} was reached: Kafka lost "
-                f"{row.next_offset - end} records, and new ones would take their places"
-            )
-
-    def _require_not_gone(self, next_offset: int, beginning: int) -> None:
-        if beginning > next_offset:
-            raise LaneStopped(
-                f"offsets {next_offset} to {beginning - 1} are gone from the topic before they were processed "
-                f"({beginning - next_offset} records at most)"
-            )
 
     def _watch(self, outcome: StepOutcome) -> None:
         self._recent.extend([True] * outcome.dead_letters + [False] * (outcome.records - outcome.dead_letters))
