@@ -98,7 +98,7 @@ async def test_a_broker_that_freezes_or_dies_after_it_was_known_gives_no_offsets
                 blocking("tracks")
         os.kill(kafka.pid, signal.SIGCONT)
         assert await _beginning(asked) == 0
-        # As a consumer asks: after a question of the admin client's that timed out, the coordinator's return may end the
+        # As consumers ask: after a question of the admin client's that timed out, its coordinator's return may end the
         # process, which no test can make sure of here.
         assert await asked.committed_by("validate", "tracks", 0) is None
         kafka.kill()
