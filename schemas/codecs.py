@@ -10,7 +10,7 @@ from schemas.definitions.inbound import BRIDGES
 from schemas.events import BridgedPayload, EmittedEvent, ForeignRecord, Record, TrackedPayload
 from schemas.failures import DeadLetter
 from schemas.origin import Origin
-from schemas.replays import ATTEMPT_HEADER, QUIET_HEADER, REPLAY_HEADER
+from schemas.replays import ATTEMPT_HEADER, QUIET_HEADER, REPLAY_HEADER, REVISION_HEADER
 
 HOPS_HEADER = "headwater-hops"
 BRIDGE_HEADER = "headwater-bridge"
@@ -182,6 +182,13 @@ def attempt_of(record: Record) -> int:
     if not record.headers:
         return 0
     return _number((dict(record.headers).get(ATTEMPT_HEADER) or b"").decode("ascii", "replace"))
+
+
+def revision_of(record: Record) -> int:
+    """The config revision that the record is to be judged by, as its header says; 0 where it says nothing."""
+    if not record.headers:
+        return 0
+    return _number((dict(record.headers).get(REVISION_HEADER) or b"").decode("ascii", "replace"), 18)
 
 
 def _number(text: str, digits: int = 3) -> int:

@@ -9,6 +9,9 @@ from schemas.origin import Origin
 REPLAY_HEADER = "headwater-replay"
 #: How often a record was sent again after it had failed; so that an old failure is told from a new one.
 ATTEMPT_HEADER = "headwater-attempt"
+#: The config revision that a record is to be judged by, at least: what an operator mended before sending it again is
+#: known there. Believed only in topics that none but stages and operators write to.
+REVISION_HEADER = "headwater-revision"
 QUIET_HEADER = "headwater-quiet"
 
 
@@ -26,3 +29,5 @@ class Replay(msgspec.Struct, frozen=True, omit_defaults=True):
     #: No outbound effects.
     quiet: bool = False
     attempt: int = 0
+    #: The config revision that it is to be judged by, at least.
+    revision: int = 0

@@ -13,6 +13,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
 from psycopg import AsyncConnection
 
+from deploy.installation import publish_definitions
 from deploy.kafka import KafkaAdmin, client_config, kafka_admin
 from deploy.operations.draining import ALL, RECORDING, drain
 from deploy.operations.lag import total_lag
@@ -24,6 +25,7 @@ from deploy.settings import LINEAGE_PARTITIONS, Settings
 from processors.connectors.archive import Archive
 from processors.runner.publisher import SAFE
 from processors.storage.database import Connection
+from processors.storage.definitions import DefinitionStore
 from schemas.codecs import BRIDGE_HEADER, CLIENT_HEADER, HOPS_HEADER
 from schemas.events import TrackedPayload
 from schemas.origin import Origin
@@ -58,6 +60,7 @@ async def replay(settings: Settings, key: bytes, asked: str, window: Window, say
         job = ReplayJob(connection, f"{settings.archive()} {asked}", window)
         await job.lock()
         await asyncio.to_thread(_require_same_life, archive, admin, settings)
+        await publish_definitions(settings)
         # When that is through, the outcome of everything that lies below these ends is known.
         ends = await asyncio.to_thread(admin.end_offsets, [TRACKS.name])
         await drain(connection, admin, RECORDING, lambda stage, lag: say(f"{stage} has {lag:,} records before it"))
@@ -124,13 +127,13 @@ async def _send(
     replays: Replays,
     say: Say,
 ) -> None:
-    counted = await _counted(connection, settings)
+    counted, revision = await _counted(connection, settings), await DefinitionStore(connection).revision()
     tracks = settings.topic_prefix + TRACKS.name
     partitions = (await asyncio.to_thread(admin.existing))[tracks]
     producer = _Producer(settings, tracks)
     while portion := await asyncio.to_thread(_take, due):
         for payload in portion:
-            replay = _said(payload, replays, not job.window.effects, counted(payload))
+            replay = _said(payload, replays, not job.window.effects, counted(payload), revision)
             header = replays.sign(replay, payload.body)
             producer.send(payload, header, payload.partition % LINEAGE_PARTITIONS % partitions)
             job.sending(payload)
@@ -146,7 +149,7 @@ def _take(due: Iterator[TrackedPayload]) -> list[TrackedPayload]:
     return [payload for _, payload in zip(range(PORTION), due, strict=False)]
 
 
-def _said(payload: TrackedPayload, replays: Replays, quiet: bool, counted: bool) -> Replay:
+def _said(payload: TrackedPayload, replays: Replays, quiet: bool, counted: bool, revision: int) -> Replay:
     """What to say of a payload. One that was itself sent again (a repair) keeps what was said of it then."""
     repaired = replays.read(payload.replay, payload.body)
     return Replay(
@@ -156,6 +159,7 @@ def _said(payload: TrackedPayload, replays: Replays, quiet: bool, counted: bool)
         counted=repaired.counted if repaired else "" if counted else None,
         quiet=quiet,
         attempt=repaired.attempt if repaired else 0,
+        revision=revision,
     )
 
 

@@ -9,6 +9,7 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
+from deploy.installation import publish_definitions
 from deploy.kafka import client_config, kafka_admin
 from deploy.operations.failures import KEY, PLACE, Selection
 from deploy.operations.reports import rows
@@ -16,12 +17,13 @@ from deploy.settings import Settings
 from deploy.stages import BRIDGE
 from processors.runner.publisher import Publisher
 from processors.storage.database import Connection, as_json
+from processors.storage.definitions import DefinitionStore
 from processors.topology import PIPELINE
 from schemas.codecs import BRIDGE_HEADER, HOPS_HEADER, Message
 from schemas.failures import NOT_KEPT, RUNNER_REASONS
 from schemas.origin import Origin
 from schemas.profiles import ProfileChange, SegmentationJob
-from schemas.replays import ATTEMPT_HEADER, REPLAY_HEADER, Replay
+from schemas.replays import ATTEMPT_HEADER, REPLAY_HEADER, REVISION_HEADER, Replay
 from schemas.topics import DEAD_LETTERS, PROFILE_CHANGES, SEGMENTATION_JOBS, TRACKS
 from workflows.replays import Replays
 
@@ -43,14 +45,18 @@ async def resend(settings: Settings, key: bytes, selection: Selection, force: bo
     """Send them again, each with its origin: what lands is what would have landed at first. Those that fail again come
     back, their attempt counted.
 
+    They are judged by the definitions that are in force now, also where a stage has not heard of the last of them yet.
     What is to be sent is noted first, and each attempt is taken once: a crash at any moment is mended by the next try.
     Raises KafkaException where Kafka does not answer.
     """
     outcome = Sent()
     existing = await asyncio.to_thread(kafka_admin(settings).existing)
+    if not dry_run:
+        await publish_definitions(settings)
     with nullcontext() if dry_run else closing(Publisher(client_config(settings), settings.topic_prefix)) as publisher:
         async with await AsyncConnection.connect(settings.database_url) as connection:
             last = ("", 0, 0, 0)
+            revision = await DefinitionStore(connection).revision()
             while portion := await _portion(connection, settings, selection, last):
                 last = tuple(portion[-1][name] for name in ("topic", "partition", "offset", "ordinal"))
                 refused = {row["place"]: why for row in portion if (why := _refusal(row, existing, settings, force))}
@@ -59,7 +65,7 @@ async def resend(settings: Settings, key: bytes, selection: Selection, force: bo
                 outcome.sent += len(due)
                 if publisher is not None and due:
                     await _note(connection, due, "sending")
-                    await publisher.publish([_message(row, Replays(key)) for row in due])
+                    await publisher.publish([_message(row, Replays(key), revision) for row in due])
                     await _note(connection, due, "replayed")
                 await connection.commit()
     return outcome
@@ -147,8 +153,9 @@ READS = {stage.name: tuple(topic.name for topic in stage.reads) for stage in PIP
 _change = msgspec.json.Decoder(ProfileChange).decode
 
 
-def _message(row: DictRow, replays: Replays) -> Message:
-    """What goes to Kafka: a payload to `tracks` with its origin; anything later to the topic it was read from."""
+def _message(row: DictRow, replays: Replays, revision: int) -> Message:
+    """What goes to Kafka: a payload to `tracks` with its origin; anything later to the topic it was read from. It is
+    judged by the definitions of this config revision or later ones."""
     attempt = row["next_attempt"]
     body = bytes(row["content"])
     key = None if row["key"] is None else bytes(row["key"])
@@ -157,7 +164,8 @@ def _message(row: DictRow, replays: Replays) -> Message:
         change = _change(body)
         return SEGMENTATION_JOBS.encode(SegmentationJob(profile=change.profile, changed=change.changed))
     if row["kind"] == "dead-letter" and row["stage"] != "validate":
-        return Message(row["read_from"], key, body, [(ATTEMPT_HEADER, str(attempt).encode())])
+        headers = [(ATTEMPT_HEADER, str(attempt).encode()), (REVISION_HEADER, str(revision).encode())]
+        return Message(row["read_from"], key, body, headers)
     uncounted = row["kind"] == "dead-letter" and _codes(row) & RUNNER_REASONS and not row["counted"]
     replay = Replay(
         origin=Origin(row["partition"], row["offset"], row["ordinal"]),
@@ -166,6 +174,7 @@ def _message(row: DictRow, replays: Replays) -> Message:
         counted=None if uncounted else row["source"],
         quiet=row["quiet"],
         attempt=attempt,
+        revision=revision,
     )
     # An operator sends it: which way its source may send does not matter any more.
     headers = [(REPLAY_HEADER, replays.sign(replay, body)), (BRIDGE_HEADER, b"workflow")]

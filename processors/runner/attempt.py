@@ -10,17 +10,18 @@ from typing import Any
 import msgspec
 
 from processors.runner.fail_points import Reach, nowhere
-from processors.runner.failures import GAVE_UP, Poison, poison_of, unavailable_cause
+from processors.runner.failures import GAVE_UP, Poison, Unavailable, poison_of, unavailable_cause
 from processors.runner.stage import Stage
 from processors.storage.database import Connection
-from schemas.codecs import Message, Undecodable, attempt_of
-from schemas.events import Record, TrackedPayload
+from schemas.codecs import Message, Undecodable, attempt_of, revision_of
+from schemas.events import ForeignRecord, Record, TrackedPayload
 from schemas.failures import NOT_KEPT, DeadLetter
 from schemas.origin import Origin
 from schemas.replays import Replay
 from schemas.topics import DEAD_LETTERS, Topic, topic_of
 
-#: The tools of a step, by name, working on this connection (None for steps whose effects lie outside).
+#: The tools of a step, by name, working on this connection (None for steps whose effects lie outside). `definitions`
+#: are always among them.
 Toolbox = Callable[[Connection | None], Mapping[str, Any]]
 
 
@@ -71,7 +72,8 @@ class Attempt:
         `start_over` rolls the transaction back and begins another at the same position; it may raise.
         """
         # Beside its tools a step may ask for its lane's partition, to keep what it counts apart from other lanes'.
-        step = self._stage.bind({**self._toolbox(connection), "partition": records[0].partition})
+        tools = {**self._toolbox(connection), "partition": records[0].partition}
+        step = self._stage.bind(tools)
 
         async def plain(models: list[Any]) -> list[Message]:
             return encode(await step(models))
@@ -89,19 +91,23 @@ class Attempt:
                 await start_over()
                 return await self._apart(under_savepoint, items, error)
 
-        return await self._run(decide, records)
+        return await self._run(decide, records, tools)
 
     async def run_outside(self, records: Sequence[Any]) -> StepOutcome:
         """The step over these records, without a database."""
-        step = self._stage.bind(self._toolbox(None))
+        tools = self._toolbox(None)
+        step = self._stage.bind(tools)
 
         async def plain(models: list[Any]) -> list[Message]:
             return encode(await step(models))
 
-        return await self._run(lambda items: self._halve(plain, items), records)
+        return await self._run(lambda items: self._halve(plain, items), records, tools)
 
     async def _run(
-        self, decide: Callable[[list[_Undecided]], Awaitable[list[Message]]], records: Sequence[Any]
+        self,
+        decide: Callable[[list[_Undecided]], Awaitable[list[Message]]],
+        records: Sequence[Any],
+        tools: Mapping[str, Any],
     ) -> StepOutcome:
         messages: list[Message] = []
         good: list[_Undecided] = []
@@ -113,12 +119,23 @@ class Attempt:
             except Undecodable as error:
                 messages.append(self._dead_letter(record, None, Poison(error.reason, error.exception)))
         self._reach("after-decode")
+        if (wanted := max(map(self._revision, good), default=0)) and wanted > tools["definitions"].revision:
+            raise Unavailable("definitions behind")  # a moment later they are here
         self._reach("before-step")
         if good:
             messages += await decide(good)
         self._reach("after-step")
         dead = sum(message.topic == DEAD_LETTERS.name and _BY_POLICY not in message.headers for message in messages)
         return StepOutcome(messages, len(records), dead)
+
+    def _revision(self, item: _Undecided) -> int:
+        """The config revision that the record is to be judged by, at least: the one that an earlier stage judged it by,
+        or that was in force when an operator sent it again."""
+        model = item.model
+        if isinstance(model, TrackedPayload | ForeignRecord | DeadLetter):  # anybody may write there
+            signed = self._replay_of(model) if isinstance(model, TrackedPayload) and model.replay else None
+            return signed.revision if signed else 0
+        return max(getattr(model, "revision", 0), revision_of(item.record))
 
     async def _halve(self, step: _TryStep, items: list[_Undecided]) -> list[Message]:
         try:

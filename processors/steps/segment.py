@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 
-from processors.runner.failures import Unavailable
 from processors.storage.erasures import Erasures
 from processors.storage.memberships import Said, SegmentMemberships, Versions
 from processors.storage.people import People, Person
@@ -35,10 +34,8 @@ async def segment(
     that was erased a change that says so, and whatever was under way about it nothing.
 
     What a workflow sent is said once, with the profile as it was then, however often its job is repeated: under one
-    idempotency key there is one body. Raises Unavailable where a job is about definitions that are not here yet.
+    idempotency key there is one body.
     """
-    if any(job.revision > definitions.revision for job in jobs):
-        raise Unavailable("definitions behind")
     new = await sends.say({send.id for job in jobs for send in job.sends})
     folded = _fold(jobs, new)
     live = await profiles.lock_live(folded)

@@ -48,11 +48,11 @@ class DefinitionStore:
         return await cursor.fetchall()
 
     async def publish_anew(self) -> None:
-        """The topic has nothing."""
+        """The topic has nothing: what is in force, and the last change, so that its revision is known again."""
         await self._connection.execute(
             "update definitions set published = false where revision in (select revision from "
             "(select distinct on (key) revision, body from definitions order by key, revision desc) d "
-            "where body is not null)"
+            "where body is not null) or revision = (select max(revision) from definitions)"
         )
 
     async def published(self, up_to: int) -> None:

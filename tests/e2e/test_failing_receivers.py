@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,7 +45,7 @@ class Receiver:
         self.calls: list[Call] = []
         self.mended = threading.Event()
         self.disliked = ""
-        self.under_way, self.most = Counter[str](), Counter[str]()
+        self.slow_now = self.slow_most = 0
         self._lock = threading.Lock()
         receiver = self
 
@@ -60,15 +60,6 @@ class Receiver:
     def answer(self, request: Handler, call: Call) -> None:
         with self._lock:
             self.calls.append(call)
-            self.under_way[call.path] += 1
-            self.most[call.path] = max(self.most[call.path], self.under_way[call.path])
-        try:
-            self._answer(request, call)
-        finally:
-            with self._lock:
-                self.under_way[call.path] -= 1
-
-    def _answer(self, request: Handler, call: Call) -> None:
         well, status = self.mended.is_set(), 200
         if not well and call.path == "resetting":
             request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -80,7 +71,7 @@ class Receiver:
         if not well and call.path in ("broken", "busy"):
             status = {"broken": 500, "busy": 429}[call.path]
         if not well and call.path == "slow":
-            time.sleep(SLOW_S)
+            self._take_time()
         if call.path == "picky" and call.profile == self.disliked:
             status = 400
         call.taken = status == 200
@@ -90,12 +81,26 @@ class Receiver:
         request.send_header("content-length", "0")
         request.end_headers()
 
+    def _take_time(self) -> None:
+        """Over before the answer: whoever has one may ask again at once."""
+        with self._lock:
+            self.slow_now += 1
+            self.slow_most = max(self.slow_most, self.slow_now)
+        time.sleep(SLOW_S)
+        with self._lock:
+            self.slow_now -= 1
+
     def of(self, path: str) -> list[Call]:
         return [call for call in list(self.calls) if call.path == path]
 
     def close(self) -> None:
         self.mended.set()
         self._server.close()
+
+
+def timeout_s(name: str) -> int:
+    """Who is slow here is slower still on a loaded machine, and is meant to be waited for."""
+    return 1 if name == "silent" else 10
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +121,7 @@ def nowhere() -> Iterator[int]:
 @pytest.fixture(scope="module")
 def shop(make_shared_installation: MakeInstallation, receiver: Receiver, nowhere: int) -> Installation:
     hooks = [
-        f"{{kind: destination, id: {name}, type: webhook, url: {receiver.url}/{name}, timeout_s: 1}}"
+        f"{{kind: destination, id: {name}, type: webhook, url: {receiver.url}/{name}, timeout_s: {timeout_s(name)}}}"
         for name in (*FAILING, "picky", "well")
     ]
     away = f"{{kind: destination, id: away, type: webhook, url: 'http://127.0.0.1:{nowhere}/', give_up_after_s: 1}}"
@@ -182,7 +187,7 @@ def test_whoever_is_well_has_everything_while_all_others_fail_and_then_they_get_
     busy = receiver.of("busy")
     assert PARALLEL + span_of(busy) / LATER_S >= len(busy) > 1
     # Who is slow is not asked more and more at a time.
-    assert 1 < receiver.most["slow"] <= PARALLEL
+    assert 1 < receiver.slow_most <= PARALLEL
 
     receiver.mended.set()
     shop.wait_through(120, stages=[*(f"dispatch-{name}" for name in (*FAILING, "picky", "away")), "record-failures"])

@@ -67,12 +67,17 @@ def test_a_worker_that_cannot_read_a_new_definition_ends_as_one_that_failed(shop
 def test_definitions_are_published_anew_where_their_topic_was_made_again(shop: Installation) -> None:
     shop.start("validate")
     until(lambda: "working" in shop.children["validate"].output(), 30, shop.tell)
+    (folder,) = shop.folder.glob("definitions-*")
+    shop.apply("kind: source\nid: given-up\n")
+    assert shop.command("apply", str(folder), "--prune", "--yes").returncode == 0
     name, admin = f"{shop.prefix}config", AdminClient({"bootstrap.servers": shop.kafka, "log_level": 0})
     admin.delete_topics([name])[name].result(30)
     until(lambda: name not in admin.list_topics(timeout=10).topics)
     assert shop.command("topics").stdout == "created config\n"
-    (folder,) = shop.folder.glob("definitions-*")
     assert shop.command("apply", str(folder)).stdout == "nothing to change\n"
+    # Whoever waits for the last revision, a removal, must not wait for ever.
+    latest = max(body["revision"] for body in shop.bodies("config"))
+    assert latest == shop.one("select max(revision) from definitions")
     shop.apply("kind: source\nid: late\n")
     # One that read the old topic, and one that never did.
     until(lambda: _takes(shop, "late"), 30, shop.tell)

@@ -17,10 +17,21 @@ from schemas.events import IdentifiedEvent, Record, TrackedPayload, ValidEvent
 from schemas.failures import NOT_KEPT, RejectedEvent
 from schemas.origin import Origin
 from schemas.profiles import ProfileChange, SegmentationJob
-from schemas.replays import ATTEMPT_HEADER, Replay
-from schemas.topics import DEAD_LETTERS, EVENTS_REJECTED, EVENTS_VALID, PROFILE_CHANGES, SEGMENTATION_JOBS, TRACKS
+from schemas.replays import ATTEMPT_HEADER, REPLAY_HEADER, REVISION_HEADER, Replay
+from schemas.topics import (
+    DEAD_LETTERS,
+    EVENTS_REJECTED,
+    EVENTS_VALID,
+    PROFILE_CHANGES,
+    SEGMENTATION_JOBS,
+    TRACKS,
+    Topic,
+    foreign_topic,
+)
 from tests.memory import Memory
 from tests.unit.making import event, moment
+from workflows.definitions import Definitions
+from workflows.replays import Replays
 
 
 class Table:
@@ -270,3 +281,57 @@ async def test_of_an_event_whose_content_may_not_be_stored_none_is_in_its_dead_l
 
 def as_record(message: Message) -> Record:
     return Record(message.topic, 0, 0, 0, message.key, message.value, tuple(message.headers))
+
+
+async def done_under(revision: int, topic: Topic, record: Record) -> bool:
+    """Whether a stage that knows the definitions up to `revision` does the record, or waits."""
+
+    async def step(models: Sequence[object]) -> list[object]:
+        return []
+
+    tools = {"definitions": Definitions([], {}, revision)}
+    stage, replays = Stage("some", (topic,), step), Replays(KEY)
+    made = Attempt(stage, topic, lambda connection: tools, replay_of=lambda p: replays.read(p.replay, p.body))
+    try:
+        await run(made, [record])
+    except Unavailable as error:
+        assert error.cause == "definitions behind"
+        return False
+    return True
+
+
+KEY = b"the key of these tests"
+SIGNED = Replays(KEY).sign(Replay(Origin(0, 1, 0), 0, "failure", revision=5), b"{}")
+JUDGED = b'{"profile":"p","revision":5}'
+
+
+@pytest.mark.parametrize(
+    ("topic", "value", "headers"),
+    [
+        (SEGMENTATION_JOBS, JUDGED, ()),
+        (SEGMENTATION_JOBS, b'{"profile":"p"}', ((REVISION_HEADER, b"5"),)),
+        (TRACKS, b"{}", ((REPLAY_HEADER, SIGNED),)),
+    ],
+    ids=["judged by an earlier stage", "sent again", "a payload sent again"],
+)
+async def test_a_record_waits_for_the_definitions_that_it_is_to_be_judged_by(
+    topic: Topic, value: bytes, headers: tuple[tuple[str, bytes], ...]
+):
+    record = Record(topic.name, 0, 1, 0, b"k", value, headers)
+    assert [await done_under(revision, topic, record) for revision in (0, 4, 5, 6)] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("topic", "headers"),
+    [
+        (TRACKS, ((REVISION_HEADER, b"5"),)),
+        (TRACKS, ((REPLAY_HEADER, b"0" * 32 + SIGNED[32:]),)),
+        (DEAD_LETTERS, ((REVISION_HEADER, b"5"), ("dlq.partition", b"0"), ("dlq.offset", b"1"))),
+        (foreign_topic("orders"), ((REVISION_HEADER, b"5"),)),
+        (SEGMENTATION_JOBS, ((REVISION_HEADER, b"9" * 40),)),
+        (SEGMENTATION_JOBS, ((REVISION_HEADER, b"five"),)),
+    ],
+    ids=["tracks", "a forged replay", "dead letters", "a foreign topic", "no revision", "no number"],
+)
+async def test_nobody_else_can_make_a_stage_wait(topic: Topic, headers: tuple[tuple[str, bytes], ...]):
+    assert await done_under(0, topic, Record(topic.name, 0, 1, 0, b"k", b'{"profile":"p"}', headers))

@@ -63,9 +63,10 @@ def said(message: Message) -> Replay:
 
 
 def test_a_rejected_event_goes_to_its_session_with_its_origin_its_time_and_its_count() -> None:
-    message = _message(failure(hops=3, quiet=True), REPLAYS)
+    message = _message(failure(hops=3, quiet=True), REPLAYS, 12)
     assert (message.topic, message.key) == ("tracks", b"s")
-    assert said(message) == Replay(Origin(2, 40, 1), 1767225605000, "failure", "shop", quiet=True, attempt=1)
+    place, received_ms = Origin(2, 40, 1), 1767225605000
+    assert said(message) == Replay(place, received_ms, "failure", "shop", quiet=True, attempt=1, revision=12)
     assert dict(message.headers)["headwater-hops"] == b"3"
 
 
@@ -76,17 +77,18 @@ def test_a_payload_that_no_step_had_counted_is_counted_when_it_lands(
     code: str, counted: bool, wanted: str | None
 ) -> None:
     row = letter("validate", "tracks", code, ordinal=-1) | {"counted": counted}
-    assert said(_message(row, REPLAYS)).counted == wanted
+    assert said(_message(row, REPLAYS, 12)).counted == wanted
 
 
 def test_what_failed_later_goes_to_the_topic_that_it_was_read_from() -> None:
-    message = _message(letter("persist", "events-identified", next_attempt=3), REPLAYS)
-    assert (message.topic, message.headers) == ("events-identified", [("headwater-attempt", b"3")])
+    message = _message(letter("persist", "events-identified", next_attempt=3), REPLAYS, 12)
+    assert message.topic == "events-identified"
+    assert message.headers == [("headwater-attempt", b"3"), ("headwater-revision", b"12")]
 
 
 def test_an_old_change_is_never_said_after_newer_ones_the_profile_is_said_anew() -> None:
     change = ProfileChange(profile="p", version=3, at=moment(0), changed=["traits.name"])
-    message = _message(letter("deliver", "profile-changes", content=msgspec.json.encode(change)), REPLAYS)
+    message = _message(letter("deliver", "profile-changes", content=msgspec.json.encode(change)), REPLAYS, 12)
     assert message.topic == "segmentation-jobs"
     job = msgspec.json.decode(message.value or b"", type=SegmentationJob)
     assert job == SegmentationJob(profile="p", changed=["traits.name"])
