@@ -165,6 +165,9 @@ class Replayed(Table):
         self.memory.taken |= new
         return new
 
+    async def note(self, resent: Collection[tuple[Origin, int, int]]) -> None:
+        """Only whoever cleans the archive asks."""
+
 
 class Identities(Table):
     async def load(self, sessions: Collection[Any], identifiers: Collection[Any], profiles: Collection[str]) -> Known:

@@ -58,12 +58,13 @@ def _selection(kind: str, places: tuple[str, ...] = (), **given: str | None) -> 
     )
 
 
+STATES = ("open", "replayed", "dropped", "erased", "all")
+
+
 def _list(kind: str, nothing: str) -> click.Command:
     @click.command("list")
     @_filters
-    @click.option(
-        "--state", type=click.Choice(["open", "replayed", "dropped", "all"]), default="open", show_default=True
-    )
+    @click.option("--state", type=click.Choice(STATES), default="open", show_default=True)
     @limit_option
     @json_option
     @clear_errors

@@ -19,8 +19,8 @@ from deploy.operations.whose import Whose
 from deploy.settings import Settings
 from deploy.stages import DISPATCH
 from processors.connectors.archive import Archive
-from processors.storage.database import Connection, as_json
-from processors.storage.erasures import Erasures
+from processors.storage.database import Connection
+from processors.storage.erasures import EMPTIED, Erasures
 from processors.topology import PIPELINE
 from schemas.origin import Origin
 from schemas.profiles import MergeJob
@@ -79,17 +79,11 @@ async def clean_up(connection: Connection, settings: Settings, say: Say) -> None
     await connection.execute("select pg_advisory_lock(hashtext('headwater erase'))")
     say(f"{await _clean_failures(connection, settings)} failures emptied")
     await _wait_for_archive(connection, settings, say)
-    due = await rows(
-        connection, 'select partition, "offset", ordinal from erased_places where not is_archive_clean', {}
-    )
-    origins = {Origin(row["partition"], row["offset"], row["ordinal"]) for row in due}
-    files = await asyncio.to_thread(_rewrite, Archive(settings.archive()), origins)
+    erasures = Erasures(connection)
+    noted, resent = await erasures.archived()
+    files = await asyncio.to_thread(_rewrite, Archive(settings.archive()), noted | resent)
     say(f"{files} files of the archive written anew")
-    await connection.execute(
-        "update erased_places e set is_archive_clean = true from jsonb_to_recordset(%s::jsonb) as r(p int, o bigint, "
-        'n int) where e.partition = r.p and e."offset" = r.o and e.ordinal = r.n',
-        (as_json([{"p": o.partition, "o": o.offset, "n": o.ordinal} for o in origins]),),
-    )
+    await erasures.note_clean(noted)
     await connection.commit()
 
 
@@ -100,7 +94,7 @@ async def _clean_failures(connection: Connection, settings: Settings) -> int:
     while portion := await rows(
         connection,
         'select topic, partition, "offset", ordinal, key, content, coalesce(received_at, failed_at) as at '
-        "from failures where state <> 'erased' and (topic, partition, \"offset\", ordinal) > "
+        "from failures where (content <> '' or key is not null) and (topic, partition, \"offset\", ordinal) > "
         "(%(topic)s, %(partition)s, %(offset)s, %(ordinal)s) "
         'order by topic, partition, "offset", ordinal limit 1000',
         dict(zip(("topic", "partition", "offset", "ordinal"), last, strict=True)),
@@ -126,8 +120,8 @@ async def _clean_failures(connection: Connection, settings: Settings) -> int:
 async def _empty(connection: Connection, places: list[tuple[str, int, int, int]]) -> None:
     for topic, partition, offset, ordinal in places:
         await connection.execute(
-            "update failures set state = 'erased', content = '', key = null, event_id = null, reasons = '[]' "
-            'where topic = %s and partition = %s and "offset" = %s and ordinal = %s',
+            f"update failures set {EMPTIED} "
+            'where topic = %s and partition = %s and "offset" = %s and ordinal = %s'.encode(),
             (topic, partition, offset, ordinal),
         )
     await Erasures(connection).note_places([Origin(*place[1:]) for place in places if place[0] == TRACKS.name])

@@ -26,6 +26,7 @@ from processors.connectors.archive import Archive
 from processors.runner.publisher import SAFE
 from processors.storage.database import Connection
 from processors.storage.definitions import DefinitionStore
+from processors.storage.replayed import Replayed
 from schemas.codecs import BRIDGE_HEADER, CLIENT_HEADER, HOPS_HEADER
 from schemas.events import TrackedPayload
 from schemas.origin import Origin
@@ -132,6 +133,7 @@ async def _send(
     partitions = (await asyncio.to_thread(admin.existing))[tracks]
     producer = _Producer(settings, tracks)
     while portion := await asyncio.to_thread(_take, due):
+        await _note_resent(connection, portion, replays)
         for payload in portion:
             replay = _said(payload, replays, not job.window.effects, counted(payload), revision)
             header = replays.sign(replay, payload.body)
@@ -147,6 +149,14 @@ async def _send(
 
 def _take(due: Iterator[TrackedPayload]) -> list[TrackedPayload]:
     return [payload for _, payload in zip(range(PORTION), due, strict=False)]
+
+
+async def _note_resent(connection: Connection, portion: list[TrackedPayload], replays: Replays) -> None:
+    """Where the archive has what operators had sent again: a database that is rebuilt does not know it."""
+    read = [(payload, replays.read(payload.replay, payload.body)) for payload in portion if payload.replay]
+    resent = {(replay.origin, payload.partition, payload.offset) for payload, replay in read if replay is not None}
+    if resent:
+        await Replayed(connection).note(resent)
 
 
 def _said(payload: TrackedPayload, replays: Replays, quiet: bool, counted: bool, revision: int) -> Replay:

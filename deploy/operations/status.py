@@ -48,7 +48,7 @@ class Accounting(msgspec.Struct):
     id_reused: int = 0
     rejected: int = 0
     dead_letters: int = 0
-    #: Failures that an operator gave up.
+    #: Events whose person did not agree or was erased; failures that an operator gave up, or whose person was erased.
     dropped: int = 0
 
     @property
@@ -155,7 +155,7 @@ _ACCOUNTING = """
 with failed as (
     select source, state, kind,
            stage = 'validate' and kind = 'dead-letter' and not counted and state <> 'sending'
-               and reasons->0->>'code' = any(%s) as uncounted
+               and (reasons->0->>'code' = any(%s) or state = 'erased') as uncounted
     from failures
     where topic = 'tracks' and state <> 'replayed'
       and (kind = 'rejected' or stage in ('validate', 'identify', 'persist', 'record-failures'))
@@ -170,7 +170,7 @@ from (
     union all select source, count(*) filter (where uncounted), 0, 0, 0,
                      count(*) filter (where state = 'open' and kind = 'rejected'),
                      count(*) filter (where state = 'open' and kind = 'dead-letter'),
-                     count(*) filter (where state = 'dropped')
+                     count(*) filter (where state in ('dropped', 'erased'))
               from failed group by source
 ) everything group by source order by source
 """

@@ -70,6 +70,10 @@ async def _due(
     claimed = await replayed.claim(archived) if archived else set()
     failed = {(replay.origin, replay.attempt) for _, replay in read if replay and replay.kind == "failure"}
     taken = await replayed.take(failed) if failed else set()
+    if failed:
+        await replayed.note(
+            {(replay.origin, p.partition, p.offset) for p, replay in read if replay and replay.kind == "failure"}
+        )
     due: list[tuple[TrackedPayload, Replay | None]] = []
     for tracked, replay in read:
         if replay is None:

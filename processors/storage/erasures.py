@@ -48,6 +48,29 @@ class Erasures:
             (as_json([{"p": o.partition, "o": o.offset, "n": o.ordinal} for o in origins]),),
         )
 
+    async def archived(self) -> tuple[set[Origin], set[Origin]]:
+        """The noted places that the archive may still have, and where it has the same once more, because it had failed
+        and an operator sent it again: there a single event is all of its payload."""
+        cursor = await self._connection.execute(
+            'select partition, "offset", ordinal from erased_places where not is_archive_clean'
+        )
+        noted = {Origin(*place) for place in await cursor.fetchall()}
+        cursor = await self._connection.execute(
+            "select at_partition, at_offset, case when r.ordinal = -1 then e.ordinal else -1 end from erased_places e "
+            'join resent_places r on r.partition = e.partition and r."offset" = e."offset" '
+            "and (r.ordinal in (-1, e.ordinal) or e.ordinal = -1) where not is_archive_clean"
+        )
+        return noted, {Origin(*place) for place in await cursor.fetchall()}
+
+    async def note_clean(self, places: Collection[Origin]) -> None:
+        """The archive has nothing of these noted places any more."""
+        await self._connection.execute(
+            "update erased_places e set is_archive_clean = true "
+            "from jsonb_to_recordset(%s::jsonb) as r(p int, o bigint, n int) "
+            'where e.partition = r.p and e."offset" = r.o and e.ordinal = r.n',
+            (as_json([{"p": o.partition, "o": o.offset, "n": o.ordinal} for o in places]),),
+        )
+
     async def erase(self, request: str, profile: str, is_live: bool, hide: Hide) -> Erased:
         """Erase the live profile and all that became part of it; whoever calls has locked them. Nothing where it is not
         live any more: what was asked for was another person. A request is done once."""
@@ -106,6 +129,11 @@ def session_hash(hide: Hide, source: str, session: str) -> str:
     return hide(f"erased session of {source}", session)
 
 
+#: Makes a failure a place that is taken. One that was sent again has its outcome elsewhere, still.
+EMPTIED = (
+    "state = case when state = 'replayed' then state else 'erased' end, content = '', key = null, event_id = null, "
+    "reasons = '[]'"
+)
 _IDS = "%(ids)s::uuid[]"
 _OF_THEM = f"profile_id = any({_IDS})"
 _EVENTS = (
@@ -119,7 +147,7 @@ _EVERYTHING = (
     "select d.origin_partition, d.origin_offset, d.origin_ordinal from event_duplicates d "
     f"join events e on e.source = d.source and e.id = d.id where e.{_OF_THEM} "
     'on conflict (partition, "offset", ordinal) do update set is_archive_clean = false',
-    "update failures f set state = 'erased', content = '', key = null, event_id = null, reasons = '[]' "
+    f"update failures f set {EMPTIED} "
     f"from ({_THEIR_PLACES}) e (p, o, n) where f.topic = 'tracks' and f.partition = e.p and f.\"offset\" = e.o "
     "and f.ordinal = e.n",
     "insert into workflow_runs (origin_partition, origin_offset, origin_ordinal, source, event_id, outcome, changes) "

@@ -49,3 +49,19 @@ class Replayed:
             (as_json(rows),),
         )
         return {(Origin(partition, offset, ordinal), a) for partition, offset, ordinal, a in await cursor.fetchall()}
+
+    async def note(self, resent: Collection[tuple[Origin, int, int]]) -> None:
+        """Each of these origins came in again, in this partition and at this offset: the archive has it there too."""
+        await self._connection.execute(
+            'insert into resent_places (partition, "offset", ordinal, at_partition, at_offset) '
+            "select p, o, n, q, a from jsonb_to_recordset(%s::jsonb) as r(p int, o bigint, n int, q int, a bigint) "
+            "order by p, o, n, q, a on conflict do nothing",
+            (
+                as_json(
+                    [
+                        {"p": origin.partition, "o": origin.offset, "n": origin.ordinal, "q": partition, "a": offset}
+                        for origin, partition, offset in resent
+                    ]
+                ),
+            ),
+        )

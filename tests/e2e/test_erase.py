@@ -97,7 +97,8 @@ def found_in_topics(shop: Installation) -> list[str]:
 
 @pytest.fixture(scope="module")
 def shop(make_shared_installation: MakeInstallation) -> Installation:
-    """With a person to erase, who came as a stranger at first and whose one order is wrong, and another person."""
+    """With a person to erase, who came as a stranger at first, whose one order is wrong and another was and is mended;
+    and another person."""
     installation = make_shared_installation(DEFINITIONS, forked=True)
     installation.start(*ALL)
     send(
@@ -109,7 +110,11 @@ def shop(make_shared_installation: MakeInstallation) -> Installation:
         order("ann-2", f"{CANARY}-ann", f"{CANARY}-one"),  # sent twice
         order("wrong", f"{CANARY}-ann", "ann-two", discs="many"),
         order("bobs-wrong", "bob", "bobs", discs="many"),
+        order("mended", f"{CANARY}-ann", "ann-two", discs="many"),
     )
+    (failed,) = [one for one in installation.json("rejected", "list") if one["event_id"] == "mended"]
+    done = installation.command("rejected", "repair", failed["place"], "--set", "/properties/order/discs=2", "--replay")
+    assert done.returncode == 0, done.stderr
     installation.wait_through()
     return installation
 
@@ -127,7 +132,7 @@ def test_a_person_who_is_erased_is_nowhere_and_nobody_else_is_touched(shop: Inst
     bob, balance = shop.json("profile", "customer-id:bob"), shop.require_balance()
 
     plan = shop.command("erase", f"customer-id:{CANARY}-ann", "--dry-run")
-    assert "5 events" in plan.stdout, plan
+    assert "7 events" in plan.stdout, plan
     assert shop.json("profile", ann["id"]) == ann, "a plan changes nothing"
     done = shop.command("erase", f"customer-id:{CANARY}-ann", "--yes")
     assert done.returncode == 0, done.stderr
@@ -171,7 +176,9 @@ def test_who_was_erased_is_brought_back_neither_by_a_replay_nor_by_what_comes_la
     assert shop.command("erase").returncode == 0
     assert found_in_files(shop) == [], "what came late was archived, and is cleaned by the next erase"
     assert shop.command("profile", f"customer-id:{CANARY}-ann").returncode == 1
-    shop.require_balance()
+    balance = shop.require_balance()["shop"]
+    (said,) = [one for one in shop.json("status")["sources"] if one["source"] == "shop"]
+    assert (said["recorded"], said["under_way"]) == (balance["recorded"], 0)
 
 
 def test_who_comes_back_after_they_were_erased_is_a_new_person(shop: Installation) -> None:

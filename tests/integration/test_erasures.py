@@ -21,9 +21,11 @@ from processors.storage.merges import Merges
 from processors.storage.partings import Partings
 from processors.storage.people import People
 from processors.storage.profiles import Profiles
+from processors.storage.replayed import Replayed
 from processors.storage.sends import SaidSends
 from processors.storage.windows import Windows
 from schemas.events import IdentifiedEvent
+from schemas.origin import Origin
 from schemas.profiles import MergeJob, SegmentationJob
 from tests.integration.test_identity_graph import BODIES, KEY, Graph, graph
 from tests.integration.test_profile_locks import until_one_waits
@@ -142,3 +144,21 @@ async def test_other_peoples_events_in_the_erased_ones_browser_are_kept(graph: G
         await graph.see("ann's", occurred=1)
     assert await graph.see("ann's", customer="2", occurred=1) == bob
     assert await graph.see("ann's", occurred=1) == bob, "the session is Bob's now"
+
+
+async def test_the_archive_is_cleaned_also_where_an_operator_had_sent_it_again(connect: Connect) -> None:
+    async with await connect() as c:
+        replayed, erasures = Replayed(c), Erasures(c)
+        alone, whole, others = Origin(0, 5, 2), Origin(1, 6, -1), Origin(0, 5, 3)
+        await replayed.note({(alone, 0, 100), (alone, 0, 101), (whole, 1, 200), (others, 0, 102)})
+        await replayed.note({(alone, 0, 100)})  # validate does its batch once more
+        await erasures.note_places([alone, Origin(1, 6, 4)])
+        noted, resent = await erasures.archived()
+        assert noted == {alone, Origin(1, 6, 4)}
+        # One event alone was a payload of its own; of a payload that went as a whole one event is theirs.
+        assert resent == {Origin(0, 100, -1), Origin(0, 101, -1), Origin(1, 200, 4)}
+        await erasures.note_clean(noted)
+        assert await erasures.archived() == (set(), set())
+        # A payload of which nobody knows whose its events were.
+        await erasures.note_places([Origin(0, 5, -1)])
+        assert (await erasures.archived())[1] == {Origin(0, offset, -1) for offset in (100, 101, 102)}
