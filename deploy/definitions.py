@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from deploy.feed import Published
 from deploy.kafka import KafkaAdmin, client_config, kafka_admin
+from deploy.records import read
 from deploy.sealing import Seals
 from deploy.settings import Settings
 from processors.connectors.plugin import load_plugins, problem
@@ -188,8 +189,17 @@ async def apply(
     connection: Connection, admin: KafkaAdmin, settings: Settings, changes: Change, concerns_segments: bool = False
 ) -> None:
     """Make the changes the truth, then publish them; a crash between is mended by whoever publishes next. With them it
-    is noted that everybody must go through segment, where that is so."""
+    is noted that everybody must go through segment, where that is so.
+
+    Raises DefinitionError where Kafka knows later definitions than PostgreSQL.
+    """
     store = DefinitionStore(connection)
+    there = max((await asyncio.to_thread(published, admin)).values(), default=0)
+    if there > await store.revision():
+        raise DefinitionError(
+            f"Kafka has definitions up to revision {there}, PostgreSQL up to {await store.revision()}: it was restored "
+            "from a backup; `headwater recover` brings it forward"
+        )
     destinations = [
         destination_topic(body["id"]) for body in changes.values() if body and body["kind"] == "destination"
     ]
@@ -202,19 +212,34 @@ async def apply(
     await publish(connection, settings)
 
 
-async def publish(connection: Connection, settings: Settings) -> None:
-    """Send to `config` what it may not have yet, in order: all that is in force, where the topic was made again."""
-    store = DefinitionStore(connection)
+async def publish(connection: Connection, settings: Settings) -> int:
+    """Send to `config` what it lacks, in order; the latest revision, which it has then.
+
+    What it has lies there: it may have been made again, or have lost its end, and a crash may have come between.
+    """
+    store, admin = DefinitionStore(connection), kafka_admin(settings)
     await store.lock()
-    if not sum((await asyncio.to_thread(kafka_admin(settings).end_offsets, [CONFIG.name])).values()):
-        await store.publish_anew()
-    waiting = await store.unpublished()
-    if waiting:
+    latest, there = await store.latest(), await asyncio.to_thread(published, admin)
+    revision = max((revision for revision, _ in latest.values()), default=0)
+    known = max(there.values(), default=0)
+    # A removal is nothing that a topic lacks which has never had it; but the last revision is waited for.
+    lacking = sorted(
+        (at, key, body)
+        for key, (at, body) in latest.items()
+        if at > there.get(key, 0) and (body is not None or key in there or at == revision > known)
+    )
+    if lacking:
         messages = [
-            Message(CONFIG.name, key.encode(), msgspec.json.encode(Published(revision, body)))
-            for revision, key, body in waiting
+            Message(CONFIG.name, key.encode(), msgspec.json.encode(Published(at, body))) for at, key, body in lacking
         ]
         with closing(Publisher(client_config(settings), settings.topic_prefix)) as publisher:
             await publisher.publish(messages)
-        await store.published(waiting[-1][0])
     await connection.commit()
+    return revision
+
+
+def published(admin: KafkaAdmin) -> dict[str, int]:
+    """The definitions in `config`, by `kind/id`, those that were removed, too: the revision of the last that was said
+    of each. Blocking; raises KafkaException."""
+    records = ((message.key() or b"", message.value()) for message in read(admin, CONFIG.name))
+    return {key.decode(): msgspec.json.decode(value, type=Published).revision for key, value in records if value}

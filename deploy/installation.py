@@ -21,10 +21,11 @@ def create_topics(settings: Settings) -> list[str]:
     return kafka_admin(settings).create_topics(CATALOGUE, settings.partitions, settings.replication)
 
 
-async def publish_definitions(settings: Settings) -> None:
-    """Make `config` and the destinations' topics agree with PostgreSQL, where a crash came between."""
+async def publish_definitions(settings: Settings) -> int:
+    """Make `config` and the destinations' topics agree with PostgreSQL, where a crash came between; the latest
+    revision."""
     async with await psycopg.AsyncConnection.connect(settings.database_url) as connection:
         current = await DefinitionStore(connection).current()
         destinations = [destination_topic(body["id"]) for body in current.values() if body["kind"] == "destination"]
         kafka_admin(settings).create_topics(destinations, settings.partitions, settings.replication)
-        await publish(connection, settings)
+        return await publish(connection, settings)

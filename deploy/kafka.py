@@ -55,6 +55,8 @@ class KafkaAdmin:
     def __init__(self, kafka: Mapping[str, Any], prefix: str) -> None:
         self._admin = AdminClient(dict(kafka))
         self.kafka, self.prefix = dict(kafka), prefix
+        #: Group to who asks for what it has told Kafka; kept, because to find its coordinator takes several answers.
+        self._asking: dict[str, Consumer] = {}
 
     def create_topics(self, topics: Iterable[Topic], partitions: int, replication: int) -> list[str]:
         """Make those that are missing; their names. What exists is left as it is."""
@@ -112,19 +114,16 @@ class KafkaAdmin:
         As a consumer asks: librdkafka's admin client ends the whole process where the group's coordinator is found
         after such a question has timed out (an assertion; 2.16, its issue 4605).
         """
-        consumer = Consumer({**self.kafka, "group.id": group})
-        until = time.monotonic() + within_s
-        try:
-            while True:
-                try:
-                    found = consumer.committed(places, within_s)
-                    break
-                except KafkaException as error:
-                    if error.args[0].code() not in _NO_COORDINATOR or time.monotonic() > until:
-                        raise
-                    time.sleep(0.1)
-        finally:
-            consumer.close()
+        consumer = self._asking.get(group) or Consumer({**self.kafka, "group.id": group})
+        self._asking[group], until = consumer, time.monotonic() + within_s
+        while True:
+            try:
+                found = consumer.committed(places, within_s)
+                break
+            except KafkaException as error:
+                if error.args[0].code() not in _NO_COORDINATOR or time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
         if refused := [place.error for place in found if place.error is not None]:
             raise KafkaException(refused[0])
         return [place for place in found if place.offset >= 0]

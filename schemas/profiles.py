@@ -54,7 +54,9 @@ class SegmentationJob(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False
     absorbed: list[str] = []
     #: Nothing happened: time has passed, or definitions have changed. Only a membership that changes is said.
     silent: bool = False
-    #: The config revision that the segments are to be of, at least.
+    #: The definitions have changed: it is no news who is in a segment now.
+    back_fill: bool = False
+    #: The config revision that it is to be judged by, at least.
     revision: int = 0
     #: Of a replay without outbound effects.
     quiet: bool = False
@@ -103,6 +105,8 @@ class ProfileChange(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     quiet: bool = False
     #: Brought about by definitions that are new: no event says who was in a segment from its beginning.
     back_fill: bool = False
+    #: The config revision that it was judged by; destinations are told by that one or a later one.
+    revision: int = 0
     #: How many emissions in a row led here.
     hops: int = 0
 

@@ -1,6 +1,7 @@
 """What a workflow run leads to beside its profile: ids of effects, jobs, and the payload of an event that it makes."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -32,7 +33,7 @@ def add_changed(job: SegmentationJob, names: Collection[str]) -> None:
             return
 
 
-def payload(event: WorkflowRun, id: str, type: str, properties: dict[str, Any]) -> msgspec.Raw:
+def payload(event: WorkflowRun, id: str, type: str, properties: dict[str, Any], at: datetime) -> msgspec.Raw:
     """An event of the same source, session and profile, as a client would send it."""
     body: dict[str, Any] = {"source": {"id": event.source}}
     if event.session:
@@ -41,7 +42,7 @@ def payload(event: WorkflowRun, id: str, type: str, properties: dict[str, Any]) 
         body["profile"] = {"id": event.profile}
     else:
         body["profile_less"] = True
-    sent = {"id": id, "type": type, "timestamp": event.occurred_at, "properties": properties}
+    sent = {"id": id, "type": type, "timestamp": at, "properties": properties}
     body["events"] = [sent]
     body["options"] = {"saveEvents": event.save}
     return msgspec.Raw(msgspec.json.encode(body))

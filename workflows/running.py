@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import msgspec
@@ -25,6 +25,8 @@ from workflows.waiting import Call, RunState, over, wants
 
 log = logging.getLogger("headwater.workflows")
 
+#: An event that a run emits comes after its cause, and after those that it has emitted before.
+_NEXT = timedelta(microseconds=1)
 #: What identifies a run: its event's origin, and the workflow.
 RunKey = tuple[Origin, str]
 
@@ -159,7 +161,7 @@ class Running:
             waiting.state.errors.append(("", "consent_withdrawn"))
         run = Run(event, self._state(event), waiting.state.data, at)
         ran = advance(graph, waiting.state, run, news, self._definitions.strategies)
-        self._carry_out(event, ran, self._job(event), frozenset(news))
+        self._carry_out(event, run.changed_at, ran, self._job(event), frozenset(news))
         self._park(event, graph, ran)
         if (done := self.outcomes.get(event.origin)) is not None:
             done.outcome[graph.id] = describe(ran)
@@ -176,8 +178,9 @@ class Running:
         )
 
     def _begin(self, graph: Graph, done: Done, state: ProfileState, job: SegmentationJob) -> None:
-        ran = run_workflow(graph, Run(done.event, state), self._definitions.strategies)
-        self._carry_out(done.event, ran, job)
+        run = Run(done.event, state)
+        ran = run_workflow(graph, run, self._definitions.strategies)
+        self._carry_out(done.event, run.changed_at, ran, job)
         if ran.state.waiting:
             self._park(done.event, graph, ran)
         done.outcome[graph.id] = describe(ran)
@@ -195,16 +198,19 @@ class Running:
     def _job(self, event: WorkflowRun) -> SegmentationJob:
         job = self.jobs.get(event.profile or "")
         if job is None:
-            job = SegmentationJob(profile=event.profile or "", changed=["counters"], quiet=True)
+            job = SegmentationJob(
+                profile=event.profile or "", changed=["counters"], quiet=True, revision=self._definitions.revision
+            )
             if event.profile is not None:
                 self.jobs[event.profile] = job
         job.quiet, job.hops = job.quiet and event.quiet, max(job.hops, event.hops)
         return job
 
     def _carry_out(
-        self, event: WorkflowRun, ran: Ran, job: SegmentationJob, resumed: Collection[str] = frozenset()
+        self, event: WorkflowRun, at: datetime, ran: Ran, job: SegmentationJob, resumed: Collection[str] = frozenset()
     ) -> None:
-        """`resumed`: nodes that had their first part before: their effects are others."""
+        """`at`: the time of what the run decided. `resumed`: nodes that had their first part before: their effects are
+        others."""
         add_changed(job, ran.changed)
         if ran.touched and event.profile:
             self.touched.add(event.profile)
@@ -230,16 +236,20 @@ class Running:
                         )
                     )
                 case _:
-                    self._carry_out_rare(event, ran, node, number, command)
+                    if isinstance(command, Emit):
+                        at += _NEXT
+                    self._carry_out_rare(event, at, ran, node, number, command)
 
-    def _carry_out_rare(self, event: WorkflowRun, ran: Ran, node: str, number: int, command: Command) -> None:
+    def _carry_out_rare(
+        self, event: WorkflowRun, at: datetime, ran: Ran, node: str, number: int, command: Command
+    ) -> None:
         match command:
             case MergeBy(namespace, value):
                 if key := self._identifiers.key(namespace, value):
                     self.merges.append(merge_job(event, event.profile or "", key))
             case Emit(type, properties):
                 id = effect_id(event, ran, node, number)
-                self._emit(event, ran, node, payload(event, id, type, properties))
+                self._emit(event, ran, node, payload(event, id, type, properties, at))
             case Log(message):
                 log.info("workflow %s, node %s, event %s: %s", ran.workflow, node, event.id, message)
 

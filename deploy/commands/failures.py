@@ -18,7 +18,7 @@ from deploy.operations.resending import resend
 from deploy.settings import connected, load_settings
 
 REJECTED, DEAD_LETTER = "rejected", "dead-letter"
-STATES = ("open", "replayed", "dropped", "all")
+_LISTED = ("open", "replayed", "dropped", "erased", "all")
 
 
 @click.group()
@@ -58,13 +58,10 @@ def _selection(kind: str, places: tuple[str, ...] = (), **given: str | None) -> 
     )
 
 
-STATES = ("open", "replayed", "dropped", "erased", "all")
-
-
 def _list(kind: str, nothing: str) -> click.Command:
     @click.command("list")
     @_filters
-    @click.option("--state", type=click.Choice(STATES), default="open", show_default=True)
+    @click.option("--state", type=click.Choice(_LISTED), default="open", show_default=True)
     @limit_option
     @json_option
     @clear_errors

@@ -149,7 +149,10 @@ async def _evaluate_all(
     await connection.commit()
     moving = True
     while portion := await _next_profiles(connection, position):
-        jobs = [SegmentationJob(profile=id, changed=["segments"], silent=True, revision=revision) for id in portion]
+        jobs = [
+            SegmentationJob(profile=id, changed=["segments"], silent=True, back_fill=True, revision=revision)
+            for id in portion
+        ]
         await publisher.publish([SEGMENTATION_JOBS.encode(job) for job in jobs])
         position, profiles = portion[-1], profiles + len(portion)
         await connection.execute(

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from deploy.definitions import Change, in_force, plain
+from deploy.installation import publish_definitions
 from deploy.kafka import KafkaAdmin, client_config, kafka_admin
 from deploy.operations.lag import positions
 from deploy.operations.status import read_status
@@ -21,6 +22,7 @@ from processors.storage.database import Connection
 from schemas.codecs import Message
 from schemas.definitions.outbound import Pause
 from schemas.profiles import Delivery
+from schemas.replays import REVISION_HEADER
 from schemas.topics import destination_topic
 
 PORTION = 1000
@@ -84,7 +86,8 @@ async def send_again(
         for (stage, _, partition), offset in (await positions(connection)).items()
         if stage == DISPATCH + id
     }
-    return await asyncio.to_thread(_send_again, admin, settings, id, since, done, progress)
+    revision = await publish_definitions(settings)
+    return await asyncio.to_thread(_send_again, admin, settings, id, since, done, revision, progress)
 
 
 def _send_again(
@@ -93,6 +96,7 @@ def _send_again(
     id: str,
     since: datetime,
     done: Mapping[int, int],
+    revision: int,
     progress: Callable[[int], None],
 ) -> int:
     topic, again, sent = destination_topic(id), int(datetime.now().timestamp()), 0
@@ -103,7 +107,9 @@ def _send_again(
             value = record.value()
             if value is None or not is_done or record.timestamp()[1] < since.timestamp() * 1000:
                 continue
-            portion.append(topic.encode(msgspec.structs.replace(_decode(value), again=again)))
+            message = topic.encode(msgspec.structs.replace(_decode(value), again=again))
+            # To where it goes now, not to where it went: the dispatcher may not have heard of it yet.
+            portion.append(msgspec.structs.replace(message, headers=[(REVISION_HEADER, str(revision).encode())]))
             if len(portion) == PORTION:
                 sent += _publish(publisher, portion)
                 portion = []

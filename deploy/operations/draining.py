@@ -35,31 +35,37 @@ async def drain(connection: Connection, admin: KafkaAdmin, stages: Iterable[str]
     reads = await stage_topics(connection)
     for stage in stages:
         ends = await asyncio.to_thread(admin.end_offsets, reads[stage])
-        before, moved_at = (-1, -1), time.monotonic()
-        while any(left := await _left(connection, admin, ends, {stage: reads[stage]})):
-            waiting(stage, sum(left))
+        before: tuple[int, int] | None = None
+        moved_at = time.monotonic()
+        while (left := await _left(connection, admin, ends, {stage: reads[stage]})) != (0, 0):
+            if left is not None:
+                waiting(stage, sum(left))
             if left != before:
                 before, moved_at = left, time.monotonic()
             elif time.monotonic() - moved_at > STUCK_AFTER_S:
-                raise StuckError(await _why_stuck(connection, stage, *left))
+                raise StuckError(await _why_stuck(connection, stage, left))
             await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def _left(
     connection: Connection, admin: KafkaAdmin, ends: Mapping[tuple[str, int], int], reads: Mapping[str, list[str]]
-) -> tuple[int, int]:
-    """Of one stage: the records that it has to process; where that is none, those whose outputs may not be in Kafka."""
+) -> tuple[int, int] | None:
+    """Of one stage: the records that it has to process; where that is none, those whose outputs may not be in Kafka.
+    None where Kafka does not say."""
     (lag,) = lags(await positions(connection), ends, reads).values()
     if lag:
         return lag, 0
     try:
         (lag,) = lags(await asyncio.to_thread(admin.told, reads), ends, reads).values()
     except (KafkaException, TimeoutError):
-        return 0, 1  # not known now
+        return None
     return 0, lag
 
 
-async def _why_stuck(connection: Connection, stage: str, lag: int, unconfirmed: int) -> str:
+async def _why_stuck(connection: Connection, stage: str, left: tuple[int, int] | None) -> str:
+    if left is None:
+        return f"{stage} has processed what lay before it; whether its outputs are there, Kafka does not say"
+    lag, unconfirmed = left
     if unconfirmed:
         return (
             f"{stage} has processed what lay before it, but has not told Kafka so: the outputs of {unconfirmed:,} "

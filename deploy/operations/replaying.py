@@ -25,7 +25,6 @@ from deploy.settings import LINEAGE_PARTITIONS, Settings
 from processors.connectors.archive import Archive
 from processors.runner.publisher import SAFE
 from processors.storage.database import Connection
-from processors.storage.definitions import DefinitionStore
 from processors.storage.replayed import Replayed
 from schemas.codecs import BRIDGE_HEADER, CLIENT_HEADER, HOPS_HEADER
 from schemas.events import TrackedPayload
@@ -61,16 +60,16 @@ async def replay(settings: Settings, key: bytes, asked: str, window: Window, say
         job = ReplayJob(connection, f"{settings.archive()} {asked}", window)
         await job.lock()
         await asyncio.to_thread(_require_same_life, archive, admin, settings)
-        await publish_definitions(settings)
         # When that is through, the outcome of everything that lies below these ends is known.
         ends = await asyncio.to_thread(admin.end_offsets, [TRACKS.name])
         await drain(connection, admin, RECORDING, lambda stage, lag: say(f"{stage} has {lag:,} records before it"))
         await lift_versions(connection, admin)
         await job.open()
         known = {settings.first_partition + partition: end for (_, partition), end in ends.items()}
+        revision = await publish_definitions(settings)
         for emitted in (False, True):
             due = _due(archive, job, known, emitted)
-            await _send(settings, admin, connection, job, due, Replays(key), say)
+            await _send(settings, admin, connection, job, due, Replays(key), revision, say)
             await drain(connection, admin, ALL, lambda stage, lag: say(f"{stage} has {lag:,} records before it"))
         await job.close()
         return Done(job.sent, await state_hashes(connection))
@@ -126,9 +125,10 @@ async def _send(
     job: ReplayJob,
     due: Iterator[TrackedPayload],
     replays: Replays,
+    revision: int,
     say: Say,
 ) -> None:
-    counted, revision = await _counted(connection, settings), await DefinitionStore(connection).revision()
+    counted = await _counted(connection, settings)
     tracks = settings.topic_prefix + TRACKS.name
     partitions = (await asyncio.to_thread(admin.existing))[tracks]
     producer = _Producer(settings, tracks)

@@ -17,7 +17,6 @@ from deploy.settings import Settings
 from deploy.stages import BRIDGE
 from processors.runner.publisher import Publisher
 from processors.storage.database import Connection, as_json
-from processors.storage.definitions import DefinitionStore
 from processors.topology import PIPELINE
 from schemas.codecs import BRIDGE_HEADER, HOPS_HEADER, Message
 from schemas.failures import NOT_KEPT, RUNNER_REASONS
@@ -51,12 +50,10 @@ async def resend(settings: Settings, key: bytes, selection: Selection, force: bo
     """
     outcome = Sent()
     existing = await asyncio.to_thread(kafka_admin(settings).existing)
-    if not dry_run:
-        await publish_definitions(settings)
+    revision = 0 if dry_run else await publish_definitions(settings)
     with nullcontext() if dry_run else closing(Publisher(client_config(settings), settings.topic_prefix)) as publisher:
         async with await AsyncConnection.connect(settings.database_url) as connection:
             last = ("", 0, 0, 0)
-            revision = await DefinitionStore(connection).revision()
             while portion := await _portion(connection, settings, selection, last):
                 last = tuple(portion[-1][name] for name in ("topic", "partition", "offset", "ordinal"))
                 refused = {row["place"]: why for row in portion if (why := _refusal(row, existing, settings, force))}
@@ -162,7 +159,8 @@ def _message(row: DictRow, replays: Replays, revision: int) -> Message:
     if row["read_from"] == PROFILE_CHANGES.name:
         # An old change must not be said after newer ones: the profile is said anew, as it is.
         change = _change(body)
-        return SEGMENTATION_JOBS.encode(SegmentationJob(profile=change.profile, changed=change.changed))
+        job = SegmentationJob(profile=change.profile, changed=change.changed, revision=revision)
+        return SEGMENTATION_JOBS.encode(job)
     if row["kind"] == "dead-letter" and row["stage"] != "validate":
         headers = [(ATTEMPT_HEADER, str(attempt).encode()), (REVISION_HEADER, str(revision).encode())]
         return Message(row["read_from"], key, body, headers)

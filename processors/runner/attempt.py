@@ -119,8 +119,8 @@ class Attempt:
             except Undecodable as error:
                 messages.append(self._dead_letter(record, None, Poison(error.reason, error.exception)))
         self._reach("after-decode")
-        if (wanted := max(map(self._revision, good), default=0)) and wanted > tools["definitions"].revision:
-            raise Unavailable("definitions behind")  # a moment later they are here
+        if (wanted := max(map(self._revision, good), default=0)) and wanted > (known := tools["definitions"].revision):
+            raise Unavailable("definitions behind", f"of revision {wanted}; here is {known}")
         self._reach("before-step")
         if good:
             messages += await decide(good)

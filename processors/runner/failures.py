@@ -25,11 +25,12 @@ class Poison(Exception):
 
 
 class Unavailable(Exception):
-    """PostgreSQL, Kafka or a destination cannot serve now: the batch starts again, later. `cause` is for metrics."""
+    """PostgreSQL, Kafka or a destination cannot serve now: the batch starts again, later. `cause` is for metrics, `why`
+    says more to whoever reads the log."""
 
-    def __init__(self, cause: str) -> None:
+    def __init__(self, cause: str, why: str = "") -> None:
         super().__init__(cause)
-        self.cause = cause
+        self.cause, self.why = cause, why
 
 
 class Later(msgspec.Struct, frozen=True):

@@ -125,7 +125,8 @@ class Lane:
                 tries += 1
                 self.health.retries[cause] += 1
                 delay = min(MAX_BACKOFF_S, 0.1 * 2 ** min(tries, 6)) * random.uniform(0.5, 1)
-                log.warning("%s: %s unavailable, try %d follows in %.1f s", self.key, cause, tries + 1, delay)
+                why = f" ({error.why})" if isinstance(error, Unavailable) and error.why else ""
+                log.warning("%s: %s unavailable%s, try %d follows in %.1f s", self.key, cause, why, tries + 1, delay)
                 await asyncio.sleep(delay)
 
     async def idle(self) -> None:

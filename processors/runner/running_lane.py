@@ -9,7 +9,6 @@ from typing import Any
 from faust.types import TP
 
 from processors.runner.fail_points import Reach, nowhere
-from processors.runner.failures import is_cancelled
 from processors.runner.lane import Lane
 from processors.runner.stage import Stage
 from processors.runner.transport import Batch, BatchConsumer
@@ -104,7 +103,7 @@ class RunningLane:
         if stage.gather is not None:
             self._enough_records, self._enough_bytes = sys.maxsize, stage.gather.bytes
         self._waiting, self._offered = _Offered(), asyncio.Event()
-        self._paused = self._dead = False
+        self._paused = self._dead = self._ending = False
         self._task = asyncio.create_task(self._run(), name=str(lane.key))
 
     def offer(self, event: Any) -> None:
@@ -120,6 +119,7 @@ class RunningLane:
 
     async def end(self) -> None:
         """Stop at once. What was not committed never happened."""
+        self._ending = True
         self._task.cancel()
         await asyncio.wait({self._task})
         await self._lane.close()
@@ -141,7 +141,7 @@ class RunningLane:
                 if self._waiting.records < LARGE_RECORDS:
                     await asyncio.sleep(rest_s)
         except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and is_cancelled():
+            if self._ending:
                 raise
             self._dead = True
             self._waiting = _Offered()

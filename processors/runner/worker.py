@@ -178,7 +178,9 @@ class StageWorker:
                 self._reviving.add(reviving)
                 reviving.add_done_callback(self._revived)
         elif not self._failed.done():
-            self._failed.set_exception(error)
+            # As what it is a cancellation would end this process in silence.
+            is_cancelled = isinstance(error, asyncio.CancelledError)
+            self._failed.set_exception(RuntimeError("a lane was cancelled from inside") if is_cancelled else error)
 
     def _revived(self, task: "asyncio.Task[None]") -> None:
         self._reviving.discard(task)

@@ -56,7 +56,7 @@ async def segment(
             continue
         change = ProfileChange(profile=profile, version=last.version + 1, at=at, changed=job.changed)
         change.sends, change.absorbed, change.quiet = job.sends, job.absorbed, job.quiet
-        change.back_fill, change.hops = job.revision > 0, job.hops
+        change.back_fill, change.hops = job.back_fill, job.hops
         if live[profile] != profile:
             change.merged_into = live[profile]
             wanted = last.merged_into != live[profile] or bool(job.sends)
@@ -65,6 +65,8 @@ async def segment(
             wanted = not job.silent or bool(change.entered or change.left)
         if wanted:
             changes.append(change)
+    for change in changes:
+        change.revision = definitions.revision
     await members.change({profile: person.memberships for profile, person in found.items()}, after)
     await versions.store(changes)
     if definitions.change_by_themselves:
@@ -100,9 +102,9 @@ def _fold(jobs: Sequence[SegmentationJob], new: set[str]) -> dict[str, Segmentat
     folded: dict[str, SegmentationJob] = {}
     for job in jobs:
         known = folded.setdefault(
-            job.profile, SegmentationJob(profile=job.profile, quiet=True, silent=True, revision=job.revision)
+            job.profile, SegmentationJob(profile=job.profile, quiet=True, silent=True, back_fill=True)
         )
-        known.revision, known.hops = min(known.revision, job.revision), max(known.hops, job.hops)
+        known.back_fill, known.hops = known.back_fill and job.back_fill, max(known.hops, job.hops)
         known.silent = known.silent and job.silent
         known.quiet = known.quiet and job.quiet
         known.changed = sorted({*known.changed, *job.changed})

@@ -40,33 +40,19 @@ class DefinitionStore:
                 (key, None if body is None else as_json(body), changed_by),
             )
 
-    async def unpublished(self) -> list[tuple[int, str, dict[str, Any] | None]]:
-        """(revision, key, body) of what the topic may not have yet, oldest first."""
+    async def latest(self) -> dict[str, tuple[int, dict[str, Any] | None]]:
+        """The latest version of each, by `kind/id`: its revision, and its body, None where it was removed."""
         cursor = await self._connection.execute(
-            "select revision, key, body from definitions where not published order by revision"
+            "select distinct on (key) key, revision, body from definitions order by key, revision desc"
         )
-        return await cursor.fetchall()
-
-    async def publish_anew(self) -> None:
-        """The topic has nothing: what is in force, and the last change, so that its revision is known again."""
-        await self._connection.execute(
-            "update definitions set published = false where revision in (select revision from "
-            "(select distinct on (key) revision, body from definitions order by key, revision desc) d "
-            "where body is not null) or revision = (select max(revision) from definitions)"
-        )
-
-    async def published(self, up_to: int) -> None:
-        """The topic has everything up to this revision."""
-        await self._connection.execute(
-            "update definitions set published = true where not published and revision <= %s", (up_to,)
-        )
+        return {key: (revision, body) for key, revision, body in await cursor.fetchall()}
 
     async def take_over(self, published: Iterable[tuple[int, str, dict[str, Any] | None]]) -> None:
         """Write down (revision, key, body) of what the topic has and this database does not know: it was restored."""
         rows = [{"r": revision, "k": key, "b": body} for revision, key, body in published]
         await self._connection.execute(
-            "insert into definitions (revision, key, body, changed_by, published) overriding system value "
-            "select r, k, b, 'headwater recover', true from jsonb_to_recordset(%s::jsonb) "
+            "insert into definitions (revision, key, body, changed_by) overriding system value "
+            "select r, k, b, 'headwater recover' from jsonb_to_recordset(%s::jsonb) "
             "as t(r bigint, k text, b jsonb) on conflict (revision) do nothing",
             (as_json(rows),),
         )

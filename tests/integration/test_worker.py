@@ -70,21 +70,51 @@ def test_definitions_are_published_anew_where_their_topic_was_made_again(shop: I
     (folder,) = shop.folder.glob("definitions-*")
     shop.apply("kind: source\nid: given-up\n")
     assert shop.command("apply", str(folder), "--prune", "--yes").returncode == 0
+    first = shop.records("config")[0]
     name, admin = f"{shop.prefix}config", AdminClient({"bootstrap.servers": shop.kafka, "log_level": 0})
     admin.delete_topics([name])[name].result(30)
     until(lambda: name not in admin.list_topics(timeout=10).topics)
     assert shop.command("topics").stdout == "created config\n"
+    shop.write(first.value(), key=first.key(), topic="config")  # whoever published them then died
     assert shop.command("apply", str(folder)).stdout == "nothing to change\n"
     # Whoever waits for the last revision, a removal, must not wait for ever.
     latest = max(body["revision"] for body in shop.bodies("config"))
     assert latest == shop.one("select max(revision) from definitions")
     shop.apply("kind: source\nid: late\n")
+    revision = shop.one("select max(revision) from definitions")
     # One that read the old topic, and one that never did.
     until(lambda: _takes(shop, "late"), 30, shop.tell)
     shop.kill("validate")
     shop.start("validate", name="another")
     until(lambda: _takes(shop, "shop"), 60, shop.tell)
     assert {event["source"] for event in shop.bodies("events-rejected")} <= {"late"}
+    # A database that was restored: what it does not know is in force all the same.
+    shop.one("delete from definitions where revision = %s returning 1", revision)
+    (shop.folder / "more").mkdir()
+    (shop.folder / "more" / "all.yaml").write_text("kind: source\nid: more\n")
+    refused = shop.command("apply", str(shop.folder / "more"), "--yes")
+    assert refused.returncode == 1 and "headwater recover" in refused.stderr
+
+
+#: A worker whose step is cancelled by nobody of ours, as a library's time-out may do it.
+CANCELLED = """
+import asyncio
+from processors.runner.attempt import Attempt
+async def run(*_):
+    raise asyncio.CancelledError
+Attempt.run = run
+from deploy.cli import main
+main(["worker", "validate"])
+"""
+
+
+def test_a_worker_whose_step_is_cancelled_from_inside_says_so_and_ends(shop: Installation) -> None:
+    send(shop, "a")
+    done = subprocess.run(
+        [sys.executable, "-c", CANCELLED], env=shop.variables(), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert "this process cannot go on" in done.stderr + done.stdout
 
 
 #: A worker that has fetched nothing for a day, as aiokafka counts it.

@@ -281,6 +281,23 @@ async def test_a_loop_of_workflows_ends_at_the_limit_and_says_so():
     assert unaccounted(driver) == 0
 
 
+@pytest.mark.parametrize("time", [{}, {"timestamp": "2026-01-01T00:00:00Z"}], ids=["of Kafka", "of the client"])
+async def test_what_an_emitted_event_sets_counts_over_its_cause_and_of_several_the_last(time: dict[str, str]):
+    def set_to(event_type: str, value: str) -> dict[str, Any]:
+        return {"kind": "mapping", "id": event_type, "event_type": event_type, "set": {"status": value}}
+
+    def emit(number: int, **more: Any) -> dict[str, Any]:
+        config = {"type": "step", "properties": {"to": f"'step {number}'"}}
+        return {"action": "emit-event", "config": config, **more}
+
+    nodes = workflow("cart", a=emit(1, then=["b"]), b=emit(2, then=["c"]), c=emit(3))
+    driver = pipeline(set_to("cart", "'ordered'"), set_to("step", "event.properties.to"), *nodes)
+    for number in range(20):  # neither their ids nor where they lie decide
+        driver.send(sent({"type": "cart", "id": f"cart-{number}", **time}, session=f"s{number}"))
+    await driver.run()
+    assert {driver.memory.state(id).values()["status"] for id in live(driver)} == {"step 3"}
+
+
 async def test_a_loop_that_claims_to_be_new_each_time_is_bounded_by_what_its_header_may_say():
     driver = pipeline(*ECHO)
     driver.send(sent({"type": "ping", "id": "x", "properties": {"n": 0}}), headers={"headwater-hops": "8"})
@@ -764,7 +781,7 @@ async def test_a_segment_that_is_new_says_nothing_of_who_is_in_it_already():
     (profile,) = live(driver)
     driver.definitions = definitions(SHOP, USER, LOGIN, *ANNOUNCED)
     driver.definitions.revision = 1
-    job = SegmentationJob(profile=profile, changed=["segments"], silent=True, revision=1)
+    job = SegmentationJob(profile=profile, changed=["segments"], silent=True, back_fill=True, revision=1)
     driver._append(SEGMENTATION_JOBS.encode(job))
     await driver.run()
     assert driver.read(PROFILE_CHANGES)[-1].entered == ["busy", "silent"]

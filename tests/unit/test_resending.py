@@ -91,7 +91,7 @@ def test_an_old_change_is_never_said_after_newer_ones_the_profile_is_said_anew()
     message = _message(letter("deliver", "profile-changes", content=msgspec.json.encode(change)), REPLAYS, 12)
     assert message.topic == "segmentation-jobs"
     job = msgspec.json.decode(message.value or b"", type=SegmentationJob)
-    assert job == SegmentationJob(profile="p", changed=["traits.name"])
+    assert job == SegmentationJob(profile="p", changed=["traits.name"], revision=12)
     change.sends = [Send(id="x", destination="d", event_type="e")]
     assert refusal(letter("deliver", "profile-changes", content=msgspec.json.encode(change)))
 
