@@ -28,7 +28,8 @@ DAY_MS = 24 * HOUR_MS
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic. `models` are the types that a stage returns to have them written here; the first is what is read."""
+    """One topic. `models` are the types that a stage returns to have them written here; what is read is the first, or
+    what its reader makes of it: the event and more, the rest of it still empty."""
 
     name: str
     models: tuple[type, ...]
@@ -70,7 +71,7 @@ EVENTS_VALID = Topic(
     "events-valid",
     (ValidEvent,),
     key=_by_session,
-    codec=JsonCodec(ValidEvent),
+    codec=JsonCodec(IdentifiedEvent),
     why="one event a record; keyed by session, so that identify sees a session's events in order",
 )
 EVENTS_REJECTED = Topic(
@@ -85,14 +86,14 @@ EVENTS_IDENTIFIED = Topic(
     "events-identified",
     (IdentifiedEvent,),
     key=_by_profile,
-    codec=JsonCodec(IdentifiedEvent),
+    codec=JsonCodec(AcceptedEvent),
     why="keyed by profile from here on: the order of a profile's events is their order here",
 )
 EVENTS_ACCEPTED = Topic(
     "events-accepted",
     (AcceptedEvent,),
     key=_by_profile,
-    codec=JsonCodec(AcceptedEvent),
+    codec=JsonCodec(WorkflowRun),
     why="events recorded exactly once",
 )
 WORKFLOW_RUNS = Topic(

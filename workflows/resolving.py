@@ -3,7 +3,7 @@
 Pure. identify reads what PostgreSQL knows about the batch, asks here, and writes what this says.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from schemas.events import ValidEvent
@@ -15,7 +15,7 @@ from workflows.remembering import Remembering
 from workflows.resolution import Resolution
 from workflows.ties import Case, Ties, contradiction, refusals
 
-Found = list[tuple[ValidEvent, list[Shown]]]
+Found = Sequence[tuple[ValidEvent, list[Shown]]]
 Mint = Callable[..., str]
 
 

@@ -13,7 +13,7 @@ from processors.runner.fail_points import Reach, nowhere
 from processors.runner.failures import GAVE_UP, Poison, Unavailable, poison_of, unavailable_cause
 from processors.runner.stage import Stage
 from processors.storage.database import Connection
-from schemas.codecs import Message, Undecodable, attempt_of, revision_of
+from schemas.codecs import JsonCodec, Message, Undecodable, attempt_of, revision_of
 from schemas.events import ForeignRecord, Record, TrackedPayload
 from schemas.failures import NOT_KEPT, DeadLetter
 from schemas.origin import Origin
@@ -45,9 +45,8 @@ class StepOutcome(msgspec.Struct):
     dead_letters: int
 
 
-class _Undecided(msgspec.Struct):
-    record: Record
-    model: Any
+#: A record as it was read, and the model in it.
+_Item = tuple[Any, Any]
 
 
 class Attempt:
@@ -65,6 +64,9 @@ class Attempt:
         """`first_partition` is what this topic's partitions are counted from in origins."""
         self._stage, self._topic, self._toolbox, self._reach = stage, topic, toolbox, reach
         self._first_partition, self._replay_of = first_partition, replay_of
+        self._is_plain = isinstance(topic.codec, JsonCodec)
+        #: Whether each record says by which config revision an earlier stage judged it: it must be known here.
+        self._says_revision = hasattr(topic.models[0], "revision")
 
     async def run(self, connection: Connection, records: Sequence[Any], start_over: StartOver) -> StepOutcome:
         """The step over these records, inside the connection's transaction. Raises what is not about the data.
@@ -82,9 +84,9 @@ class Attempt:
             async with connection.transaction():
                 return await plain(models)
 
-        async def decide(items: list[_Undecided]) -> list[Message]:
+        async def decide(items: list[_Item]) -> list[Message]:
             try:
-                return await plain([item.model for item in items])
+                return await plain([model for _, model in items])
             except Exception as error:
                 if unavailable_cause(error) is not None:
                     raise
@@ -105,21 +107,30 @@ class Attempt:
 
     async def _run(
         self,
-        decide: Callable[[list[_Undecided]], Awaitable[list[Message]]],
+        decide: Callable[[list[_Item]], Awaitable[list[Message]]],
         records: Sequence[Any],
         tools: Mapping[str, Any],
     ) -> StepOutcome:
         messages: list[Message] = []
-        good: list[_Undecided] = []
+        good: list[_Item] = []
+        wanted = 0
         self._reach("before-decode")
         for raw in records:
-            record = to_record(raw, self._topic.name, self._first_partition)
+            # Most stages read JSON, of which only the bytes count: what else a record is matters where it fails.
+            record = raw if self._is_plain else self._record(raw)
             try:
-                good.append(_Undecided(record, _again(self._topic.codec.decode(record), record)))
+                model = self._topic.codec.decode(record)
             except Undecodable as error:
-                messages.append(self._dead_letter(record, None, Poison(error.reason, error.exception)))
+                messages.append(self._dead_letter(raw, None, Poison(error.reason, error.exception)))
+                continue
+            if raw.headers:
+                model = _again(model, record)
+                wanted = max(wanted, self._said_revision(record, model))
+            good.append((raw, model))
         self._reach("after-decode")
-        if (wanted := max(map(self._revision, good), default=0)) and wanted > (known := tools["definitions"].revision):
+        if self._says_revision:
+            wanted = max([wanted, *[model.revision for _, model in good]])
+        if wanted and wanted > (known := tools["definitions"].revision):
             raise Unavailable("definitions behind", f"of revision {wanted}; here is {known}")
         self._reach("before-step")
         if good:
@@ -128,43 +139,46 @@ class Attempt:
         dead = sum(message.topic == DEAD_LETTERS.name and _BY_POLICY not in message.headers for message in messages)
         return StepOutcome(messages, len(records), dead)
 
-    def _revision(self, item: _Undecided) -> int:
-        """The config revision that the record is to be judged by, at least: the one that an earlier stage judged it by,
-        or that was in force when an operator sent it again."""
-        model = item.model
-        if isinstance(model, TrackedPayload | ForeignRecord | DeadLetter):  # anybody may write there
-            signed = self._replay_of(model) if isinstance(model, TrackedPayload) and model.replay else None
-            return signed.revision if signed else 0
-        return max(getattr(model, "revision", 0), revision_of(item.record))
+    def _record(self, raw: Any) -> Record:
+        return to_record(raw, self._topic.name, self._first_partition)
 
-    async def _halve(self, step: _TryStep, items: list[_Undecided]) -> list[Message]:
+    def _said_revision(self, record: Any, model: Any) -> int:
+        """The config revision by which an operator had the record judged, as its headers say; of what anybody may write
+        only what is signed counts."""
+        if isinstance(model, TrackedPayload):
+            signed = self._replay_of(model) if model.replay else None
+            return signed.revision if signed else 0
+        return 0 if isinstance(model, ForeignRecord | DeadLetter) else revision_of(record)
+
+    async def _halve(self, step: _TryStep, items: list[_Item]) -> list[Message]:
         try:
-            return await step([item.model for item in items])
+            return await step([model for _, model in items])
         except Exception as error:
             if unavailable_cause(error) is not None:
                 raise
             return await self._apart(step, items, error)
 
-    async def _apart(self, step: _TryStep, items: list[_Undecided], error: Exception) -> list[Message]:
+    async def _apart(self, step: _TryStep, items: list[_Item], error: Exception) -> list[Message]:
         """Each half of what failed together."""
         if len(items) == 1:
             return await self._judge(step, items[0], error)
         middle = len(items) // 2
         return await self._halve(step, items[:middle]) + await self._halve(step, items[middle:])
 
-    async def _judge(self, step: _TryStep, item: _Undecided, error: Exception) -> list[Message]:
+    async def _judge(self, step: _TryStep, item: _Item, error: Exception) -> list[Message]:
         """A record that fails alone is poison; where the error is one nobody expected, only if it fails again."""
         poison = poison_of(error)
         if poison.reason == "bug":
             try:
-                return await step([item.model])
+                return await step([item[1]])
             except Exception as again:
                 if unavailable_cause(again) is not None:
                     raise
                 poison = poison_of(again)
-        return [self._dead_letter(item.record, item.model, poison)]
+        return [self._dead_letter(*item, poison)]
 
-    def _dead_letter(self, record: Record, model: Any, poison: Poison) -> Message:
+    def _dead_letter(self, raw: Any, model: Any, poison: Poison) -> Message:
+        record = self._record(raw)
         kept = getattr(model, "save", True) and getattr(model, "keep", True)
         letter = DeadLetter(
             key=record.key if kept else None,

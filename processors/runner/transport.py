@@ -28,7 +28,7 @@ TOPIC_ID_AGE_S = 1.0
 RETRY_S = 0.5
 #: After a fetch that brought something the next one waits, so that it brings more: a fetch costs as much as dozens of
 #: records. At least this long, longer after many records, and no longer.
-MIN_REST_S, REST_A_RECORD_S, MAX_REST_S = 0.02, 0.001, 0.05
+MIN_REST_S, REST_A_RECORD_S, MAX_REST_S = 0.02, 0.001, 0.1
 
 Positions = Mapping[TP, int]
 
@@ -209,6 +209,22 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         made._isolation_level = "read_committed"
         made._fetch_max_wait_ms = FETCH_WAIT_MS
         return made
+
+    async def _fetch_records(
+        self, consumer: aiokafka.AIOKafkaConsumer, active_partitions: set[TP], *args: Any, **kwargs: Any
+    ) -> Mapping[TP, list[Any]]:
+        """Ask Kafka now, for all of these together. By itself aiokafka asks again as soon as it has handed records on:
+        it would get the few that have come by then, and what comes in the rest after that a rest later."""
+        known = consumer._subscription
+        assigned = known.assigned_partitions()
+        for tp in active_partitions & assigned:
+            known.resume(tp)
+        try:
+            found: Mapping[TP, list[Any]] = await super()._fetch_records(consumer, active_partitions, *args, **kwargs)
+        finally:
+            for tp in known.assigned_partitions():
+                known.pause(tp)
+        return found
 
     async def seek_to_committed(self) -> Positions:
         """What Kafka has committed for what is assigned, 0 for nothing. It seeks nothing: BatchConsumer does."""

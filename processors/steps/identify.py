@@ -1,7 +1,7 @@
 """identify: whose events are these? Sessions, profiles and identifiers; a merge job where one joins two people."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -24,7 +24,7 @@ from workflows.resolving import Found, questioned, resolve
 
 
 async def identify(
-    events: Sequence[ValidEvent],
+    events: Sequence[IdentifiedEvent],
     partition: int,
     definitions: Definitions,
     profile_ids: ProfileIds,
@@ -124,11 +124,14 @@ def _session(event: ValidEvent) -> SessionKey | None:
 
 
 def _identified(event: ValidEvent, owner: str | None, book: ConsentBook | None, opens_visit: bool) -> IdentifiedEvent:
-    consents = book.given_at(event) if book and owner else {}
-    fields = {**msgspec.structs.asdict(event), "profile": owner, "keep": True}
-    if not event.save_session:
-        fields["session"] = None
-    return IdentifiedEvent(**fields, consents=consents, opens_visit=opens_visit)
+    return msgspec.structs.replace(
+        cast(IdentifiedEvent, event),  # it was read as one
+        profile=owner,
+        session=event.session if event.save_session else None,
+        keep=True,
+        consents=book.given_at(event) if book and owner else {},
+        opens_visit=opens_visit,
+    )
 
 
 async def _look_up(events: Sequence[IdentifiedEvent], definitions: Definitions, traits: Traits) -> None:

@@ -1,6 +1,7 @@
 """persist: events, recorded once and counted once, and the counters of their profiles."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import msgspec
 
@@ -16,7 +17,7 @@ from workflows.measuring import measured
 
 
 async def persist(
-    events: Sequence[IdentifiedEvent],
+    events: Sequence[AcceptedEvent],
     partition: int,
     profiles: Profiles,
     recorded: Events,
@@ -73,7 +74,7 @@ def _carried(totals: dict[str, dict[str, int]], events: Sequence[IdentifiedEvent
     }
 
 
-def _emptied(event: IdentifiedEvent) -> IdentifiedEvent:
+def _emptied(event: AcceptedEvent) -> AcceptedEvent:
     return msgspec.structs.replace(
         event,
         profile=None,
@@ -89,7 +90,7 @@ def _emptied(event: IdentifiedEvent) -> IdentifiedEvent:
 def _accepted(event: IdentifiedEvent, totals: dict[str, dict[str, int]]) -> AcceptedEvent:
     """Called from the last event to the first: each sees the counters without those after it."""
     counters = totals.get(event.profile or "", {})
-    accepted = AcceptedEvent(**msgspec.structs.asdict(event), counters=dict(counters))
+    accepted = msgspec.structs.replace(cast(AcceptedEvent, event), counters=dict(counters))  # it was read as one
     if event.type in counters:
         counters[event.type] -= 1
         if counters[event.type] == 0:

@@ -5,18 +5,18 @@ from collections.abc import Sequence
 
 import msgspec
 
-from schemas.events import AcceptedEvent, WorkflowRun
+from schemas.events import WorkflowRun
 from schemas.profiles import Delivery
 from workflows.definitions import Definitions
 from workflows.event_deliveries import owed_for
 from workflows.rules import choose_workflows
 
 
-async def route(events: Sequence[AcceptedEvent], definitions: Definitions) -> list[WorkflowRun | Delivery]:
+async def route(events: Sequence[WorkflowRun], definitions: Definitions) -> list[WorkflowRun | Delivery]:
     """Each event with its workflows, and its deliveries."""
     runs = [
-        WorkflowRun(
-            **msgspec.structs.asdict(event),
+        msgspec.structs.replace(
+            event,
             workflows=choose_workflows(event, definitions)[0],
             routed_revision=definitions.revision,
         )

@@ -192,9 +192,9 @@ def _row(event: IdentifiedEvent, reused_id: str | None) -> str:
     context = copied(bytes(event.context).decode()) if event.save else NULL
     return (
         f"{copied(event.source)}\t{copied(event.id)}\t\\\\x{event.fingerprint}\t{origin.partition}\t{origin.offset}\t"
-        f"{origin.ordinal}\t{event.type}\t{event.profile or NULL}\t{copied(event.session)}\t{event.occurred_at}\t"
-        f"{event.received_at}\t{event.save}\t{event.time_corrected}\t{event.hops}\t{event.revision}\t"
-        f"{copied(reused_id)}\t{properties}\t{context}\n"
+        f"{origin.ordinal}\t{event.type}\t{event.profile or NULL}\t{copied(event.session)}\t"
+        f"{event.occurred_at.isoformat()}\t{event.received_at.isoformat()}\t{event.save}\t{event.time_corrected}\t"
+        f"{event.hops}\t{event.revision}\t{copied(reused_id)}\t{properties}\t{context}\n"
     )
 
 

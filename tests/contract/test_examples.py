@@ -56,7 +56,7 @@ def test_every_topic_has_a_good_and_a_bad_example_and_every_example_a_topic():
 def test_a_good_example_is_read_and_written_back_as_the_same_model(topic: Topic, path: Path):
     model = topic.codec.decode(record_of(topic, path))
     message = topic.encode(model)
-    assert type(model) is topic.models[0]
+    assert isinstance(model, topic.models[0])
     assert message.topic == topic.name
     assert topic.codec.decode(again(message)) == model
 
