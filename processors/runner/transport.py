@@ -26,6 +26,8 @@ FETCH_WAIT_MS = 250
 #: How old the knowledge of a topic's id may be, in seconds. Reading it after each fetch would cost a request each.
 TOPIC_ID_AGE_S = 1.0
 RETRY_S = 0.5
+#: aiokafka tries a commit again for ever, as of the assignment that it was asked in.
+COMMIT_S = 10.0
 #: After a fetch that brought something the next one waits, so that it brings more: a fetch costs as much as dozens of
 #: records. At least this long, longer after many records, and no longer.
 MIN_REST_S, REST_A_RECORD_S, MAX_REST_S = 0.02, 0.001, 0.1
@@ -248,8 +250,9 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         if not mine:
             return False
         try:
-            await self._ensure_consumer().commit(mine)
-        except KafkaError:
+            async with asyncio.timeout(COMMIT_S):
+                await self._ensure_consumer().commit(mine)
+        except (KafkaError, TimeoutError):
             return False
         return True
 

@@ -4,7 +4,6 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-import msgspec
 import pytest
 
 from processors.runner.failures import Unavailable
@@ -24,7 +23,6 @@ from processors.storage.profiles import Profiles
 from processors.storage.replayed import Replayed
 from processors.storage.sends import SaidSends
 from processors.storage.windows import Windows
-from schemas.events import IdentifiedEvent
 from schemas.origin import Origin
 from schemas.profiles import MergeJob, SegmentationJob
 from tests.integration.test_identity_graph import BODIES, KEY, Graph, graph
@@ -81,9 +79,8 @@ async def test_an_event_that_was_identified_before_its_person_was_erased_is_reco
     made = event(
         9, profile=person, session="s1", properties={"canary": 1}, occurred_at=moment(0) + timedelta(days=9999)
     )
-    under_way = msgspec.convert(made, IdentifiedEvent, from_attributes=True)
     (accepted,) = await persist(
-        [under_way], 0, Profiles(c), Events(c), Counters(c), Windows(c), Erasures(c), Measures(c), definitions()
+        [made], 0, Profiles(c), Events(c), Counters(c), Windows(c), Erasures(c), Measures(c), definitions()
     )
     assert (accepted.profile, accepted.session, bytes(accepted.properties)) == (None, None, b"{}")
     assert await all_of(c, "select profile_id, properties, saved from events") == [(None, None, False)]

@@ -29,7 +29,7 @@ from processors.storage.partings import Partings
 from processors.storage.replayed import Replayed
 from processors.storage.runs import Traits
 from schemas.definitions import DEFINITION
-from schemas.events import ValidEvent
+from schemas.events import IdentifiedEvent
 from schemas.origin import Origin
 from schemas.profiles import MergeJob
 from tests.integration.test_profile_locks import until_one_waits
@@ -86,7 +86,7 @@ class Graph:
             occurred_at=EPOCH + timedelta(seconds=occurred or self.events),
             properties=properties,
         )
-        valid = msgspec.convert(sent, ValidEvent, from_attributes=True)
+        valid = msgspec.convert(sent, IdentifiedEvent, from_attributes=True)
         identified, *jobs = await identify(
             [valid],
             0,

@@ -33,7 +33,7 @@ from processors.storage.partings import Partings
 from processors.storage.profiles import Profiles
 from processors.storage.runs import Runs, Traits
 from processors.storage.windows import Windows
-from schemas.events import IdentifiedEvent, ValidEvent
+from schemas.events import AcceptedEvent, IdentifiedEvent, WorkflowRun
 from schemas.profiles import MergeJob, SegmentationJob
 from tests.unit.making import definitions, event, moment
 from workflows.consent import Statement
@@ -98,14 +98,18 @@ class Stages:
             properties=properties,
         )
         self.sent[made.id] = properties
-        valid = msgspec.convert(made, ValidEvent, from_attributes=True)
+        valid = msgspec.convert(made, IdentifiedEvent, from_attributes=True)
         c, known = self.connection, definitions(*BODIES)
         found = await identify([valid], 0, known, self.ids, Identities(c), Consents(c), Erasures(c), Traits(c))
-        identified = [one for one in found if isinstance(one, IdentifiedEvent)]
+        identified = [
+            msgspec.convert(one, AcceptedEvent, from_attributes=True)
+            for one in found
+            if isinstance(one, IdentifiedEvent)
+        ]
         accepted = await persist(
             identified, 0, Profiles(c), Events(c), Counters(c), Windows(c), Erasures(c), Measures(c), known
         )
-        runs = await route(accepted, known)
+        runs = await route([msgspec.convert(one, WorkflowRun, from_attributes=True) for one in accepted], known)
         storage = Profiles(c), Runs(c), Traits(c), SegmentMemberships(c), ParkedRuns(c), Consents(c)
         found += await run_workflows(runs, known, self.ids, *storage, lambda: moment(self.number))
         await self.join([one for one in found if isinstance(one, MergeJob)])

@@ -315,7 +315,7 @@ class Installation:
         in Kafka, and told when they are. Then the ends: had anything come since, they would say so. Who is frozen tells
         nothing, and after a restore what was told is more than what is stored.
         """
-        names = list(stages) or self._stages()
+        names, left = list(stages) or self._stages(), dict[Lane, int]()
 
         def is_through() -> bool:
             awake = {stage for stage, count in self._awake(names).items() if count}
@@ -323,9 +323,11 @@ class Installation:
             known = {
                 lane: min(offset, told.get(lane, 0)) if lane[0] in awake else offset for lane, offset in stored.items()
             }
-            return not self.lag(names, known)
+            left.clear()
+            left.update(self.lag(names, known))
+            return not left
 
-        until(is_through, within_s, self.tell)
+        until(is_through, within_s, lambda: f"before them, as told to Kafka, {left}; {self.tell()}")
 
     def _told(self, stages: Iterable[str]) -> dict[Lane, int]:
         """Positions that Kafka was told of, as a consumer of each group learns them; none where Kafka does not say."""
