@@ -25,6 +25,8 @@ from schemas.topics import Topic, full_name
 TIMEOUT_S = 10
 #: How long one attempt to ask what a lane wants to know may take.
 ANSWER_S = 2
+#: The same of a consumer group, whose coordinator is to be found first: some seven answers, one after another.
+GROUP_ANSWER_S = 5
 #: What is said of a partition whose leader is elected, or is not the one that was asked.
 _LEADERLESS = (
     *(KafkaError._NOENT, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION),
@@ -103,7 +105,7 @@ class KafkaAdmin:
         """What a consumer group has told Kafka of its position, None for nothing; `group` and `name` with prefix.
         Raises Unavailable."""
         try:
-            found = await asyncio.to_thread(self._committed, group, [TopicPartition(name, partition)], ANSWER_S)
+            found = await asyncio.to_thread(self._committed, group, [TopicPartition(name, partition)], GROUP_ANSWER_S)
         except KafkaException as error:
             raise Unavailable("kafka") from error
         return found[0].offset if found else None
@@ -114,8 +116,8 @@ class KafkaAdmin:
         As a consumer asks: librdkafka's admin client ends the whole process where the group's coordinator is found
         after such a question has timed out (an assertion; 2.16, its issue 4605).
         """
-        consumer = self._asking.get(group) or Consumer({**self.kafka, "group.id": group})
-        self._asking[group], until = consumer, time.monotonic() + within_s
+        consumer = self._asking.pop(group, None) or Consumer({**self.kafka, "group.id": group})
+        until = time.monotonic() + within_s
         while True:
             try:
                 found = consumer.committed(places, within_s)
@@ -126,6 +128,7 @@ class KafkaAdmin:
                 time.sleep(0.1)
         if refused := [place.error for place in found if place.error is not None]:
             raise KafkaException(refused[0])
+        self._asking[group] = consumer  # one that got no answer is given up
         return [place for place in found if place.offset >= 0]
 
     async def _ask(self, question: Callable[[AdminClient], "Future[Any]"], read: Callable[[Any], Answer]) -> Answer:

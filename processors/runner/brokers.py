@@ -6,7 +6,7 @@ from typing import Any
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 #: aiokafka itself asks again at once, as fast as it can, while no broker answers.
 PAUSE_S = 0.3
@@ -24,6 +24,22 @@ def find_topics(client: AIOKafkaClient) -> None:
     partition, and gives nobody anything to do until aiokafka asks by itself.
     """
     client._metadata_update = _Asking(client).update
+
+
+def outlive_connections(client: AIOKafkaClient) -> None:
+    """Where a connection closes as something is sent on it, uvloop raises what aiokafka does not expect: its group's
+    task would end, and the worker with it, now and then as Kafka goes away."""
+    send = client.send
+
+    async def outliving(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await send(*args, **kwargs)
+        except KafkaError:  # is a RuntimeError, too
+            raise
+        except RuntimeError as error:
+            raise KafkaConnectionError("closed") from error
+
+    client.send = outliving
 
 
 class _Asking:

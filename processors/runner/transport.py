@@ -18,7 +18,7 @@ from faust.app.base import BootStrategy
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from processors.runner.brokers import find_topics
+from processors.runner.brokers import find_topics, outlive_connections
 from processors.runner.failures import Unavailable
 
 #: How long the broker may hold a fetch that has nothing: also how long a resumed partition may wait behind it.
@@ -208,6 +208,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         """As Faust makes it, but reading committed records only, with short fetches, always able to find brokers."""
         made = super()._create_worker_consumer(transport)
         find_topics(made._client)
+        outlive_connections(made._client)
         made._isolation_level = "read_committed"
         made._fetch_max_wait_ms = FETCH_WAIT_MS
         return made

@@ -334,10 +334,9 @@ class Installation:
         existing = self._admin.list_topics(timeout=10).topics
         found = {}
         for stage in stages:
-            asking = self._asking.get(stage) or Consumer(
+            asking = self._asking.pop(stage, None) or Consumer(
                 {"bootstrap.servers": self.kafka, "group.id": self.prefix + stage, "log_level": 0}
             )
-            self._asking[stage] = asking
             places = [
                 TopicPartition(self.prefix + topic, number)
                 for topic in self._reads(stage)
@@ -346,8 +345,11 @@ class Installation:
             try:
                 told = asking.committed(places, timeout=5)
             except KafkaException:
-                self._asking.pop(stage).close()
+                told = []
+            if not told or any(one.error for one in told):
+                asking.close()
                 continue
+            self._asking[stage] = asking
             found |= {(stage, one.topic.removeprefix(self.prefix), one.partition): max(one.offset, 0) for one in told}
         return found
 

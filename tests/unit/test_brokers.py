@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aiokafka.client import ConnectionGroup
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 
 from processors.runner import brokers
 
@@ -96,3 +97,25 @@ def test_a_topic_that_the_answer_does_not_know_is_asked_for_again(asked: list[in
 
 def test_with_all_topics_known_nothing_is_asked_again(asked: list[int]) -> None:
     assert asyncio.run(again(client([True, True]), cluster("a", "b"))) == 0
+
+
+async def sent(error: Exception | None) -> Any:
+    """What comes of sending where the client raises this."""
+
+    async def send(node: int, request: str, *, group: int = 0) -> tuple[int, str, int]:
+        if error is not None:
+            raise error
+        return node, request, group
+
+    made: Any = SimpleNamespace(send=send)
+    brokers.outlive_connections(made)
+    return await made.send(1, "commit", group=2)
+
+
+async def test_a_connection_that_closes_as_something_is_sent_on_it_is_an_outage() -> None:
+    with pytest.raises(KafkaConnectionError) as raised:
+        await sent(RuntimeError("unable to perform operation on a transport; the handler is closed"))
+    assert raised.value.retriable, "aiokafka tries again"
+    with pytest.raises(NodeNotReadyError):
+        await sent(NodeNotReadyError())
+    assert await sent(None) == (1, "commit", 2)
