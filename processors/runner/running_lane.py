@@ -1,4 +1,4 @@
-"""A lane at work: the batches that wait for it, when they are joined, when it rests, when its partition is paused."""
+"""A lane at work: the batches that wait for it, when they are joined, when its partition is paused."""
 
 import asyncio
 import sys
@@ -18,35 +18,8 @@ from processors.runner.transport import Batch, BatchConsumer
 ENOUGH_BYTES = 2 * 2**20
 #: What a record takes beside its content.
 RECORD_BYTES = 300
-#: After a batch of fewer records a lane may rest, so that more come together: what a batch costs beside its records is
-#: what some 250 of them cost. It may work on such batches one part in so many of its time, and save up so much of it
-#: while nothing comes: single events go through at once, and a stream of them comes in batches that grow with how busy
-#: the machine is, instead of ever more small ones that keep it busy.
-LARGE_RECORDS = 500
-WORKS_ONE_IN, SAVED_S, MAX_REST_S = 6.0, 0.1, 0.2
-
-
 #: A lane to which nothing comes for so long forgets what it delivered last.
 IDLE_S = 10.0
-
-
-class Pace:
-    """How long a lane rests after a batch."""
-
-    def __init__(self, now: float) -> None:
-        self._at, self._saved = now, SAVED_S
-
-    def rest_after(self, records: int, started: float, now: float) -> float:
-        """Seconds, for a batch of so many records that was worked on from `started` until `now`."""
-        self._saved = min(SAVED_S, self._saved + (now - self._at) / WORKS_ONE_IN)
-        self._at = now
-        if records >= LARGE_RECORDS:
-            return 0.0
-        self._saved -= (1 - records / LARGE_RECORDS) * (now - started)
-        rest = min(MAX_REST_S, max(0.0, -self._saved * WORKS_ONE_IN))
-        # What is not rested is forgotten: a long batch must not be paid for for ever.
-        self._saved = max(self._saved, -MAX_REST_S / WORKS_ONE_IN)
-        return rest
 
 
 class _Offered:
@@ -125,21 +98,16 @@ class RunningLane:
         await self._lane.close()
 
     async def _run(self) -> None:
-        clock = asyncio.get_running_loop().time
-        pace = Pace(clock())
         try:
             await self._lane.recover()
             while True:
                 offered = await self._next()
-                started = clock()
-                await self._lane.process(offered.joined())
+                with self._consumer.pace.work(offered.records):
+                    await self._lane.process(offered.joined())
                 self._reach("before-acknowledge")
                 for event in offered.events:
                     event.ack()
                 self._reach("after-acknowledge")
-                rest_s = pace.rest_after(offered.records, started, clock())
-                if self._waiting.records < LARGE_RECORDS:
-                    await asyncio.sleep(rest_s)
         except (Exception, asyncio.CancelledError) as error:
             if self._ending:
                 raise

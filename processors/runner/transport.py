@@ -20,6 +20,7 @@ from faust.types import TP, ConsumerMessage
 
 from processors.runner.brokers import find_topics, outlive_connections
 from processors.runner.failures import Unavailable
+from processors.runner.pace import Pace
 
 #: How long the broker may hold a fetch that has nothing: also how long a resumed partition may wait behind it.
 FETCH_WAIT_MS = 250
@@ -28,9 +29,6 @@ TOPIC_ID_AGE_S = 1.0
 RETRY_S = 0.5
 #: aiokafka tries a commit again for ever, as of the assignment that it was asked in.
 COMMIT_S = 10.0
-#: After a fetch that brought something the next one waits, so that it brings more: a fetch costs as much as dozens of
-#: records. At least this long, longer after many records, and no longer.
-MIN_REST_S, REST_A_RECORD_S, MAX_REST_S = 0.02, 0.001, 0.1
 
 Positions = Mapping[TP, int]
 
@@ -65,7 +63,7 @@ class BatchConsumer(driver.Consumer):
         self._told: dict[TP, int] = {}
         self._topic_ids: dict[str, tuple[str, float]] = {}
         self._resumed = asyncio.Event()
-        self._rest_s = 0.0
+        self.pace = Pace()
 
     def _new_consumer_thread(self) -> "_ConsumerThread":
         return _ConsumerThread(self, loop=self.loop, thread_loop=uvloop.new_event_loop(), beacon=self.beacon)
@@ -102,9 +100,7 @@ class BatchConsumer(driver.Consumer):
         return wanted
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109
-        rest_s, self._rest_s = self._rest_s, 0.0
-        if rest_s:
-            await asyncio.sleep(rest_s)
+        await self.pace.rest()
         generation = self.app.consumer_generation_id
         if not self.flow_active:
             await self.can_resume_flow.wait()
@@ -123,8 +119,7 @@ class BatchConsumer(driver.Consumer):
         fetched = await self._getmany(active_partitions=active, timeout=timeout)
         if self.should_stop or not fetched:
             return
-        wanted = max(MIN_REST_S, REST_A_RECORD_S * sum(map(len, fetched.values())))
-        self._rest_s = self.app.fetch_rest_s or min(MAX_REST_S, wanted)
+        self.pace.fetched(sum(map(len, fetched.values())), len(fetched), self.app.fetch_wait_s)
         waiting = await self._with_topic_ids(fetched)
         while waiting:
             if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
@@ -271,7 +266,7 @@ class BatchApp(faust.App):
 
     BootStrategy = _NoWeb
     #: How long to wait between fetches; 0: as their size says.
-    fetch_rest_s = 0.0
+    fetch_wait_s = 0.0
     stored_positions: Callable[[set[TP]], Awaitable[Positions]]
     topic_id: Callable[[str], Awaitable[str]]
 

@@ -1,4 +1,4 @@
-"""How a lane at work joins, rests, pauses and resumes."""
+"""How a lane at work joins, pauses and resumes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -10,7 +10,8 @@ import pytest
 from faust.types import TP
 
 from processors.runner import running_lane as module
-from processors.runner.running_lane import Pace, RunningLane
+from processors.runner.pace import Pace
+from processors.runner.running_lane import RunningLane
 from processors.runner.stage import Gather, Stage
 from processors.runner.transport import Batch
 
@@ -46,6 +47,7 @@ class FakeLane:
 class FakeConsumer:
     def __init__(self) -> None:
         self.paused = False
+        self.pace = Pace()
 
     def pause_partitions(self, partitions: set[TP]) -> None:
         self.paused = True
@@ -186,31 +188,6 @@ async def test_a_lane_that_ended_keeps_its_partition_paused_and_takes_nothing():
         it.offer(1, 2)
         assert it.consumer.paused
         assert it.acknowledged == 0
-
-
-def test_batches_that_come_now_and_then_need_no_rest():
-    pace, now = Pace(0), 0.0
-    for _ in range(50):
-        now += 0.1
-        assert pace.rest_after(3, now - 0.01, now) == 0
-
-
-@pytest.mark.parametrize(("took", "records", "share"), [(0.01, 0, 1 / 6), (0.02, 250, 1 / 3)])
-def test_a_lane_that_is_always_busy_with_small_batches_works_its_part_of_the_time(
-    took: float, records: int, share: float
-):
-    pace, now, worked = Pace(0), 0.0, 0.0
-    for _ in range(1000):
-        rest = pace.rest_after(records, now, now + took)
-        worked, now = worked + took, now + took + rest
-    assert worked / now == pytest.approx(share, rel=0.05)
-
-
-def test_no_rest_is_longer_than_it_may_be_and_none_follows_a_large_batch():
-    pace = Pace(0)
-    assert pace.rest_after(1, 0, 5) == pytest.approx(0.2)
-    assert pace.rest_after(1, 5.2, 5.2) < 0.01, "a long batch was paid for"
-    assert pace.rest_after(500, 6, 9) == 0
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), asyncio.CancelledError()])

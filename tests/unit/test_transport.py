@@ -6,6 +6,7 @@ from typing import Any
 
 from faust.types import TP
 
+from processors.runner.pace import Pace
 from processors.runner.transport import BatchConsumer
 
 PLACE = TP("tracks", 0)
@@ -14,9 +15,9 @@ PLACE = TP("tracks", 0)
 def consumer(fetches: list[dict[TP, list[Any]]], while_fetching: Any) -> BatchConsumer:
     """A consumer without Kafka: only what getmany touches."""
     made = object.__new__(BatchConsumer)
-    made.app = SimpleNamespace(consumer_generation_id=1, topic_id=_topic_id, fetch_rest_s=0.0)
+    made.app = SimpleNamespace(consumer_generation_id=1, topic_id=_topic_id, fetch_wait_s=0.0)
     made._starts, made._seeks, made._stored, made._topic_ids = {PLACE: 100}, {}, {}, {}
-    made._resumed, made._rest_s = asyncio.Event(), 0.0
+    made._resumed, made.pace = asyncio.Event(), Pace()
     made.flow_active, made.sought = True, []
     made._get_active_partitions = lambda: {PLACE}
     made.assignment = lambda: {PLACE}

@@ -1,0 +1,96 @@
+"""When a worker rests, and when it fetches again."""
+
+import asyncio
+from time import monotonic
+
+import pytest
+
+from processors.runner import pace as module
+from processors.runner.pace import Budget, Pace
+
+
+def test_batches_that_come_now_and_then_need_no_rest():
+    budget, now = Budget(0), 0.0
+    for _ in range(50):
+        now += 0.1
+        assert budget.rest_after(3, now - 0.01, now) == 0
+
+
+@pytest.mark.parametrize(("took", "records", "share"), [(0.01, 0, 1 / 3), (0.02, 250, 2 / 3)])
+def test_a_worker_that_is_always_busy_with_small_batches_works_its_part_of_the_time(
+    took: float, records: int, share: float
+):
+    budget, now, worked = Budget(0), 0.0, 0.0
+    for _ in range(1000):
+        rest = budget.rest_after(records, now, now + took)
+        worked, now = worked + took, now + took + rest
+    assert worked / now == pytest.approx(share, rel=0.05)
+
+
+def test_no_rest_is_longer_than_it_may_be_and_none_follows_a_large_batch():
+    budget = Budget(0)
+    assert budget.rest_after(1, 0, 5) == pytest.approx(0.2)
+    assert budget.rest_after(1, 5.2, 5.2) < 0.01, "a long batch was paid for"
+    assert budget.rest_after(500, 6, 9) == 0
+
+
+async def test_after_a_fetch_that_brought_nothing_the_next_follows_at_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "MIN_WAIT_S", 60.0)
+    pace = Pace()
+    async with asyncio.timeout(5):
+        await pace.rest()
+        pace.fetched(1, 1, wait_s=0.001)
+        await pace.rest()
+        await pace.rest()
+
+
+async def test_the_next_fetch_waits_for_all_lanes_and_for_the_rest_that_they_earned(monkeypatch: pytest.MonkeyPatch):
+    """So the records of all lanes come together, and lanes work together."""
+    monkeypatch.setattr(module, "SAVED_S", 0.0)
+    monkeypatch.setattr(module, "MAX_WAIT_S", 60.0)
+    pace, go_on = Pace(), asyncio.Event()
+
+    async def work(records: int) -> None:
+        with pace.work(records):
+            await go_on.wait()
+
+    lanes = [asyncio.create_task(work(records)) for records in (1, 3)]
+    await asyncio.sleep(0)
+    pace.fetched(4, 2, wait_s=0.001)
+    resting = asyncio.create_task(pace.rest())
+    done, _ = await asyncio.wait({resting}, timeout=0.05)
+    assert not done, "a lane is at work"
+    worked_until = monotonic()
+    go_on.set()
+    await asyncio.gather(*lanes)
+    async with asyncio.timeout(5):
+        await resting
+    assert monotonic() - worked_until >= 0.09, "they worked at least 0.05 s, with nothing saved: it is to be a third"
+
+
+async def test_a_lane_that_takes_long_holds_up_no_fetch_for_ever(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "MAX_WAIT_S", 0.01)
+    pace = Pace()
+    with pace.work(1):
+        pace.fetched(1, 1, wait_s=0.001)
+        async with asyncio.timeout(5):
+            await pace.rest()
+
+
+async def test_a_lane_that_fails_is_at_work_no_more(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "MAX_WAIT_S", 60.0)
+    pace = Pace()
+    with pytest.raises(KeyError), pace.work(1):
+        raise KeyError("x")
+    pace.fetched(1, 1, wait_s=0.001)
+    async with asyncio.timeout(5):
+        await pace.rest()
+
+
+async def test_a_fetch_that_brought_much_is_followed_by_the_next_whoever_is_at_work(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "MAX_WAIT_S", 60.0)
+    pace = Pace()
+    with pace.work(1000):
+        pace.fetched(1000, 2, wait_s=0.001)
+        async with asyncio.timeout(5):
+            await pace.rest()
