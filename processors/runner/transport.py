@@ -10,27 +10,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import aiokafka
 import faust
 import uvloop
-from aiokafka.errors import IllegalStateError, KafkaError
 from faust.app.base import BootStrategy
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from processors.runner.brokers import find_topics, outlive_connections
+from processors.runner.consumer_thread import ConsumerThread, Positions
 from processors.runner.failures import Unavailable
 from processors.runner.pace import Pace
 
-#: How long the broker may hold a fetch that has nothing: also how long a resumed partition may wait behind it.
-FETCH_WAIT_MS = 250
 #: How old the knowledge of a topic's id may be, in seconds. Reading it after each fetch would cost a request each.
 TOPIC_ID_AGE_S = 1.0
 RETRY_S = 0.5
-#: aiokafka tries a commit again for ever, as of the assignment that it was asked in.
-COMMIT_S = 10.0
-
-Positions = Mapping[TP, int]
 
 
 @dataclass(frozen=True)
@@ -65,8 +57,8 @@ class BatchConsumer(driver.Consumer):
         self._resumed = asyncio.Event()
         self.pace = Pace()
 
-    def _new_consumer_thread(self) -> "_ConsumerThread":
-        return _ConsumerThread(self, loop=self.loop, thread_loop=uvloop.new_event_loop(), beacon=self.beacon)
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, thread_loop=uvloop.new_event_loop(), beacon=self.beacon)
 
     def request_seek(self, tp: TP, offset: int) -> None:
         """Read on from this offset, from the next fetch on."""
@@ -196,61 +188,6 @@ class BatchConsumer(driver.Consumer):
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Offsets inside a batch are no gaps."""
-
-
-class _ConsumerThread(driver.AIOKafkaConsumerThread):
-    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
-        """As Faust makes it, but reading committed records only, with short fetches, always able to find brokers."""
-        made = super()._create_worker_consumer(transport)
-        find_topics(made._client)
-        outlive_connections(made._client)
-        made._isolation_level = "read_committed"
-        made._fetch_max_wait_ms = FETCH_WAIT_MS
-        return made
-
-    async def _fetch_records(
-        self, consumer: aiokafka.AIOKafkaConsumer, active_partitions: set[TP], *args: Any, **kwargs: Any
-    ) -> Mapping[TP, list[Any]]:
-        """Ask Kafka now, for all of these together. By itself aiokafka asks again as soon as it has handed records on:
-        it would get the few that have come by then, and what comes in the rest after that a rest later."""
-        known = consumer._subscription
-        assigned = known.assigned_partitions()
-        for tp in active_partitions & assigned:
-            known.resume(tp)
-        try:
-            found: Mapping[TP, list[Any]] = await super()._fetch_records(consumer, active_partitions, *args, **kwargs)
-        finally:
-            for tp in known.assigned_partitions():
-                known.pause(tp)
-        return found
-
-    async def seek_to_committed(self) -> Positions:
-        """What Kafka has committed for what is assigned, 0 for nothing. It seeks nothing: BatchConsumer does."""
-        found: Positions = await self.call_thread(self._committed)
-        return found
-
-    async def _committed(self) -> Positions:
-        consumer = self._ensure_consumer()
-        return {TP(*tp): await consumer.committed(tp) or 0 for tp in consumer.assignment()}
-
-    async def _seek_wait(self, consumer: aiokafka.AIOKafkaConsumer, partitions: Positions) -> None:
-        """As Faust's; what was revoked meanwhile needs no seek, and must not end the worker."""
-        assigned = consumer.assignment()
-        with suppress(IllegalStateError):  # revoked while the seek is under way: the next assignment seeks anew
-            await super()._seek_wait(consumer, {tp: offset for tp, offset in partitions.items() if tp in assigned})
-
-    async def _commit(self, offsets: Positions) -> bool:
-        """Commits only inform tools that show lag: one that fails must not end the worker, as Faust's would."""
-        assigned = self.assignment()
-        mine = {driver.ensure_aiokafka_TP(tp): offset for tp, offset in offsets.items() if tp in assigned}
-        if not mine:
-            return False
-        try:
-            async with asyncio.timeout(COMMIT_S):
-                await self._ensure_consumer().commit(mine)
-        except (KafkaError, TimeoutError):
-            return False
-        return True
 
 
 class BatchTransport(driver.Transport):

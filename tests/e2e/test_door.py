@@ -304,3 +304,23 @@ def test_metrics_count_requests_and_events(door: Installation) -> None:
 def test_everything_the_door_took_has_one_outcome(door: Installation) -> None:
     door.wait_through()
     assert set(door.require_balance()) == {"shop", "mixed", "own-profiles", "browsers"}
+
+
+def test_doors_share_a_port_and_one_may_go_while_the_other_serves(make_installation: MakeInstallation) -> None:
+    """So a machine can have a door for each of its cores, and a new version takes over from the old one."""
+    installation = make_installation(DEFINITIONS)
+    installation.start_door()
+    installation.start("ingest", name="ingest-2")
+    found: set[str] = set()
+
+    def both_answer() -> bool:
+        """Connections are new ones: the ids of a door's requests begin with what is its own."""
+        found.add(httpx.get(installation.url + "/ready", trust_env=False).headers["x-request-id"].split("-")[0])
+        return len(found) == 2
+
+    until(both_answer, 30, installation.tell)
+    installation.stop("ingest")
+    until(lambda: httpx.get(installation.url + "/ready", trust_env=False).status_code == 200, 30, installation.tell)
+    answer = httpx.post(installation.url + "/track", json=payload("shop", {"type": "page-view"}), trust_env=False)
+    assert answer.status_code == 200
+    assert answer.headers["x-request-id"].split("-")[0] in found
