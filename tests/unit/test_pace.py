@@ -9,6 +9,13 @@ from processors.runner import pace as module
 from processors.runner.pace import Budget, Pace
 
 
+async def rest_after(pace: Pace, records: int, lanes: int) -> None:
+    """What is to be done between two fetches: in time, or the test fails."""
+    pace.fetched(records, lanes, wait_s=0.001)
+    async with asyncio.timeout(5):
+        await pace.rest()
+
+
 def test_batches_that_come_now_and_then_need_no_rest():
     budget, now = Budget(0), 0.0
     for _ in range(50):
@@ -68,13 +75,18 @@ async def test_the_next_fetch_waits_for_all_lanes_and_for_the_rest_that_they_ear
     assert monotonic() - worked_until >= 0.09, "they worked at least 0.05 s, with nothing saved: it is to be a third"
 
 
-async def test_a_lane_that_takes_long_holds_up_no_fetch_for_ever(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "MAX_WAIT_S", 0.01)
+@pytest.mark.parametrize(
+    ("longest_s", "records", "lanes"),
+    [(0.01, 1, 1), (60.0, 1000, 2)],
+    ids=["a lane that takes long", "a fetch that brought much"],
+)
+async def test_not_every_fetch_waits_for_who_is_at_work(
+    longest_s: float, records: int, lanes: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "MAX_WAIT_S", longest_s)
     pace = Pace()
-    with pace.work(1):
-        pace.fetched(1, 1, wait_s=0.001)
-        async with asyncio.timeout(5):
-            await pace.rest()
+    with pace.work(records):
+        await rest_after(pace, records, lanes)
 
 
 async def test_a_lane_that_fails_is_at_work_no_more(monkeypatch: pytest.MonkeyPatch):
@@ -82,15 +94,4 @@ async def test_a_lane_that_fails_is_at_work_no_more(monkeypatch: pytest.MonkeyPa
     pace = Pace()
     with pytest.raises(KeyError), pace.work(1):
         raise KeyError("x")
-    pace.fetched(1, 1, wait_s=0.001)
-    async with asyncio.timeout(5):
-        await pace.rest()
-
-
-async def test_a_fetch_that_brought_much_is_followed_by_the_next_whoever_is_at_work(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "MAX_WAIT_S", 60.0)
-    pace = Pace()
-    with pace.work(1000):
-        pace.fetched(1000, 2, wait_s=0.001)
-        async with asyncio.timeout(5):
-            await pace.rest()
+    await rest_after(pace, 1, 1)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
+from processors.runner import pace as pacing
 from processors.runner import running_lane as module
 from processors.runner.pace import Pace
 from processors.runner.running_lane import RunningLane
@@ -188,6 +189,21 @@ async def test_a_lane_that_ended_keeps_its_partition_paused_and_takes_nothing():
         it.offer(1, 2)
         assert it.consumer.paused
         assert it.acknowledged == 0
+
+
+async def test_while_a_lane_works_its_worker_fetches_nothing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pacing, "MAX_WAIT_S", 60.0)
+    async with bench(stage()) as it:
+        it.lane.go_on.clear()
+        it.offer(0, 1)
+        await it.until(lambda: it.lane.batches)
+        it.consumer.pace.fetched(1, 1, wait_s=0.001)
+        resting = asyncio.create_task(it.consumer.pace.rest())
+        done, _ = await asyncio.wait({resting}, timeout=0.05)
+        assert not done
+        it.lane.go_on.set()
+        async with asyncio.timeout(5):
+            await resting
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), asyncio.CancelledError()])

@@ -66,3 +66,13 @@ async def test_a_fetch_that_spans_a_rebalance_is_fetched_again(monkeypatch: Any)
     found = [message.value async for _, message in made.getmany(timeout=1)]
     assert made.sought == [{PLACE: 100}]
     assert [(batch.start, batch.end) for batch in found] == [(100, 150)]
+
+
+async def test_nothing_is_fetched_while_the_worker_rests(monkeypatch: Any):
+    monkeypatch.setattr(BatchConsumer, "should_stop", False)
+    made = consumer([records(100, 150)], lambda made: None)
+    made.pace.fetched(1, 1, wait_s=60.0)
+    fetching = asyncio.create_task(anext(made.getmany(timeout=1)))
+    done, _ = await asyncio.wait({fetching}, timeout=0.05)
+    fetching.cancel()
+    assert not done
