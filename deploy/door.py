@@ -36,6 +36,9 @@ from workflows.actions.builtin import load_actions
 
 log = logging.getLogger("headwater")
 
+#: What a door that is killed has counted since, its numbers for Prometheus forget.
+KEPT_EVERY_S = 1.0
+
 
 def run_door(settings: Settings) -> None:
     """Serve HTTP until TERM or Ctrl-C."""
@@ -72,6 +75,30 @@ def _check_tls(settings: Settings) -> None:
         ) from error
 
 
+def _numbers(settings: Settings) -> Numbers:
+    try:
+        return Numbers(Path(settings.shared_door) if settings.shared_door else None)
+    except OSError as error:
+        raise SettingsError(f"HEADWATER_SHARED_DOOR: no file can be there: {error.strerror}") from error
+
+
+async def _listen(server: Server, settings: Settings, numbers: Numbers, ends: list[asyncio.Future[Any]]) -> None:
+    """Serve until one of `ends` comes."""
+    serving, keeping = asyncio.create_task(server.serve()), asyncio.create_task(_keep(numbers))
+    log.info("ingest: serving on %s", settings.door_url)
+    await asyncio.wait([serving, keeping, *ends], return_when=asyncio.FIRST_COMPLETED)
+    server.stop()  # type: ignore[no-untyped-call]
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(serving, 8)
+    keeping.cancel()
+
+
+async def _keep(numbers: Numbers) -> None:
+    while True:
+        numbers.keep()
+        await asyncio.sleep(KEPT_EVERY_S)
+
+
 def _server(door: Door, settings: Settings) -> Server:
     return Server(
         door,
@@ -96,7 +123,7 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     kafka = client_config(settings)
     sink = Sink(kafka, settings.topic_prefix + TRACKS.name, fail_point(settings.failpoint))
     feed = DefinitionsFeed(kafka, settings.topic_prefix + CONFIG.name, load_actions())
-    numbers = Numbers()
+    numbers = _numbers(settings)
     access = Access(_reveal(Seals(settings)))
     intake = Intake(sink, access, profile_ids(settings), settings.max_in_flight, settings.first_partition, numbers)
     door = Door(
@@ -107,17 +134,15 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
         numbers,
         settings.proxies,
     )
-    server = _server(door, settings)
-    serving = asyncio.create_task(server.serve())
     stopped = asyncio.create_task(stop.wait())
-    log.info("ingest: serving on %s", settings.door_url)
-    waited: list[asyncio.Future[Any]] = [serving, stopped, feed.failed, sink.failed]
-    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-    server.stop()  # type: ignore[no-untyped-call]
-    with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(serving, 8)
+    ends: list[asyncio.Future[Any]] = [stopped, feed.failed, sink.failed]
+    if settings.shared_door:  # what this door cannot take yet, the others can
+        await asyncio.wait([feed.ready, *ends], return_when=asyncio.FIRST_COMPLETED)
+    if not any(end.done() for end in ends):
+        await _listen(_server(door, settings), settings, numbers, ends)
     feed.stop()
     await sink.close()
+    numbers.keep()
     stopped.cancel()
     for failed in (feed.failed, sink.failed):
         if failed.done():

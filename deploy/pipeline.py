@@ -1,20 +1,25 @@
 """The door and all stages as child processes; whoever dies is started again."""
 
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 
 from deploy.embedded.process import dying_with_parent
 from deploy.settings import Settings, SettingsError
 from deploy.stages import BRIDGE, DISPATCH, topics_of
+from ingest.numbers import SUFFIX
 from processors.runner.stage import Stage
 from processors.topology import PIPELINE
 from schemas.topics import Topic
 
+DOOR = "ingest"
 STOP_WITHIN_S = 5.0
 MAX_BACKOFF_S = 15.0
 #: A process that ran this long has started well: its next start comes without delay again.
@@ -29,7 +34,7 @@ def say(line: str) -> None:
 def parse_workers(given: Sequence[str]) -> dict[str, int]:
     """`STAGE=N` options as numbers. Raises SettingsError."""
     counts: dict[str, int] = {}
-    names = {stage.name for stage in PIPELINE}
+    names = {DOOR, *(stage.name for stage in PIPELINE)}
     for text in given:
         name, _, number = text.partition("=")
         if name not in names and not name.startswith((DISPATCH, BRIDGE)):
@@ -43,8 +48,12 @@ def parse_workers(given: Sequence[str]) -> dict[str, int]:
 class Child:
     """One process of ours, started again when it dies."""
 
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path, core: int | None = None
+    ) -> None:
+        """`core`: where it has to run; anywhere where it is None."""
         self.name, self._command, self._environment, self._log = name, command, environment, log
+        self._core = core
         self._process: subprocess.Popen[bytes] | None = None
         self._started = self._next_start = 0.0
         self._deaths = 0
@@ -78,7 +87,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=dying_with_parent(),
+                preexec_fn=_beginning(self._core),
             )
 
     def terminate(self) -> None:
@@ -95,6 +104,19 @@ class Child:
                 self._process.wait()
 
 
+def _beginning(core: int | None) -> Callable[[], None] | None:
+    """What a child does before it becomes what it is."""
+    die_with_parent = dying_with_parent()
+    if core is None or die_with_parent is None or sys.platform != "linux":
+        return die_with_parent
+
+    def begin() -> None:
+        os.sched_setaffinity(0, {core})
+        die_with_parent()
+
+    return begin
+
+
 class Pipeline:
     """The door and all stages as children of this process."""
 
@@ -108,17 +130,38 @@ class Pipeline:
         self._stages: dict[str, str] = {}
         #: Stages beside the pipeline, and what they read.
         self._reads: dict[str, tuple[Topic, ...]] = {}
-        self._add("ingest", ["ingest"])
+        self._add_doors()
         for stage in PIPELINE:
             self._add_stage(stage.name)
 
-    def _add_stage(self, name: str) -> None:
-        for number in range(1, self._workers.get(name, 1) + 1):
-            self._add(name if number == 1 else f"{name}-{number}", ["worker", name])
+    def _add_doors(self) -> None:
+        """Several share the port, each on a core: what a door hands between its threads is dear from core to core."""
+        names = self._names(DOOR)
+        cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else [None]
+        for name, core in zip(names, cycle(cores), strict=False):
+            if len(names) == 1:
+                self._add(name, [DOOR])
+            else:
+                file = self._settings.data / "doors" / f"{name}{SUFFIX}"
+                self._add(name, [DOOR], {"HEADWATER_SHARED_DOOR": str(file.absolute())}, core)
 
-    def _add(self, name: str, arguments: Sequence[str]) -> None:
+    def _add_stage(self, name: str) -> None:
+        for child in self._names(name):
+            self._add(child, ["worker", name])
+
+    def _names(self, stage: str) -> list[str]:
+        """Of its processes."""
+        return [stage, *(f"{stage}-{number}" for number in range(2, self._workers.get(stage, 1) + 1))]
+
+    def _add(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        more: Mapping[str, str] = MappingProxyType({}),
+        core: int | None = None,
+    ) -> None:
         command = [sys.executable, "-m", "deploy.cli", *arguments]
-        self.children[name] = Child(name, command, self._environment, self._logs / f"{name}.log")
+        self.children[name] = Child(name, command, {**self._environment, **more}, self._logs / f"{name}.log", core)
         self._stages[name] = arguments[-1]
 
     def keep_running(self, beside: Mapping[str, Stage]) -> None:

@@ -61,6 +61,7 @@ class Settings(BaseModel):
     geo_database: str = ""
     max_in_flight: int = Field(default=2000, ge=1)
     proxies: int = Field(default=0, ge=0, le=16)
+    shared_door: str = ""
     failpoint: str = ""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     log_format: str = Field(default="text", pattern="^(text|json)$")
@@ -94,6 +95,13 @@ class Settings(BaseModel):
     def _is_there(cls, given: str) -> str:
         if given and not Path(given).is_file():
             raise ValueError(f"there is no file {given}")
+        return given
+
+    @field_validator("shared_door")
+    @classmethod
+    def _is_of_numbers(cls, given: str) -> str:
+        if given and not given.endswith(".numbers"):
+            raise ValueError("the file's name ends in .numbers")
         return given
 
     @field_validator("private_networks")

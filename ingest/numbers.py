@@ -1,53 +1,122 @@
 """The door's own numbers for Prometheus: plain counts while requests come, made into metrics when somebody asks."""
 
+import os
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import accumulate
+from operator import add
+from pathlib import Path
 
+import msgspec
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 #: Upper bounds of the histogram, in seconds.
 _BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+#: What files of numbers are called.
+SUFFIX = ".numbers"
+
+
+def _none_yet() -> Counter[str]:
+    """What alerts ask for is there from the beginning."""
+    return Counter(accepted=0, no_acceptable_event=0, kafka_unavailable=0, overloaded=0)
+
+
+class Counted(msgspec.Struct):
+    """What doors have counted."""
+
+    requests: Counter[str] = msgspec.field(default_factory=_none_yet)
+    #: (source, verdict): as many as there are sources, and no more.
+    events: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
+    by_bound: list[int] = msgspec.field(default_factory=lambda: [0] * (len(_BOUNDS) + 1))
+    seconds: float = 0.0
+
+    def add(self, other: "Counted") -> None:
+        """Count what another door has counted too."""
+        self.requests.update(other.requests)
+        self.events.update(other.events)
+        self.by_bound = list(map(add, self.by_bound, other.by_bound))
+        self.seconds += other.seconds
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Counted, dec_hook=lambda kind, found: Counter(found)).decode
 
 
 class Numbers(Collector):
-    """Counts requests by outcome, events by verdict, and how long answers took. One event loop counts."""
+    """Counts requests by outcome, events by verdict, and how long answers took. One event loop counts.
 
-    def __init__(self) -> None:
-        #: What alerts ask for is there from the beginning.
-        self.requests: Counter[str] = Counter(accepted=0, no_acceptable_event=0, kafka_unavailable=0, overloaded=0)
-        #: (source, verdict): as many as there are sources, and no more.
-        self._events: Counter[tuple[str, str]] = Counter()
-        self._by_bound = [0] * (len(_BOUNDS) + 1)
-        self._seconds = 0.0
+    Doors that share a port are asked one at a time, and not by choice: each keeps its numbers in a file, and whoever is
+    asked adds up the files of their folder. All come from there, the own ones too, so that a sum never falls.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        """`file`, of this door alone, where it shares its port; it goes on from what is in it. Raises OSError where no
+        file can be there."""
+        self._file, self._mine = file, Counted()
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._mine = _kept(file)
+            self._write(file)
+        self.requests = self._mine.requests
 
     def count(self, source: str, accepted: int, rejected: int) -> None:
         """Kafka has so many events of a source that is defined."""
-        self._events[source, "accepted"] += accepted
+        self._mine.events[source, "accepted"] += accepted
         if rejected:
-            self._events[source, "rejected"] += rejected
+            self._mine.events[source, "rejected"] += rejected
 
     def took(self, seconds: float) -> None:
         """A payload was answered, one way or another."""
-        self._by_bound[bisect_left(_BOUNDS, seconds)] += 1
-        self._seconds += seconds
+        self._mine.by_bound[bisect_left(_BOUNDS, seconds)] += 1
+        self._mine.seconds += seconds
+
+    def keep(self) -> None:
+        """Into the file, if there is one. Where the disk is full it is tried again the next time: nothing is lost."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._write(self._file)
+
+    def _write(self, file: Path) -> None:
+        new = file.with_suffix(".new")
+        new.write_bytes(_encode(self._mine))
+        os.replace(new, file)
+
+    def _all(self) -> Counted:
+        if self._file is None:
+            return self._mine
+        self.keep()
+        total = Counted()
+        for file in self._file.parent.glob(f"*{SUFFIX}"):
+            total.add(_kept(file))
+        return total
 
     def describe(self) -> Iterable[Metric]:
         return self.collect()
 
     def collect(self) -> Iterator[Metric]:
+        counted = self._all()
         requests = CounterMetricFamily("headwater_door_requests", "Requests by outcome", labels=["outcome"])
-        for outcome, number in self.requests.items():
+        for outcome, number in counted.requests.items():
             requests.add_metric([outcome], number)
         events = CounterMetricFamily(
             "headwater_door_events", "Events by source and verdict", labels=["source", "verdict"]
         )
-        for labels, number in self._events.items():
+        for labels, number in counted.events.items():
             events.add_metric(labels, number)
         yield from (requests, events)
         bounds = [*map(str, _BOUNDS), "+Inf"]
-        buckets = list(zip(bounds, accumulate(self._by_bound), strict=True))
-        yield HistogramMetricFamily("headwater_door_seconds", "Time to answer a payload", buckets, self._seconds)
+        buckets = list(zip(bounds, accumulate(counted.by_bound), strict=True))
+        yield HistogramMetricFamily("headwater_door_seconds", "Time to answer a payload", buckets, counted.seconds)
+
+
+def _kept(file: Path) -> Counted:
+    """What is in a file; nothing where it is not there, or cut short, as a machine leaves it that lost its power."""
+    try:
+        counted = _decode(file.read_bytes())
+    except (FileNotFoundError, msgspec.DecodeError):
+        return Counted()
+    return counted if len(counted.by_bound) == len(_BOUNDS) + 1 else Counted()

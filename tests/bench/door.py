@@ -1,5 +1,6 @@
 """The door alone: requests and events that Kafka has acknowledged; beside it, the least that could do so."""
 
+import os
 import subprocess
 import sys
 import time
@@ -7,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
+
+import psutil  # type: ignore[import-untyped]
 
 from deploy.embedded.process import dying_with_parent, usable_port, wait_until
 from schemas.topics import TRACKS
@@ -24,7 +27,7 @@ class Door(NamedTuple):
     """Who is asked."""
 
     port: int
-    pid: int
+    pids: tuple[int, ...]
 
 
 class DoorFigure(NamedTuple):
@@ -44,18 +47,35 @@ def run_door(rig: Rig, door: Door, connections: int, batch: int, seconds: float,
     load.start().await_answers()
     time.sleep(1.0)
     load.mark()
-    before = rig.cpu(door=door.pid)
+    doors = {f"door {pid}": pid for pid in door.pids}
+    before = rig.cpu(**doors)
     time.sleep(seconds)
-    spent = used(before, rig.cpu(door=door.pid))
+    spent = used(before, rig.cpu(**doors))
     sent = load.stop()
     return DoorFigure(
         sent.requests / sent.seconds,
         sent.events / sent.seconds,
         sent.quantile_ms(0.5),
         sent.quantile_ms(0.99),
-        1e6 * spent["door"] / max(1, sent.requests),
+        1e6 * sum(spent[name] for name in doors) / max(1, sent.requests),
         sent.refused,
     )
+
+
+def two_doors(rig: Rig) -> Door:
+    """Instead of the one that runs; on one port, a core each, as `headwater up --workers ingest=2` starts them."""
+    rig.stop("ingest")
+    pids = []
+    for core, name in enumerate(("ingest", "ingest-2")):
+        rig.start("ingest", name=name, HEADWATER_SHARED_DOOR=str(rig.folder / f"{name}.numbers"))
+        pids.append(rig.children[name].pid)
+        os.sched_setaffinity(pids[-1], {core})
+    assert wait_until(lambda: all(map(_listens, pids)), 30), rig.tell()  # then they are ready too
+    return Door(rig.port, tuple(pids))
+
+
+def _listens(pid: int) -> bool:
+    return any(one.status == psutil.CONN_LISTEN for one in psutil.Process(pid).net_connections("tcp4"))
 
 
 @contextmanager
@@ -70,7 +90,7 @@ def bare_bridge(rig: Rig) -> Iterator[Door]:
     )
     try:
         assert wait_until(lambda: not usable_port(port), 20), "the bare bridge does not serve"
-        yield Door(port, bridge.pid)
+        yield Door(port, (bridge.pid,))
     finally:
         bridge.kill()
         bridge.wait()

@@ -14,7 +14,7 @@ from tests.bench import automation
 from tests.bench.backfill import backfill
 from tests.bench.beside import TWO, Beside, Probed, beside
 from tests.bench.definitions import WEB
-from tests.bench.door import Door, DoorFigure, bare_bridge, run_door
+from tests.bench.door import Door, bare_bridge, run_door, two_doors
 from tests.bench.end_to_end import Pipeline, hold, latency
 from tests.bench.feeds import Purchases
 from tests.bench.pressed import PLACES, PressedFigure, run_pressed
@@ -50,6 +50,10 @@ FULL = Plan(3, 10, (16, 64, 256), 100_000, 60, 30, 60_000, 240_000, 1_000_000, 3
 QUICK = Plan(1, 3, (64, 256), 20_000, 12, 6, 8_000, 0, 0, 10_000)
 
 
+#: What is told of single requests, by connections.
+_DOOR = ("requests_per_s", "p50_ms", "p99_ms", "door_us")
+
+
 class Bench:
     """The servers, and installations on them one after another."""
 
@@ -72,31 +76,42 @@ class Bench:
             shutil.rmtree(folder)
 
     def door(self) -> Figures:
-        """Requests/s with one event each, and events/s in batches of 100; beside a bare bridge, in turns."""
-        found: Figures = {"requests_per_s": {}, "p50_ms": {}, "p99_ms": {}, "door_us": {}}
-        bare: Figures = {"requests_per_s": {}, "p99_ms": {}, "door_us": {}}
+        """Requests/s with one event each, and events/s in batches of 100; beside a bare bridge, in turns. Then the same
+        of two doors that share a port."""
+        most = self.plan.connections[-1]
         with self.rig(Rig) as rig, bare_bridge(rig) as bridge:
             rig.start_door()
-            door = Door(rig.port, rig.children["ingest"].pid)
-
-            def run(asked: Door, connections: int, batch: int = 1, seconds: float = self.plan.door_s) -> DoorFigure:
-                return run_door(rig, asked, connections, batch, seconds, self.seed())
-
+            door = Door(rig.port, (rig.children["ingest"].pid,))
             for asked in (door, bridge):  # warms up: Kafka takes a minute to compile itself
-                run(asked, self.plan.connections[-1], seconds=3 * self.plan.door_s)
-            for connections in self.plan.connections:
-                self._tell(f"door: one event a request, {connections} connections")
-                runs = [(run(door, connections), run(bridge, connections)) for _ in range(self.plan.runs)]
-                for figures, chosen in ((found, 0), (bare, 1)):
-                    for name, by_connections in figures.items():
-                        by_connections[str(connections)] = middle([getattr(pair[chosen], name) for pair in runs])
-            self._tell("door: batches of 100")
-            batches = [run(door, 16, 100) for _ in range(self.plan.runs)]
-            found["batch_events_per_s"] = middle([one.events_per_s for one in batches])
-            found["batch_p99_ms"] = middle([one.p99_ms for one in batches])
-            found["refused"] = sum(one.refused for one in batches)
-            found["bare"] = bare
+                run_door(rig, asked, most, 1, 3 * self.plan.door_s, self.seed())
+            found, bare = self._singles(rig, door, bridge)
+            found |= {**self._batches(rig, door), "bare": bare}
+            self._tell("two doors on one port")
+            both = two_doors(rig)
+            run_door(rig, both, most, 1, self.plan.door_s, self.seed())
+            return {**found, "two": {**self._singles(rig, both)[0], **self._batches(rig, both)}}
+
+    def _singles(self, rig: Rig, *asked: Door) -> list[Figures]:
+        found: list[Figures] = [{name: {} for name in _DOOR} for _ in asked]
+        for connections in self.plan.connections:
+            self._tell(f"door: one event a request, {connections} connections")
+            turns = [
+                [run_door(rig, one, connections, 1, self.plan.door_s, self.seed()) for one in asked]
+                for _ in range(self.plan.runs)
+            ]
+            for figures, runs in zip(found, zip(*turns, strict=True), strict=True):
+                for name in _DOOR:
+                    figures[name][str(connections)] = middle([getattr(one, name) for one in runs])
         return found
+
+    def _batches(self, rig: Rig, door: Door) -> Figures:
+        self._tell("door: batches of 100")
+        runs = [run_door(rig, door, 16, 100, self.plan.door_s, self.seed()) for _ in range(self.plan.runs)]
+        return {
+            "batch_events_per_s": middle([one.events_per_s for one in runs]),
+            "batch_p99_ms": middle([one.p99_ms for one in runs]),
+            "refused": sum(one.refused for one in runs),
+        }
 
     def pressed(self) -> Figures:
         """The door paced, beside slow clients, and with more clients than places."""

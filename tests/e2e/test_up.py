@@ -32,13 +32,15 @@ def alive(process: psutil.Process) -> bool:
 class Up:
     """A running `headwater up`."""
 
-    def __init__(self, folder: Path, port: int, definitions: Path) -> None:
+    def __init__(self, folder: Path, port: int, definitions: Path, *options: str) -> None:
         self.folder, self.url = folder / "data", f"http://127.0.0.1:{port}"
         self.variables = environment(
             {"data": self.folder, "http_port": port, "partitions": 2, "private_networks": "127.0.0.0/8"}
         )
         self.child = Child(
-            ["up", "--definitions", str(definitions)], self.variables, folder / f"up-{len(list(folder.iterdir()))}.log"
+            ["up", "--definitions", str(definitions), *options],
+            self.variables,
+            folder / f"up-{len(list(folder.iterdir()))}.log",
         )
 
     def wait_ready(self) -> None:
@@ -60,7 +62,7 @@ class Up:
 
     def events(self) -> set[str]:
         done = subprocess.run(
-            headwater("events", "--json"),
+            headwater("events", "--limit", "1000", "--json"),
             env=self.variables,
             cwd=REPOSITORY,
             capture_output=True,
@@ -137,6 +139,43 @@ def test_up_runs_everything_restarts_the_dead_ends_cleanly_and_keeps_its_data(
         (metrics,) = set(re.findall(r"metrics of the whole pipeline: (\S+)", up.child.output()))
         until(lambda: set(told) == {"first", "second", "third"}, 60, up.child.output)
         assert 'headwater_events{outcome="recorded",source="shop"} 3.0' in httpx.get(metrics, trust_env=False).text
+        up.end()
+    finally:
+        up.close()
+
+
+def test_doors_of_up_share_its_port_and_are_counted_together_even_when_one_is_killed(tmp_path: Path) -> None:
+    """Each request comes by a connection of its own, so both take some."""
+    up = Up(tmp_path, usable_port(0), SHOP, "--workers", "ingest=2")
+
+    sent: list[str] = []
+
+    def door() -> str:
+        """Which door has taken the next event: the ids of its requests begin with what is its own."""
+        sent.append(f"event-{len(sent)}")
+        body = payload("shop", {"id": sent[-1], "type": "page-view"}, session=sent[-1])
+        answer = httpx.post(f"{up.url}/track", json=body, trust_env=False)
+        assert answer.status_code == 200
+        return answer.headers["x-request-id"].split("-")[0]
+
+    def counted() -> set[float]:
+        """By whoever is asked, both of them among them."""
+        texts = [httpx.get(f"{up.url}/metrics", trust_env=False) for _ in range(20)]
+        assert len({text.headers["x-request-id"].split("-")[0] for text in texts}) == 2
+        found = (re.findall(r'door_events_total{source="shop",verdict="accepted"} (\S+)', text.text) for text in texts)
+        return {float(number) for (number,) in found}
+
+    try:
+        up.wait_ready()
+        doors = [process for process in up.family() if process.cmdline()[-1] == "ingest"]
+        assert sorted(len(process.cpu_affinity()) for process in doors) == [1, 1]
+        until(lambda: len({door() for _ in range(20)}) == 2, 30, up.child.output)
+        until(lambda: counted() == {float(len(sent))}, 10, up.child.output)
+        doors[0].kill()
+        until(lambda: "ended with -9" in up.child.output(), 20, up.child.output)
+        until(lambda: len({door() for _ in range(20)}) == 2, 30, up.child.output)
+        until(lambda: counted() == {float(len(sent))}, 10, up.child.output)
+        until(lambda: up.events() == set(sent), 60, up.child.output)
         up.end()
     finally:
         up.close()

@@ -1,0 +1,77 @@
+"""The door's numbers, of one door and of several that share a port."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from ingest.numbers import Numbers
+
+
+def told(numbers: Numbers) -> dict[str, Any]:
+    registry = CollectorRegistry()
+    registry.register(numbers)
+    return {
+        "accepted": registry.get_sample_value("headwater_door_events_total", {"source": "shop", "verdict": "accepted"}),
+        "requests": registry.get_sample_value("headwater_door_requests_total", {"outcome": "accepted"}),
+        "quick": registry.get_sample_value("headwater_door_seconds_bucket", {"le": "0.01"}),
+        "answers": registry.get_sample_value("headwater_door_seconds_count"),
+    }
+
+
+def take(numbers: Numbers, events: int, seconds: float = 0.005) -> None:
+    numbers.count("shop", events, 0)
+    numbers.requests["accepted"] += 1
+    numbers.took(seconds)
+
+
+def test_a_door_alone_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    alone = Numbers()
+    take(alone, 3)
+    alone.keep()
+    assert told(alone) == {"accepted": 3, "requests": 1, "quick": 1, "answers": 1}
+    assert not list(tmp_path.iterdir())
+
+
+def test_whoever_is_asked_tells_of_all_doors_and_a_sum_never_falls(tmp_path: Path) -> None:
+    doors = [Numbers(tmp_path / "doors" / f"{n}.numbers") for n in range(3)]
+    before, total = 0, 0
+    for round in range(1, 13):
+        take(doors[round % 3], round)
+        total += round
+        if round % 2:
+            doors[round % 3].keep()
+        now = told(doors[round * 7 % 3])["accepted"] or 0
+        assert before <= now <= total
+        before = now
+    for door in doors:
+        door.keep()
+    assert [told(door) for door in doors] == [{"accepted": 78, "requests": 12, "quick": 12, "answers": 12}] * 3
+
+
+def test_a_door_that_is_started_again_goes_on_from_what_it_kept(tmp_path: Path) -> None:
+    first, other = Numbers(tmp_path / "a.numbers"), Numbers(tmp_path / "b.numbers")
+    take(first, 5)
+    first.keep()
+    take(first, 100)  # and is killed
+    again = Numbers(tmp_path / "a.numbers")
+    take(again, 2, seconds=0.5)
+    assert told(other)["accepted"] == 5
+    assert told(again) == {"accepted": 7, "requests": 2, "quick": 1, "answers": 2}
+
+
+@pytest.mark.parametrize("left", [b"", b"\x81", b"\x81\xa8by_bound\x93\x01\x02\x03"])
+def test_a_file_that_cannot_be_read_counts_nothing(tmp_path: Path, left: bytes) -> None:
+    (tmp_path / "a.numbers").write_bytes(left)
+    (tmp_path / "b.numbers").write_bytes(left)
+    door = Numbers(tmp_path / "a.numbers")
+    take(door, 4)
+    assert told(door)["accepted"] == 4
+
+
+def test_where_no_file_can_be_it_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(OSError, match="taken"):
+        Numbers(tmp_path / "taken" / "a.numbers")
