@@ -19,7 +19,7 @@ def _logging(settings: Settings) -> None:
 
 @click.command()
 @click.option("--definitions", type=click.Path(path_type=Path), help="Apply the definitions in this folder first.")
-@click.option("--workers", multiple=True, metavar="STAGE=N", help="Processes of a stage, or doors (ingest=N); 1 where not said.")
+@click.option("--workers", multiple=True, metavar="STAGE=N", help="Processes of a stage, or doors (ingest=N); else 1.")
 @clear_errors
 def up(definitions: Path | None, workers: tuple[str, ...]) -> None:
     """Start Kafka, PostgreSQL, the door and every stage; stop them all with Ctrl-C.
