@@ -120,10 +120,9 @@ def _server(door: Door, settings: Settings) -> Server:
 
 async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     _check_tls(settings)
-    kafka = client_config(settings)
+    numbers, kafka = _numbers(settings), client_config(settings)
     sink = Sink(kafka, settings.topic_prefix + TRACKS.name, fail_point(settings.failpoint))
     feed = DefinitionsFeed(kafka, settings.topic_prefix + CONFIG.name, load_actions())
-    numbers = _numbers(settings)
     access = Access(_reveal(Seals(settings)))
     intake = Intake(sink, access, profile_ids(settings), settings.max_in_flight, settings.first_partition, numbers)
     door = Door(

@@ -137,13 +137,12 @@ class Pipeline:
     def _add_doors(self) -> None:
         """Several share the port, each on a core: what a door hands between its threads is dear from core to core."""
         names = self._names(DOOR)
+        if len(names) == 1:
+            return self._add(DOOR, [DOOR])
         cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else [None]
         for name, core in zip(names, cycle(cores), strict=False):
-            if len(names) == 1:
-                self._add(name, [DOOR])
-            else:
-                file = self._settings.data / "doors" / f"{name}{SUFFIX}"
-                self._add(name, [DOOR], {"HEADWATER_SHARED_DOOR": str(file.absolute())}, core)
+            file = (self._settings.data / "doors" / f"{name}{SUFFIX}").absolute()
+            self._add(name, [DOOR], {"HEADWATER_SHARED_DOOR": str(file)}, core)
 
     def _add_stage(self, name: str) -> None:
         for child in self._names(name):
