@@ -79,23 +79,30 @@ def _numbers(settings: Settings) -> Numbers:
     try:
         return Numbers(Path(settings.shared_door) if settings.shared_door else None)
     except OSError as error:
-        raise SettingsError(f"HEADWATER_SHARED_DOOR: no file can be there: {error.strerror}") from error
+        raise SettingsError(f"HEADWATER_SHARED_DOOR: no file can be had there: {error.strerror}") from error
 
 
-async def _listen(server: Server, settings: Settings, numbers: Numbers, ends: list[asyncio.Future[Any]]) -> None:
+async def _listen(server: Server, settings: Settings, ends: list[asyncio.Future[Any]]) -> None:
     """Serve until one of `ends` comes."""
-    serving, keeping = asyncio.create_task(server.serve()), asyncio.create_task(_keep(numbers))
+    serving = asyncio.create_task(server.serve())
     log.info("ingest: serving on %s", settings.door_url)
-    await asyncio.wait([serving, keeping, *ends], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([serving, *ends], return_when=asyncio.FIRST_COMPLETED)
     server.stop()  # type: ignore[no-untyped-call]
     with contextlib.suppress(asyncio.TimeoutError):
         await asyncio.wait_for(serving, 8)
-    keeping.cancel()
 
 
 async def _keep(numbers: Numbers) -> None:
+    """Beside the loop: a busy disk must not keep anybody waiting."""
+    said = False
     while True:
-        numbers.keep()
+        try:
+            await asyncio.to_thread(numbers.keep)
+            said = False
+        except OSError as error:  # a door needs no disk for what it is there for; /metrics says that it has none
+            if not said:
+                log.warning("ingest: the file of its numbers cannot be written: %s", error.strerror)
+            said = True
         await asyncio.sleep(KEPT_EVERY_S)
 
 
@@ -135,14 +142,20 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     )
     stopped = asyncio.create_task(stop.wait())
     ends: list[asyncio.Future[Any]] = [stopped, feed.failed, sink.failed]
-    if settings.shared_door:  # what this door cannot take yet, the others can
-        await asyncio.wait([feed.ready, *ends], return_when=asyncio.FIRST_COMPLETED)
-    if not any(end.done() for end in ends):
-        await _listen(_server(door, settings), settings, numbers, ends)
-    feed.stop()
-    await sink.close()
-    numbers.keep()
-    stopped.cancel()
+    keeping = asyncio.create_task(_keep(numbers))
+    try:
+        if settings.shared_door:  # what this door cannot take yet, the others can
+            log.info("ingest: reads the definitions before it listens")
+            await asyncio.wait([feed.ready, *ends], return_when=asyncio.FIRST_COMPLETED)
+        if not any(end.done() for end in ends):
+            await _listen(_server(door, settings), settings, ends)
+    finally:
+        feed.stop()
+        await sink.close()
+        keeping.cancel()
+        stopped.cancel()
+        with contextlib.suppress(OSError):  # as above; the process ends
+            numbers.keep()
     for failed in (feed.failed, sink.failed):
         if failed.done():
             failed.result()

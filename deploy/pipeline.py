@@ -5,7 +5,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from itertools import cycle
+from contextlib import suppress
+from itertools import repeat
 from pathlib import Path
 from types import MappingProxyType
 
@@ -41,6 +42,8 @@ def parse_workers(given: Sequence[str]) -> dict[str, int]:
             raise SettingsError(f"--workers {text}: there is no stage {name!r} (there are: {', '.join(sorted(names))})")
         if not number.isdigit() or not 1 <= int(number) <= 64:
             raise SettingsError(f"--workers {text}: the number of processes is 1 to 64")
+        if name == DOOR and int(number) > 1 and sys.platform != "linux":
+            raise SettingsError(f"--workers {text}: doors can share a port on Linux only")
         counts[name] = int(number)
     return counts
 
@@ -111,7 +114,8 @@ def _beginning(core: int | None) -> Callable[[], None] | None:
         return die_with_parent
 
     def begin() -> None:
-        os.sched_setaffinity(0, {core})
+        with suppress(OSError):  # the core may be gone by now: then anywhere
+            os.sched_setaffinity(0, {core})
         die_with_parent()
 
     return begin
@@ -135,14 +139,16 @@ class Pipeline:
             self._add_stage(stage.name)
 
     def _add_doors(self) -> None:
-        """Several share the port, each on a core: what a door hands between its threads is dear from core to core."""
-        names = self._names(DOOR)
+        """Several share the port, each on a core where there are as many: what a door hands between its threads is dear
+        from core to core. They count from the beginning, all of them, as one alone does when it is started."""
+        names, folder = self._names(DOOR), (self._settings.data / "doors").absolute()
+        for file in folder.glob(f"*{SUFFIX}"):
+            file.unlink()
         if len(names) == 1:
             return self._add(DOOR, [DOOR])
-        cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else [None]
-        for name, core in zip(names, cycle(cores), strict=False):
-            file = (self._settings.data / "doors" / f"{name}{SUFFIX}").absolute()
-            self._add(name, [DOOR], {"HEADWATER_SHARED_DOOR": str(file)}, core)
+        cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+        for name, core in zip(names, cores if len(names) <= len(cores) else repeat(None), strict=False):
+            self._add(name, [DOOR], {"HEADWATER_SHARED_DOOR": str(folder / f"{name}{SUFFIX}")}, core)
 
     def _add_stage(self, name: str) -> None:
         for child in self._names(name):

@@ -130,7 +130,11 @@ class Door:
         return reply(200, {"status": "ready"})
 
     async def _metrics(self) -> Reply:
-        return 200, [("content-type", "text/plain; version=0.0.4")], generate_latest(self.registry)
+        try:
+            text = generate_latest(self.registry)
+        except OSError as error:
+            raise Refused(503, "numbers_unavailable", "the files of the doors' numbers cannot be written") from error
+        return 200, [("content-type", "text/plain; version=0.0.4")], text
 
     async def _openapi(self) -> Reply:
         return reply(200, OPENAPI)

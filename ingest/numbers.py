@@ -1,10 +1,10 @@
 """The door's own numbers for Prometheus: plain counts while requests come, made into metrics when somebody asks."""
 
 import os
+import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from itertools import accumulate
 from operator import add
 from pathlib import Path
@@ -28,11 +28,15 @@ def _none_yet() -> Counter[str]:
 class Counted(msgspec.Struct):
     """What doors have counted."""
 
-    requests: Counter[str] = msgspec.field(default_factory=_none_yet)
+    requests: dict[str, int] = msgspec.field(default_factory=_none_yet)
     #: (source, verdict): as many as there are sources, and no more.
-    events: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
+    events: dict[tuple[str, str], int] = msgspec.field(default_factory=Counter)
     by_bound: list[int] = msgspec.field(default_factory=lambda: [0] * (len(_BOUNDS) + 1))
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        """What was read becomes what counts."""
+        self.requests, self.events = Counter(self.requests), Counter(self.events)
 
     def add(self, other: "Counted") -> None:
         """Count what another door has counted too."""
@@ -43,7 +47,7 @@ class Counted(msgspec.Struct):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Counted, dec_hook=lambda kind, found: Counter(found)).decode
+_decode = msgspec.msgpack.Decoder(Counted).decode
 
 
 class Numbers(Collector):
@@ -54,13 +58,12 @@ class Numbers(Collector):
     """
 
     def __init__(self, file: Path | None = None) -> None:
-        """`file`, of this door alone, where it shares its port; it goes on from what is in it. Raises OSError where no
-        file can be there."""
-        self._file, self._mine = file, Counted()
+        """`file`, of this door alone, where it shares its port; it goes on from what is in it. Raises OSError where its
+        folder cannot be there."""
+        self._file, self._mine, self._writing = file, Counted(), threading.Lock()
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._mine = _kept(file)
-            self._write(file)
         self.requests = self._mine.requests
 
     def count(self, source: str, accepted: int, rejected: int) -> None:
@@ -75,29 +78,29 @@ class Numbers(Collector):
         self._mine.seconds += seconds
 
     def keep(self) -> None:
-        """Into the file, if there is one. Where the disk is full it is tried again the next time: nothing is lost."""
-        if self._file is not None:
-            with suppress(OSError):
-                self._write(self._file)
-
-    def _write(self, file: Path) -> None:
-        new = file.with_suffix(".new")
-        new.write_bytes(_encode(self._mine))
-        os.replace(new, file)
+        """Into the file, if there is one; from any thread. Raises OSError, after which it can be tried again."""
+        if self._file is None:
+            return
+        new = self._file.with_suffix(".new")
+        with self._writing:
+            new.write_bytes(_encode(self._mine))
+            os.replace(new, self._file)
 
     def _all(self) -> Counted:
         if self._file is None:
             return self._mine
         self.keep()
         total = Counted()
-        for file in self._file.parent.glob(f"*{SUFFIX}"):
+        for file in sorted(self._file.parent.glob(f"*{SUFFIX}")):  # in one order: seconds are rounded as they are added
             total.add(_kept(file))
         return total
 
     def describe(self) -> Iterable[Metric]:
-        return self.collect()
+        """Nothing: asking for it would read the files."""
+        return ()
 
     def collect(self) -> Iterator[Metric]:
+        """Raises OSError where the numbers of all doors cannot be had: better none than some, that fall."""
         counted = self._all()
         requests = CounterMetricFamily("headwater_door_requests", "Requests by outcome", labels=["outcome"])
         for outcome, number in counted.requests.items():
@@ -117,6 +120,6 @@ def _kept(file: Path) -> Counted:
     """What is in a file; nothing where it is not there, or cut short, as a machine leaves it that lost its power."""
     try:
         counted = _decode(file.read_bytes())
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, ValueError):
         return Counted()
     return counted if len(counted.by_bound) == len(_BOUNDS) + 1 else Counted()

@@ -11,6 +11,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from processors.runner.brokers import find_topics, outlive_connections
+from processors.runner.pace import LARGE_RECORDS
 
 #: How long the broker may hold a fetch that has nothing: also how long a resumed partition may wait behind it.
 FETCH_WAIT_MS = 250
@@ -22,6 +23,9 @@ Positions = Mapping[TP, int]
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Fetches when it is asked to, commits what it can, and lets neither end the worker."""
+
+    #: Whether Kafka has a large batch more of a partition than the last fetch could bring.
+    behind = False
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         """As Faust makes it, but reading committed records only, with short fetches, always able to find brokers."""
@@ -46,6 +50,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         finally:
             for tp in known.assigned_partitions():
                 known.pause(tp)
+        self.behind = any(
+            known.is_assigned(tp) and (consumer.highwater(tp) or 0) - records[-1].offset > LARGE_RECORDS
+            for tp, records in found.items()
+        )
         return found
 
     async def seek_to_committed(self) -> Positions:

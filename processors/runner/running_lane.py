@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from faust.types import TP
@@ -72,6 +73,10 @@ class RunningLane:
     ) -> None:
         self._lane, self._tp, self._consumer, self._reach = lane, tp, consumer, reach
         self._gather, self._ended = stage.gather, ended
+        #: A stage that waits for others outside does not keep its machine busy, and a slow receiver only its own lane.
+        self._at_work: Callable[[int], AbstractContextManager[None]] = (
+            (lambda records: nullcontext()) if stage.outside else consumer.pace.work
+        )
         self._enough_records, self._enough_bytes = max(1, stage.max_records // 2), ENOUGH_BYTES
         if stage.gather is not None:
             self._enough_records, self._enough_bytes = sys.maxsize, stage.gather.bytes
@@ -102,7 +107,7 @@ class RunningLane:
             await self._lane.recover()
             while True:
                 offered = await self._next()
-                with self._consumer.pace.work(offered.records):
+                with self._at_work(offered.records):
                     await self._lane.process(offered.joined())
                 self._reach("before-acknowledge")
                 for event in offered.events:

@@ -45,6 +45,7 @@ class BatchConsumer(driver.Consumer):
     """Yields a Batch per partition and fetch. All seeks happen between two fetches, so positions cannot be mistaken."""
 
     app: "BatchApp"
+    _thread: ConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -111,7 +112,8 @@ class BatchConsumer(driver.Consumer):
         fetched = await self._getmany(active_partitions=active, timeout=timeout)
         if self.should_stop or not fetched:
             return
-        self.pace.fetched(sum(map(len, fetched.values())), len(fetched), self.app.fetch_wait_s)
+        brought = sum(map(len, fetched.values()))
+        self.pace.fetched(brought, len(fetched), self.app.fetch_wait_s, self._thread.behind)
         waiting = await self._with_topic_ids(fetched)
         while waiting:
             if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:

@@ -89,6 +89,30 @@ async def test_not_every_fetch_waits_for_who_is_at_work(
         await rest_after(pace, records, lanes)
 
 
+async def test_who_is_behind_waits_for_nobody(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "MAX_WAIT_S", 60.0)
+    pace = Pace()
+    with pace.work(1):
+        pace.fetched(1, 1, wait_s=60.0, behind=True)
+        async with asyncio.timeout(5):
+            await pace.rest()
+
+
+@pytest.mark.parametrize(("records", "waits"), [(1, 0.01), (40, 0.04), (5000, 0.1)])
+def test_the_more_a_fetch_brought_the_longer_the_next_one_waits_within_bounds(records: int, waits: float):
+    pace = Pace()
+    pace.fetched(records, 1)
+    assert pace._wait_s == pytest.approx(waits)
+
+
+def test_a_quiet_night_does_not_pay_for_a_busy_hour():
+    budget, now, worked = Budget(0), 10_000.0, 0.0
+    for _ in range(100):
+        rest = budget.rest_after(0, now, now + 0.01)
+        worked, now = worked + 0.01, now + 0.01 + rest
+    assert worked / (now - 10_000) < 0.4
+
+
 async def test_a_lane_that_fails_is_at_work_no_more(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "MAX_WAIT_S", 60.0)
     pace = Pace()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -191,16 +192,20 @@ async def test_a_lane_that_ended_keeps_its_partition_paused_and_takes_nothing():
         assert it.acknowledged == 0
 
 
-async def test_while_a_lane_works_its_worker_fetches_nothing(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("outside", [False, True])
+async def test_while_a_lane_works_its_worker_fetches_nothing_unless_it_waits_for_others_outside(
+    outside: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """A slow receiver delays only its own lane."""
     monkeypatch.setattr(pacing, "MAX_WAIT_S", 60.0)
-    async with bench(stage()) as it:
+    async with bench(replace(stage(), outside=outside)) as it:
         it.lane.go_on.clear()
         it.offer(0, 1)
         await it.until(lambda: it.lane.batches)
         it.consumer.pace.fetched(1, 1, wait_s=0.001)
         resting = asyncio.create_task(it.consumer.pace.rest())
-        done, _ = await asyncio.wait({resting}, timeout=0.05)
-        assert not done
+        done, _ = await asyncio.wait({resting}, timeout=5 if outside else 0.05)
+        assert bool(done) is outside
         it.lane.go_on.set()
         async with asyncio.timeout(5):
             await resting

@@ -4,8 +4,10 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from faust.types import TP
 
+from processors.runner import pace as pacing
 from processors.runner.pace import Pace
 from processors.runner.transport import BatchConsumer
 
@@ -17,7 +19,7 @@ def consumer(fetches: list[dict[TP, list[Any]]], while_fetching: Any) -> BatchCo
     made = object.__new__(BatchConsumer)
     made.app = SimpleNamespace(consumer_generation_id=1, topic_id=_topic_id, fetch_wait_s=0.0)
     made._starts, made._seeks, made._stored, made._topic_ids = {PLACE: 100}, {}, {}, {}
-    made._resumed, made.pace = asyncio.Event(), Pace()
+    made._resumed, made.pace, made._thread = asyncio.Event(), Pace(), SimpleNamespace(behind=False)
     made.flow_active, made.sought = True, []
     made._get_active_partitions = lambda: {PLACE}
     made.assignment = lambda: {PLACE}
@@ -66,6 +68,37 @@ async def test_a_fetch_that_spans_a_rebalance_is_fetched_again(monkeypatch: Any)
     found = [message.value async for _, message in made.getmany(timeout=1)]
     assert made.sought == [{PLACE: 100}]
     assert [(batch.start, batch.end) for batch in found] == [(100, 150)]
+
+
+@pytest.mark.parametrize(
+    ("gathers_s", "behind", "waits"),
+    [(60.0, False, True), (60.0, True, False), (0.0, False, False)],
+    ids=["a stage that gathers", "one that is behind", "any other"],
+)
+async def test_after_a_fetch_the_next_waits_as_long_as_the_stage_gathers_unless_it_is_behind(
+    monkeypatch: Any, gathers_s: float, behind: bool, waits: bool
+):
+    """What a stage could not fetch in that time it would never catch up with."""
+    monkeypatch.setattr(BatchConsumer, "should_stop", False)
+    made = consumer([records(100, 150), records(150, 200)], lambda made: None)
+    made.app.fetch_wait_s, made._thread.behind = gathers_s, behind
+    assert [batch async for batch in made.getmany(timeout=1)]
+    fetching = asyncio.create_task(anext(made.getmany(timeout=1)))
+    done, _ = await asyncio.wait({fetching}, timeout=0.05 if waits else 5)
+    fetching.cancel()
+    assert bool(done) is not waits
+
+
+async def test_every_fetch_is_followed_by_a_pause_even_a_short_one(monkeypatch: Any):
+    monkeypatch.setattr(BatchConsumer, "should_stop", False)
+    monkeypatch.setattr(pacing, "MIN_WAIT_S", 60.0)
+    monkeypatch.setattr(pacing, "MAX_WAIT_S", 60.0)
+    made = consumer([records(100, 101), records(101, 102)], lambda made: None)
+    assert [batch async for batch in made.getmany(timeout=1)]
+    fetching = asyncio.create_task(anext(made.getmany(timeout=1)))
+    done, _ = await asyncio.wait({fetching}, timeout=0.05)
+    fetching.cancel()
+    assert not done
 
 
 async def test_nothing_is_fetched_while_the_worker_rests(monkeypatch: Any):
