@@ -143,7 +143,7 @@ class Pipeline:
         from core to core. They count from the beginning, all of them, as one alone does when it is started."""
         names, folder = self._names(DOOR), (self._settings.data / "doors").absolute()
         for file in folder.glob(f"*{SUFFIX}"):
-            file.unlink()
+            file.unlink(missing_ok=True)
         if len(names) == 1:
             return self._add(DOOR, [DOOR])
         cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []

@@ -192,6 +192,13 @@ async def test_a_lane_that_ended_keeps_its_partition_paused_and_takes_nothing():
         assert it.acknowledged == 0
 
 
+async def test_what_a_lane_has_worked_on_counts_by_its_records():
+    async with bench(stage()) as it:
+        it.offer(0, 7)
+        await it.until(lambda: it.acknowledged)
+        assert it.consumer.pace._records == 7
+
+
 @pytest.mark.parametrize("outside", [False, True])
 async def test_while_a_lane_works_its_worker_fetches_nothing_unless_it_waits_for_others_outside(
     outside: bool, monkeypatch: pytest.MonkeyPatch

@@ -80,11 +80,11 @@ async def test_after_a_fetch_the_next_waits_as_long_as_the_stage_gathers_unless_
 ):
     """What a stage could not fetch in that time it would never catch up with."""
     monkeypatch.setattr(BatchConsumer, "should_stop", False)
-    made = consumer([records(100, 150), records(150, 200)], lambda made: None)
+    made = consumer([records(100, 101), records(101, 102)], lambda made: None)
     made.app.fetch_wait_s, made._thread.behind = gathers_s, behind
     assert [batch async for batch in made.getmany(timeout=1)]
     fetching = asyncio.create_task(anext(made.getmany(timeout=1)))
-    done, _ = await asyncio.wait({fetching}, timeout=0.05 if waits else 5)
+    done, _ = await asyncio.wait({fetching}, timeout=0.3 if waits else 5)
     fetching.cancel()
     assert bool(done) is not waits
 
