@@ -30,7 +30,7 @@ from schemas.topics import (
 )
 
 PIPELINE: tuple[Stage, ...] = (
-    Stage("validate", (TRACKS,), validate, (EVENTS_VALID, EVENTS_REJECTED)),
+    Stage("validate", (TRACKS,), validate, (EVENTS_VALID, EVENTS_REJECTED), fetch_every_s=0.05),
     Stage("identify", (EVENTS_VALID,), identify, (EVENTS_IDENTIFIED, MERGE_JOBS, SEGMENTATION_JOBS, TRACKS)),
     Stage("persist", (EVENTS_IDENTIFIED,), persist, (EVENTS_ACCEPTED,)),
     # Writes the topic of each destination that wants events, too.

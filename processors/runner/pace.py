@@ -66,11 +66,11 @@ class Pace:
                 self._rest_until = now + self._budget.rest_after(self._records / self._batches, self._began, now)
                 self._quiet.set()
 
-    def fetched(self, records: int, lanes: int, wait_s: float = 0.0, behind: bool = False) -> None:
-        """A fetch brought so many, for so many lanes. `wait_s`: how long to wait for the next, whatever came; but not
+    def fetched(self, records: int, lanes: int, least_s: float = 0.0, behind: bool = False) -> None:
+        """A fetch brought so many, for so many lanes. `least_s`: how long the next one waits at least; but not one of
         who is `behind`: a fetch brings no more than it can, and that would be all there is in that time."""
         usual_s = min(MAX_WAIT_S, max(MIN_WAIT_S, WAIT_A_RECORD_S * records))
-        self._wait_s = usual_s if behind else wait_s or usual_s
+        self._wait_s = usual_s if behind else max(least_s, usual_s)
         self._brought_few = not behind and records < LARGE_RECORDS * lanes
 
     async def rest(self) -> None:

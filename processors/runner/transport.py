@@ -113,7 +113,7 @@ class BatchConsumer(driver.Consumer):
         if self.should_stop or not fetched:
             return
         brought = sum(map(len, fetched.values()))
-        self.pace.fetched(brought, len(fetched), self.app.fetch_wait_s, self._thread.behind)
+        self.pace.fetched(brought, len(fetched), self.app.fetch_every_s, self._thread.behind)
         waiting = await self._with_topic_ids(fetched)
         while waiting:
             if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
@@ -204,8 +204,8 @@ class BatchApp(faust.App):
     """A Faust app whose consumer yields batches. The two functions are set by whoever builds the app."""
 
     BootStrategy = _NoWeb
-    #: How long to wait between fetches; 0: as their size says.
-    fetch_wait_s = 0.0
+    #: See Stage.
+    fetch_every_s = 0.0
     stored_positions: Callable[[set[TP]], Awaitable[Positions]]
     topic_id: Callable[[str], Awaitable[str]]
 

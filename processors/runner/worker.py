@@ -124,7 +124,7 @@ class StageWorker:
             broker_session_timeout=self._installation.session_timeout_s,
             broker_heartbeat_interval=self._installation.session_timeout_s / 5,
         )
-        app.fetch_wait_s = stage.gather.seconds / 20 if stage.gather else 0.0
+        app.fetch_every_s = stage.gather.seconds / 20 if stage.gather else stage.fetch_every_s
         app.stored_positions, app.topic_id = self._stored_positions, self._installation.admin.topic_id
         app.lanes_lost, app.lanes_found = self._end_lanes, self._start_lanes
         for name in self._topics:

@@ -11,7 +11,7 @@ from processors.runner.pace import Budget, Pace
 
 async def rest_after(pace: Pace, records: int, lanes: int) -> None:
     """What is to be done between two fetches: in time, or the test fails."""
-    pace.fetched(records, lanes, wait_s=0.001)
+    pace.fetched(records, lanes, least_s=0.001)
     async with asyncio.timeout(5):
         await pace.rest()
 
@@ -46,7 +46,7 @@ async def test_after_a_fetch_that_brought_nothing_the_next_follows_at_once(monke
     pace = Pace()
     async with asyncio.timeout(5):
         await pace.rest()
-        pace.fetched(1, 1, wait_s=0.001)
+        pace.fetched(1, 1, least_s=0.001)
         await pace.rest()
         await pace.rest()
 
@@ -63,7 +63,7 @@ async def test_the_next_fetch_waits_for_all_lanes_and_for_the_rest_that_they_ear
 
     lanes = [asyncio.create_task(work(records)) for records in (1, 3)]
     await asyncio.sleep(0)
-    pace.fetched(4, 2, wait_s=0.001)
+    pace.fetched(4, 2, least_s=0.001)
     resting = asyncio.create_task(pace.rest())
     done, _ = await asyncio.wait({resting}, timeout=0.05)
     assert not done, "a lane is at work"
@@ -101,15 +101,20 @@ async def test_who_is_behind_waits_for_nobody(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "MAX_WAIT_S", 60.0)
     pace = Pace()
     with pace.work(1):
-        pace.fetched(1, 1, wait_s=60.0, behind=True)
+        pace.fetched(1, 1, least_s=60.0, behind=True)
         async with asyncio.timeout(5):
             await pace.rest()
 
 
-@pytest.mark.parametrize(("records", "waits"), [(1, 0.01), (40, 0.04), (5000, 0.1)])
-def test_the_more_a_fetch_brought_the_longer_the_next_one_waits_within_bounds(records: int, waits: float):
+@pytest.mark.parametrize(
+    ("records", "least_s", "waits"),
+    [(1, 0.0, 0.01), (40, 0.0, 0.04), (5000, 0.0, 0.1), (1, 0.05, 0.05), (80, 0.05, 0.08), (5000, 0.5, 0.5)],
+)
+def test_the_more_a_fetch_brought_the_longer_the_next_one_waits_within_bounds(
+    records: int, least_s: float, waits: float
+):
     pace = Pace()
-    pace.fetched(records, 1)
+    pace.fetched(records, 1, least_s)
     assert pace._wait_s == pytest.approx(waits)
 
 

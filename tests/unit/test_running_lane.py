@@ -209,7 +209,7 @@ async def test_while_a_lane_works_its_worker_fetches_nothing_unless_it_waits_for
         it.lane.go_on.clear()
         it.offer(0, 1)
         await it.until(lambda: it.lane.batches)
-        it.consumer.pace.fetched(1, 1, wait_s=0.001)
+        it.consumer.pace.fetched(1, 1, least_s=0.001)
         resting = asyncio.create_task(it.consumer.pace.rest())
         done, _ = await asyncio.wait({resting}, timeout=5 if outside else 0.05)
         assert bool(done) is outside

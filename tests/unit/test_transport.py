@@ -17,7 +17,7 @@ PLACE = TP("tracks", 0)
 def consumer(fetches: list[dict[TP, list[Any]]], while_fetching: Any) -> BatchConsumer:
     """A consumer without Kafka: only what getmany touches."""
     made = object.__new__(BatchConsumer)
-    made.app = SimpleNamespace(consumer_generation_id=1, topic_id=_topic_id, fetch_wait_s=0.0)
+    made.app = SimpleNamespace(consumer_generation_id=1, topic_id=_topic_id, fetch_every_s=0.0)
     made._starts, made._seeks, made._stored, made._topic_ids = {PLACE: 100}, {}, {}, {}
     made._resumed, made.pace, made._thread = asyncio.Event(), Pace(), SimpleNamespace(behind=False)
     made.flow_active, made.sought = True, []
@@ -81,7 +81,7 @@ async def test_after_a_fetch_the_next_waits_as_long_as_the_stage_gathers_unless_
     """What a stage could not fetch in that time it would never catch up with."""
     monkeypatch.setattr(BatchConsumer, "should_stop", False)
     made = consumer([records(100, 101), records(101, 102)], lambda made: None)
-    made.app.fetch_wait_s, made._thread.behind = gathers_s, behind
+    made.app.fetch_every_s, made._thread.behind = gathers_s, behind
     assert [batch async for batch in made.getmany(timeout=1)]
     fetching = asyncio.create_task(anext(made.getmany(timeout=1)))
     done, _ = await asyncio.wait({fetching}, timeout=0.3 if waits else 5)
@@ -104,7 +104,7 @@ async def test_every_fetch_is_followed_by_a_pause_even_a_short_one(monkeypatch: 
 async def test_nothing_is_fetched_while_the_worker_rests(monkeypatch: Any):
     monkeypatch.setattr(BatchConsumer, "should_stop", False)
     made = consumer([records(100, 150)], lambda made: None)
-    made.pace.fetched(1, 1, wait_s=60.0)
+    made.pace.fetched(1, 1, least_s=60.0)
     fetching = asyncio.create_task(anext(made.getmany(timeout=1)))
     done, _ = await asyncio.wait({fetching}, timeout=0.05)
     fetching.cancel()
