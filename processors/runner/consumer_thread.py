@@ -7,6 +7,7 @@ from typing import Any
 
 import aiokafka
 from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -15,7 +16,7 @@ from processors.runner.pace import LARGE_RECORDS
 
 #: How long the broker may hold a fetch that has nothing: also how long a resumed partition may wait behind it.
 FETCH_WAIT_MS = 250
-#: aiokafka tries a commit again for ever, as of the assignment that it was asked in.
+#: How long a commit may wait for a coordinator, and for its answer.
 COMMIT_S = 10.0
 
 Positions = Mapping[TP, int]
@@ -72,14 +73,18 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             await super()._seek_wait(consumer, {tp: offset for tp, offset in partitions.items() if tp in assigned})
 
     async def _commit(self, offsets: Positions) -> bool:
-        """Commits only inform tools that show lag: one that fails must not end the worker, as Faust's would."""
+        """Commits only inform tools that show lag: one that fails must not end the worker, as Faust's would. Each is
+        tried once, for Faust commits anew every second. aiokafka would try for ever, as of the assignment that it was
+        asked in, and leave behind what fails once nobody waits for it any more."""
         assigned = self.assignment()
-        mine = {driver.ensure_aiokafka_TP(tp): offset for tp, offset in offsets.items() if tp in assigned}
+        mine = {tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items() if tp in assigned}
         if not mine:
             return False
+        coordinator = self._ensure_consumer()._coordinator
         try:
             async with asyncio.timeout(COMMIT_S):
-                await self._ensure_consumer().commit(mine)
+                await coordinator.ensure_coordinator_known()
+                await coordinator._do_commit_offsets(None, mine)
         except (KafkaError, TimeoutError):
             return False
         return True
