@@ -324,7 +324,10 @@ class Installation:
                 lane: min(offset, told.get(lane, 0)) if lane[0] in awake else offset for lane, offset in stored.items()
             }
             left.clear()
-            left.update(self.lag(names, known))
+            try:
+                left.update(self.lag(names, known))
+            except KafkaException as error:  # for a moment it may not know itself who leads its partitions
+                left["kafka", str(error), 0] = 1
             return not left
 
         until(is_through, within_s, lambda: f"before them, as told to Kafka, {left}; {self.tell()}")
