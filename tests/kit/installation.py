@@ -326,7 +326,9 @@ class Installation:
             left.clear()
             try:
                 left.update(self.lag(names, known))
-            except KafkaException as error:  # for a moment it may not know itself who leads its partitions
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError._NOENT:  # for a moment Kafka may not know who leads a partition
+                    raise
                 left["kafka", str(error), 0] = 1
             return not left
 

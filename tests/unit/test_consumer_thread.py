@@ -20,7 +20,6 @@ def thread(answer: Any) -> ConsumerThread:
     coordinator = object.__new__(GroupCoordinator)
     coordinator.group_id, coordinator.coordinator_id = "validate", 1
     coordinator.generation, coordinator.member_id = 1, "member"
-    coordinator._commit_lock, coordinator._retry_backoff_ms = asyncio.Lock(), 1
     coordinator._send_req = answer
     made = object.__new__(ConsumerThread)
     made.assignment = lambda: {PLACE}
