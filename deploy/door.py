@@ -83,10 +83,18 @@ def _numbers(settings: Settings) -> Numbers:
 
 
 async def _listen(server: Server, settings: Settings, ends: list[asyncio.Future[Any]]) -> None:
-    """Serve until one of `ends` comes."""
+    """Serve until one of `ends` comes. Raises SettingsError where nobody can listen at that address."""
     serving = asyncio.create_task(server.serve())
-    log.info("ingest: serving on %s", settings.door_url)
+    await asyncio.sleep(0)  # in its first turn it listens, or fails
+    if not serving.done():
+        log.info("ingest: serving on %s", settings.door_url)
     await asyncio.wait([serving, *ends], return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        why = str(serving.exception() or "its listener ended").partition("\n")[0]  # the rest is a trace
+        raise SettingsError(
+            f"the door cannot listen on {settings.http_host}:{settings.http_port}: {why}; "
+            f"choose another with HEADWATER_HTTP_HOST, HEADWATER_HTTP_PORT"
+        )
     server.stop()  # type: ignore[no-untyped-call]
     with contextlib.suppress(asyncio.TimeoutError):
         await asyncio.wait_for(serving, 8)

@@ -119,7 +119,8 @@ class Settings(BaseModel):
     @property
     def door_url(self) -> str:
         """Where the door is, as its own machine reaches it."""
-        return f"{'https' if self.tls_certificate else 'http'}://{self.http_host}:{self.http_port}"
+        host = f"[{self.http_host}]" if ":" in self.http_host else self.http_host
+        return f"{'https' if self.tls_certificate else 'http'}://{host}:{self.http_port}"
 
     @property
     def running_file(self) -> Path:

@@ -197,6 +197,15 @@ def test_a_taken_port_gets_one_clear_line(tmp_path: Path, taken_port: int) -> No
     assert "HEADWATER_HTTP_PORT" in line
 
 
+def test_a_door_by_itself_on_a_taken_port_says_so_in_one_line_and_never_that_it_serves(
+    tmp_path: Path, taken_port: int
+) -> None:
+    own = {"kafka": "127.0.0.1:1", "database_url": "postgresql://nobody@127.0.0.1:1/nothing", "identity_key": "k" * 32}
+    (line,) = refused("ingest", data=tmp_path, http_port=taken_port, **own)
+    assert f"127.0.0.1:{taken_port}: Address already in use" in line
+    assert "HEADWATER_HTTP_PORT" in line
+
+
 @pytest.mark.parametrize(
     "setting, value", [("partitions", "many"), ("http_port", "99999"), ("nonsense", "1"), ("identity_key", "short")]
 )

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 import subprocess
 import tempfile
 import uuid
@@ -24,12 +25,12 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from deploy.embedded.process import usable_port
 from deploy.installation import create_topics, migrate_database
 from deploy.kafka import NEVER_GIVE_UP_S
 from deploy.operations.applying import apply_folder
 from deploy.settings import Settings
 from tests.kit.forks import Fork
+from tests.kit.ports import hold_port
 from tests.kit.processes import REPOSITORY, Child, environment, headwater
 from tests.kit.services import Services
 from tests.kit.waiting import until
@@ -78,7 +79,8 @@ class Installation:
         self.partitions, self._forked = partitions, forked
         self.database_url = services.new_database()
         self.kafka = services.kafka.address
-        self.port = usable_port(0)
+        self._held = hold_port()
+        self.port = self._held.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.children: dict[str, Child] = {}
         self._stage_of: dict[str, str] = {}
@@ -162,6 +164,7 @@ class Installation:
         for consumer in self._asking.values():
             consumer.close()
         self._client.close()
+        self._held.close()
 
     def command(self, *arguments: str, within_s: float = 60, **more: str) -> subprocess.CompletedProcess[str]:
         """A command of `headwater`, run to its end, with `more` variables in its environment."""
