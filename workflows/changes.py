@@ -48,7 +48,7 @@ def carry_out(
         changed = apply(command, state, at, by, strategies, place)
         now = str(state.totals[command.name])
         return True, changed, ["add", command.name, str(command.by), before and str(before), now]
-    if isinstance(command, SetTrait | SetTraitIfEmpty | AppendToTrait | RemoveFromTrait):
+    if isinstance(command, (SetTrait, SetTraitIfEmpty, AppendToTrait, RemoveFromTrait)):
         return _carry_out_trait(command, state, at, by, strategies, place)
     if isinstance(command, SetMembership):
         by_whom = [] if command.origin == "workflow" else [command.origin]
@@ -72,7 +72,7 @@ def _carry_out_trait(
         return False, None, kept
     now = state.traits[name].value
     news = changed if old is None or type(old.value) is not type(now) or old.value != now else None
-    if isinstance(command, AppendToTrait | RemoveFromTrait):
+    if isinstance(command, (AppendToTrait, RemoveFromTrait)):
         return True, news, [*kept, None, None]
     return True, news, [*kept, None if old is None else old.value, now]
 

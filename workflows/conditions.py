@@ -6,7 +6,7 @@ A missing field or a clash of types makes a condition false and is reported; it 
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from types import ModuleType
 from typing import Any
@@ -23,6 +23,7 @@ sys.modules.setdefault("cel.cli", ModuleType("cel.cli"))
 import cel  # noqa: E402
 
 _COMPREHENSION = re.compile(rf"\.{GAP}(?:all|exists|exists_one|existsOne|map|filter){GAP}\(")
+_NOTHING: Mapping[str, Mapping[str, Any]] = {}
 _PLAIN = frozenset({bool, int, str, type(None)})
 #: What CEL's usual errors mean to whoever wrote the expression; others are noted by their class.
 _NOTES: Mapping[type[Exception], str] = {KeyError: "missing_field", TypeError: "wrong_type"}
@@ -66,7 +67,7 @@ class Condition:
         """The expression's value as JSON would hold it, None where it has none. `note_missing`: a field that is not
         there is an error to be noted too."""
         if self.shortcut is not None:
-            value = self.shortcut(context.variable)
+            value = self.shortcut(context.part)
             if value is not LEFT_TO_CEL:
                 return value
         try:
@@ -102,30 +103,22 @@ def share_needs(conditions: Iterable[Condition]) -> None:
 class Context:
     """The variables of an event's (or profile's) conditions: made and converted when one asks, as far as it does."""
 
-    def __init__(self, variables: Mapping[str, Callable[[], Any]]) -> None:
-        """`variables`: name to what makes the value."""
-        self._make = variables
+    def __init__(
+        self, variables: Mapping[str, Callable[[], Any]], at_hand: Mapping[str, Mapping[str, Any]] = _NOTHING
+    ) -> None:
+        """`variables`: name to what makes the value. `at_hand`: those of its parts for which nothing need be made."""
+        self._make, self._at_hand = variables, at_hand
         self._made: dict[str, Any] = {}
-        self._compiled: cel.Context | None = None
-        self._converted: dict[str, Needs] = {}
-        self._served: Mapping[str, Needs] | None = None
-        self._stale: set[str] = set()
+        #: Most contexts are asked by shortcuts only.
+        self._converted: _Converted | None = None
         #: Conditions that had no value, and why: `missing_field`, `wrong_type` or the class of the error.
         self.errors: list[tuple[str, str]] = []
 
     def compiled(self, condition: Condition) -> cel.Context:
         """The context, with what this condition needs."""
-        if self._compiled is None:  # most contexts are asked by shortcuts only
-            self._compiled = cel.Context()
-        for name in self._stale:
-            self._convert(self._compiled, name, self._converted[name])
-        self._stale.clear()
-        if condition.needs is not self._served:
-            for name, needs in condition.needs.items():
-                if name in self._make:
-                    self._convert_more(self._compiled, name, needs)
-            self._served = condition.needs
-        return self._compiled
+        if self._converted is None:
+            self._converted = _Converted(self.variable, self._make.keys())
+        return self._converted.serve(condition.needs)
 
     def variable(self, name: str) -> Any:
         """A variable as it is, None where there is none of that name."""
@@ -133,21 +126,53 @@ class Context:
             self._made[name] = self._make[name]() if name in self._make else None
         return self._made[name]
 
-    def _convert_more(self, compiled: cel.Context, name: str, needs: Needs) -> None:
-        if name not in self._converted:
-            self._convert(compiled, name, needs)
-        elif (all_needs := both(self._converted[name], needs)) != self._converted[name]:
-            self._convert(compiled, name, all_needs)
-
-    def _convert(self, compiled: cel.Context, name: str, needs: Needs) -> None:
-        compiled.add_variable(name, part_of(self.variable(name), needs))
-        self._converted[name] = needs
+    def part(self, name: str, part: str) -> Any:
+        """A part of a variable, LEFT_TO_CEL where there is none."""
+        if name in self._at_hand and part in self._at_hand[name]:
+            return self._at_hand[name][part]
+        value = self.variable(name)
+        return value[part] if isinstance(value, dict) and part in value else LEFT_TO_CEL
 
     def changed(self, name: str) -> None:
         """Conditions that come now see this variable anew; the others stay as they were made."""
         self._made.pop(name, None)
-        if name in self._converted:
-            self._stale.add(name)
+        if self._converted is not None:
+            self._converted.stale.add(name)
 
     def note(self, source: str, error: str) -> None:
         self.errors.append((source, error))
+
+
+class _Converted:
+    """Variables as CEL has them, as far as conditions have needed them."""
+
+    def __init__(self, variable: Callable[[str], Any], names: Collection[str]) -> None:
+        self._variable, self._names = variable, names
+        self._context = cel.Context()
+        self._needs: dict[str, Needs] = {}
+        self._served: Mapping[str, Needs] | None = None
+        #: Variables that are others now.
+        self.stale: set[str] = set()
+
+    def serve(self, needs: Mapping[str, Needs]) -> cel.Context:
+        """The context, with these variables as they are now."""
+        for name, need in self._needs.items():
+            if name in self.stale:
+                self._convert(name, need)
+        self.stale.clear()
+        if needs is not self._served:
+            for name, need in needs.items():
+                if name in self._names:
+                    self._convert_more(name, need)
+            self._served = needs
+        return self._context
+
+    def _convert_more(self, name: str, needs: Needs) -> None:
+        if name not in self._needs:
+            self._convert(name, needs)
+        elif (all_needs := both(self._needs[name], needs)) != self._needs[name]:
+            self._convert(name, all_needs)
+
+    def _convert(self, name: str, needs: Needs) -> None:
+        self._context.add_variable(name, part_of(self._variable(name), needs))
+        self._needs[name] = needs

@@ -76,7 +76,7 @@ def advance(
         answer = answers.get(name) if name in state.waiting else None
         if answer is not None:
             del state.waiting[name]
-        elif name in state.waiting or name not in state.reached or name in state.done or _must_wait(step, state):
+        elif name not in state.reached or name in state.done or (state.waiting and _must_wait(step, state)):
             continue
         if answer is None:
             state.nodes.append(name)
@@ -92,8 +92,8 @@ def advance(
 
 
 def _must_wait(step: Step, state: RunState) -> bool:
-    """Whether a node that waits, or one that waits for it, may still lead here."""
-    return bool(state.waiting) and not step.takes_first and not step.before.isdisjoint(state.waiting)
+    """Whether it waits itself, or a node that waits, or one that waits for it, may still lead here."""
+    return step.name in state.waiting or not (step.takes_first or step.before.isdisjoint(state.waiting))
 
 
 def _run_step(step: Step, run: Run, ran: Ran, answer: Answer | None, strategies: Mapping[str, Strategy]) -> str | None:
@@ -109,6 +109,8 @@ def _run_step(step: Step, run: Run, ran: Ran, answer: Answer | None, strategies:
         return _failed(step, ran, type(error).__name__)
     if len(met) > errors_before:
         ran.errors.extend((step.name, error) for _, error in met[errors_before:])
+    if outcome.commands:
+        run.profile_changed()
     for command in outcome.commands:
         if isinstance(command, Keep):
             run.keep(command.name, command.value)
@@ -124,7 +126,6 @@ def _run_step(step: Step, run: Run, ran: Ran, answer: Answer | None, strategies:
             ran.changes.append(kept)
         if changed is not None:
             ran.changed.add(changed)
-            run.profile_changed()
     if outcome.error:
         return _failed(step, ran, outcome.error)
     if outcome.wait is not None:

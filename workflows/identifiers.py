@@ -48,7 +48,7 @@ def value_at(properties: Any, path: str) -> Any:
 
 def identifier_value(value: Any, normalise: str = "trim", region: str | None = None) -> str | None:
     """The one form of an identifier's value, None where it identifies nobody (missing, junk, not text or number)."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
         return None
     text = str(value).strip()
     if is_hashed(text):

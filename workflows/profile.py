@@ -115,7 +115,11 @@ def apply(
 def _put(state: ProfileState, name: str, new: Trait, strategy: Strategy) -> str | None:
     old = state.traits.get(name)
     if old is None or strategy not in _BOTH_WAYS:
-        if old is not None and (old.stamp > new.stamp or (old.value == new.value and old.stamp == new.stamp)):
+        if (
+            old is not None
+            and new.at <= old.at  # most are later, which needs no stamps to say
+            and (old.stamp > new.stamp or (old.value == new.value and old.stamp == new.stamp))
+        ):
             return None
         now = new
     else:

@@ -101,7 +101,7 @@ class Running:
         job = self._job(event)
         if not first_time:
             return
-        for waiting in list(self._waiting_for(event)):
+        for waiting in list(self._waiting_for(event)) if self._of else ():
             self._offer(waiting, event)
         state = self._state(event)
         done = self.outcomes[event.origin] = Done(event, {}, [])

@@ -156,6 +156,22 @@ def test_variables_are_made_once_and_only_when_asked_for():
     assert built == [1]
 
 
+def test_parts_that_are_at_hand_need_no_variable_made():
+    made: list[str] = []
+
+    def event() -> dict[str, Any]:
+        made.append("event")
+        return {"type": "order", "properties": {"price": 3}}
+
+    context = Context({"event": event}, {"event": {"type": "order"}})
+    assert Condition('event.type == "order"').holds(context)
+    assert Condition("string(event.type)").value(context) == "order"
+    assert made == []
+    assert Condition("event.properties.price == 3").holds(context)
+    assert Condition('event.type.startsWith("ord")').holds(context)
+    assert made == ["event"]
+
+
 @pytest.mark.parametrize("text", ["${jndi:ldap://x}", "{{7*7}}", "' or 1=1 --", "__class__", "%s%s%n", "1 + 1"])
 def test_text_of_an_event_is_never_evaluated(text: str):
     assert evaluate("text", text=text) == (text, [])

@@ -74,7 +74,8 @@ class Run:
                 "event": partial(event_variables, event, self._properties),
                 "profile": partial(_profile_variables, event, profile),
                 "data": partial(_same, self.data),
-            }
+            },
+            {"event": event_heads(event)},
         )
 
     @property
@@ -160,15 +161,21 @@ class Action(ABC, Generic[C]):
         return self.ports
 
 
-def event_variables(event: ValidEvent, properties: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-    """The variable `event` of conditions: id, type, source, session, time, properties, context, and the traits that its
-    source looks up."""
+def event_heads(event: ValidEvent) -> dict[str, Any]:
+    """Those parts of the variable `event` for which nothing need be parsed."""
     return {
         "id": event.id,
         "type": event.type,
         "source": event.source,
         "session": event.session or "",
         "time": event.occurred_at,
+    }
+
+
+def event_variables(event: ValidEvent, properties: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """The variable `event` of conditions: id, type, source, session, time, properties, context, and the traits that its
+    source looks up."""
+    return event_heads(event) | {
         "properties": properties(),
         "context": msgspec.json.decode(event.context),
         "traits": event.traits if isinstance(event, IdentifiedEvent) else {},

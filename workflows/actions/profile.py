@@ -1,6 +1,8 @@
 """What a run does to the profile: copy data, update, segments, merge by a trait."""
 
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -21,6 +23,7 @@ from workflows.commands import (
     SetTrait,
     SetTraitIfEmpty,
 )
+from workflows.conditions import Condition
 from workflows.identifiers import identifier_value, value_at
 from workflows.waiting import ProfileCall
 
@@ -53,6 +56,11 @@ class UpdateConfig(Config):
     append: dict[str, Expression] = Field(default_factory=dict)
     remove: dict[str, Expression] = Field(default_factory=dict)
 
+    @cached_property
+    def changes(self) -> tuple[tuple[Callable[[str, Any], Command], str, Condition], ...]:
+        """In order: what makes the command of a value, the field, and what gives the value."""
+        return tuple((make, name, value) for table, make in _TABLES for name, value in getattr(self, table).items())
+
 
 class UpdateProfile(Action[UpdateConfig]):
     """Sets traits, adds to totals and takes from them, appends to and removes from traits that are lists.
@@ -67,18 +75,10 @@ class UpdateProfile(Action[UpdateConfig]):
 
     def run(self, config: UpdateConfig, run: Run) -> Outcome:
         commands: list[Command] = []
-        for table, make in (
-            (config.set, SetTrait),
-            (config.set_if_empty, SetTraitIfEmpty),
-            (config.increment, _increment),
-            (config.decrement, _decrement),
-            (config.append, AppendToTrait),
-            (config.remove, RemoveFromTrait),
-        ):
-            for name, expression in table.items():
-                value = expression.value(run.context, self.note_missing)
-                if value is not None:
-                    commands.append(make(name, value))
+        for make, name, expression in config.changes:
+            value = expression.value(run.context, self.note_missing)
+            if value is not None:
+                commands.append(make(name, value))
         return Outcome(commands=commands)
 
 
@@ -94,7 +94,7 @@ MAX_STEP = 1e100
 
 
 def _increment(name: str, value: Any) -> Increment:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError("a total grows by a number")
     if not -MAX_STEP <= value <= MAX_STEP:
         raise ValueError("more than a total grows by at once")
@@ -104,6 +104,16 @@ def _increment(name: str, value: Any) -> Increment:
 
 def _decrement(name: str, value: Any) -> Increment:
     return Increment(name, -_increment(name, value).by)
+
+
+_TABLES: Sequence[tuple[str, Callable[[str, Any], Command]]] = (
+    ("set", SetTrait),
+    ("set_if_empty", SetTraitIfEmpty),
+    ("increment", _increment),
+    ("decrement", _decrement),
+    ("append", AppendToTrait),
+    ("remove", RemoveFromTrait),
+)
 
 
 class SegmentConfig(Config):
