@@ -117,8 +117,8 @@ class Context:
     def compiled(self, condition: Condition) -> cel.Context:
         """The context, with what this condition needs."""
         if self._converted is None:
-            self._converted = _Converted(self.variable, self._make.keys())
-        return self._converted.serve(condition.needs)
+            self._converted = _Converted(self._make.keys())
+        return self._converted.serve(condition.needs, self.variable)
 
     def variable(self, name: str) -> Any:
         """A variable as it is, None where there is none of that name."""
@@ -144,35 +144,36 @@ class Context:
 
 
 class _Converted:
-    """Variables as CEL has them, as far as conditions have needed them."""
+    """Variables as CEL has them, as far as conditions have needed them. It does not refer to the Context that has it: a
+    circle would stay until a collection."""
 
-    def __init__(self, variable: Callable[[str], Any], names: Collection[str]) -> None:
-        self._variable, self._names = variable, names
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
         self._context = cel.Context()
         self._needs: dict[str, Needs] = {}
         self._served: Mapping[str, Needs] | None = None
         #: Variables that are others now.
         self.stale: set[str] = set()
 
-    def serve(self, needs: Mapping[str, Needs]) -> cel.Context:
-        """The context, with these variables as they are now."""
+    def serve(self, needs: Mapping[str, Needs], variable: Callable[[str], Any]) -> cel.Context:
+        """The context, with what is needed of these variables as they are now."""
         for name, need in self._needs.items():
             if name in self.stale:
-                self._convert(name, need)
+                self._convert(name, need, variable)
         self.stale.clear()
         if needs is not self._served:
             for name, need in needs.items():
                 if name in self._names:
-                    self._convert_more(name, need)
+                    self._convert_more(name, need, variable)
             self._served = needs
         return self._context
 
-    def _convert_more(self, name: str, needs: Needs) -> None:
+    def _convert_more(self, name: str, needs: Needs, variable: Callable[[str], Any]) -> None:
         if name not in self._needs:
-            self._convert(name, needs)
+            self._convert(name, needs, variable)
         elif (all_needs := both(self._needs[name], needs)) != self._needs[name]:
-            self._convert(name, all_needs)
+            self._convert(name, all_needs, variable)
 
-    def _convert(self, name: str, needs: Needs) -> None:
-        self._context.add_variable(name, part_of(self._variable(name), needs))
+    def _convert(self, name: str, needs: Needs, variable: Callable[[str], Any]) -> None:
+        self._context.add_variable(name, part_of(variable(name), needs))
         self._needs[name] = needs

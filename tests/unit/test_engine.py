@@ -1,9 +1,12 @@
 """Running a graph: which nodes, in which order, what they see of each other, and what one failure does to the rest."""
 
+import gc
 import random
+import weakref
 from decimal import Decimal
 from typing import Any, Literal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +15,7 @@ from tests.unit.making import event
 from workflows.actions.action import Action, Config, Outcome, Run
 from workflows.actions.builtin import load_actions
 from workflows.commands import Emit, Increment, Log, SetTrait
-from workflows.engine import Ran, describe, run_workflow
+from workflows.engine import MAX_EMITTED, Ran, describe, run_workflow
 from workflows.graph import Graph
 from workflows.profile import ProfileState, Trait
 
@@ -36,7 +39,16 @@ class Go(Action[GoConfig]):
         return Outcome(config.to, [Log(config.to)])
 
 
-ACTIONS = {**load_actions(), "go": Go()}
+class TooMuch(Action[Config]):
+    """Changes the profile, then makes more events than a run may."""
+
+    name = "too-much"
+
+    def run(self, config: Config, run: Run) -> Outcome:
+        return Outcome(commands=[SetTrait("x", "new"), *[Emit("more", {})] * (MAX_EMITTED + 1)])
+
+
+ACTIONS = {**load_actions(), "go": Go(), "too-much": TooMuch()}
 
 
 def run(nodes: dict[str, Any], traits: dict[str, Trait] | None = None, **fields: Any) -> tuple[Ran, ProfileState]:
@@ -106,6 +118,38 @@ def test_nodes_see_what_nodes_before_them_did_to_the_profile():
     assert state.totals == {"sum": Decimal("2.5")}
     assert ran.changed == {"traits.steps", "traits.seen", "totals.sum"}
     assert ran.errors == []
+
+
+def test_what_a_node_did_before_it_failed_is_seen_behind_its_error_port():
+    seen = {"action": "condition", "config": {"if": 'profile.traits.x == "new"'}, "then": {"true": ["yes"]}}
+    ran, _ = run(
+        {
+            "before": {**seen, "then": {"false": ["much"]}},
+            "much": {"action": "too-much", "then": {"error": ["seen"]}},
+            "seen": seen,
+            "yes": go("left"),
+        },
+        {"x": Trait("old", 0, "e0")},
+    )
+    assert ran.errors == [("much", "too_many_events")]
+    assert ran.nodes == ["before", "much", "seen", "yes"]
+
+
+@pytest.mark.parametrize("expression", ["event.type", 'event.type + profile.traits["x"]'])
+def test_what_a_run_leaves_behind_is_gone_without_a_garbage_collection(expression: str):
+    nodes = {"a": set_trait(x="event.id", then=["b"]), "b": set_trait(y=expression)}
+    graph = Graph(Workflow(id="w", nodes=nodes), ACTIONS)
+    gc.disable()
+    try:
+        one = Run(event(1, profile="p"), ProfileState({}, {}))
+        ran = run_workflow(graph, one)
+        gone = weakref.ref(one.context)
+        del one
+        assert gone() is None
+    finally:
+        gc.enable()
+    assert ran.errors == []
+    assert len(ran.commands) == 2
 
 
 def test_a_late_event_sees_the_newer_trait_that_it_may_not_change():
