@@ -29,7 +29,7 @@ def find_topics(client: AIOKafkaClient) -> None:
 def outlive_connections(client: AIOKafkaClient) -> None:
     """Where a connection closes as something is sent on it, uvloop raises what aiokafka does not expect: its group's
     task would end, and the worker with it, now and then as Kafka goes away."""
-    send = client.send
+    send, connect = client.send, client._get_conn
 
     async def outliving(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -39,7 +39,13 @@ def outlive_connections(client: AIOKafkaClient) -> None:
         except RuntimeError as error:
             raise KafkaConnectionError("closed") from error
 
-    client.send = outliving
+    async def connecting(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await connect(*args, **kwargs)
+        except RuntimeError:  # the first that is sent on a connection asks what the broker can do
+            return None
+
+    client.send, client._get_conn = outliving, connecting
 
 
 class _Asking:
@@ -48,10 +54,18 @@ class _Asking:
         self._again: asyncio.TimerHandle | None = None
 
     async def update(self, cluster: Any, topics: Any) -> bool:
-        updated = await self._ask_known(cluster, topics) or await self._ask_bootstrap(cluster, topics)
+        updated = await self._ask(cluster, topics) or await self._ask_bootstrap(cluster, topics)
         if not (updated and cluster.topics().issuperset(topics or ())):
             self._ask_again()
-        return bool(updated)
+        return updated
+
+    async def _ask(self, cluster: Any, topics: Any) -> bool:
+        """As the client asks, see outlive_connections: the task that asks would end without a word, and whoever wants
+        to know something new of the cluster, before a commit for one, would wait for ever."""
+        try:
+            return bool(await self._ask_known(cluster, topics))
+        except RuntimeError:
+            return False
 
     async def _ask_bootstrap(self, cluster: Any, topics: Any) -> bool:
         await asyncio.sleep(PAUSE_S)
@@ -63,7 +77,7 @@ class _Asking:
         if before is not None:
             before.close()
         self._client._conns[_BOOTSTRAP] = connection
-        return bool(await self._ask_known(cluster, topics))
+        return await self._ask(cluster, topics)
 
     def _ask_again(self) -> None:
         """One question is waiting at most: those that aiokafka asks meanwhile would start more."""
@@ -87,6 +101,6 @@ async def _connect(client: AIOKafkaClient) -> Any:
                 sasl_plain_username=client._sasl_plain_username,
                 sasl_plain_password=client._sasl_plain_password,
             )
-        except (OSError, KafkaError, TimeoutError):
+        except (OSError, RuntimeError, TimeoutError):  # KafkaError is a RuntimeError
             continue
     return None

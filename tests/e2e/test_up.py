@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -50,11 +51,17 @@ class Up:
     def family(self) -> list[psutil.Process]:
         return psutil.Process(self.child.pid).children(recursive=True)
 
-    def worker(self, stage: str) -> psutil.Process | None:
+    def running(self, *command: str) -> list[psutil.Process]:
+        """Those of the family whose command ends so. Others may end while one looks: PostgreSQL's come and go."""
+        found = []
         for process in self.family():
-            if alive(process) and process.cmdline()[-2:] == ["worker", stage]:
-                return process
-        return None
+            with suppress(psutil.NoSuchProcess):  # a zombie, too
+                if tuple(process.cmdline()[-len(command) :]) == command:
+                    found.append(process)
+        return found
+
+    def worker(self, stage: str) -> psutil.Process | None:
+        return next(iter(self.running("worker", stage)), None)
 
     def track(self, id: str) -> None:
         body = payload("shop", {"id": id, "type": "page-view"}, session=id)
@@ -167,7 +174,7 @@ def test_doors_of_up_share_its_port_and_are_counted_together_even_when_one_is_ki
 
     try:
         up.wait_ready()
-        doors = [process for process in up.family() if process.cmdline()[-1] == "ingest"]
+        doors = up.running("ingest")
         assert sorted(len(process.cpu_affinity()) for process in doors) == [1, 1]
         until(lambda: len({door() for _ in range(20)}) == 2, 30, up.child.output)
         until(lambda: counted() == {float(len(sent))}, 10, up.child.output)

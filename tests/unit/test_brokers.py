@@ -10,6 +10,8 @@ from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 
 from processors.runner import brokers
 
+#: What uvloop raises.
+CLOSED = RuntimeError("unable to perform operation on a transport; the handler is closed")
 BOOTSTRAP = ("bootstrap", ConnectionGroup.DEFAULT)
 
 
@@ -18,15 +20,18 @@ def cluster(*topics: str) -> Any:
     return SimpleNamespace(topics=lambda: set(topics))
 
 
-def client(answers: list[bool]) -> Any:
-    """As much of a client as is touched; `answers` says whether each round of asking succeeds."""
+def client(answers: list[bool | Exception]) -> Any:
+    """As much of a client as is touched; `answers` says whether each round of asking succeeds, or what it raises."""
     made = SimpleNamespace(hosts=[("127.0.0.1", 1, 0), ("127.0.0.1", 2, 0)], _conns={}, _client_id="x")
     made._request_timeout_ms = 1000
     made._security_protocol, made._ssl_context, made._sasl_mechanism = "SASL_SSL", "trusted", "PLAIN"
     made._sasl_plain_username, made._sasl_plain_password = "user", "password"
 
     async def known(cluster: Any, topics: Any) -> bool:
-        return answers.pop(0)
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     made._metadata_update = known
     made.asked_again = 0
@@ -71,6 +76,12 @@ def test_when_none_answers_the_first_bootstrap_server_that_takes_a_connection_is
     assert made._conns == {BOOTSTRAP: "connection to 2"}
 
 
+def test_a_connection_that_closes_as_the_question_is_sent_on_it_is_no_answer(asked: list[int]) -> None:
+    made = client([CLOSED, CLOSED])
+    assert not asyncio.run(made._metadata_update(cluster("a"), {"a"}))
+    assert asked == [1, 2], "who asked would end without a word, and its client would never know of anything new"
+
+
 def test_when_nobody_takes_a_connection_the_update_has_failed(asked: list[int]) -> None:
     made = client([False])
     made.hosts = made.hosts[:1]
@@ -107,15 +118,28 @@ async def sent(error: Exception | None) -> Any:
             raise error
         return node, request, group
 
-    made: Any = SimpleNamespace(send=send)
+    made: Any = SimpleNamespace(send=send, _get_conn=send)
     brokers.outlive_connections(made)
     return await made.send(1, "commit", group=2)
 
 
 async def test_a_connection_that_closes_as_something_is_sent_on_it_is_an_outage() -> None:
     with pytest.raises(KafkaConnectionError) as raised:
-        await sent(RuntimeError("unable to perform operation on a transport; the handler is closed"))
+        await sent(CLOSED)
     assert raised.value.retriable, "aiokafka tries again"
     with pytest.raises(NodeNotReadyError):
         await sent(NodeNotReadyError())
     assert await sent(None) == (1, "commit", 2)
+
+
+async def test_a_connection_that_closes_as_it_is_made_is_none() -> None:
+    answers: list[str | Exception] = [CLOSED, "connection"]
+
+    async def connect(node: int) -> str:
+        if isinstance(answer := answers.pop(0), Exception):
+            raise answer
+        return answer
+
+    made: Any = SimpleNamespace(send=None, _get_conn=connect)
+    brokers.outlive_connections(made)
+    assert [await made._get_conn(1), await made._get_conn(1)] == [None, "connection"]
