@@ -28,10 +28,11 @@ from processors.connectors.guard import Guard, guarded_session
 from processors.connectors.outside import Outside
 from processors.runner.attempt import ReplayOf
 from processors.runner.fail_points import Reach
+from processors.runner.installation import Installation
 from processors.runner.publisher import FencedPublisher, Publisher, Publishes
 from processors.runner.stage import Stage
 from processors.runner.ticker import Ticker
-from processors.runner.worker import Installation, StageWorker
+from processors.runner.worker import StageWorker
 from processors.storage.database import connector
 from processors.storage.progress import LaneKey
 from schemas.topics import CONFIG, TRACKS
@@ -149,6 +150,8 @@ async def _with(beside: "Sequence[asyncio.Future[None]]", work: Awaitable[None],
         one.add_done_callback(lambda _: stop.set())
     await work
     for one in beside:
+        if one.cancelled():  # which would end this process in silence
+            raise RuntimeError("what goes on beside was cancelled from inside")
         if one.done():
             one.result()
         one.cancel()

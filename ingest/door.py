@@ -131,7 +131,10 @@ class Door:
 
     async def _metrics(self) -> Reply:
         try:
-            text = generate_latest(self.registry)
+            if self._numbers.shared:  # their files are read and written
+                text = await asyncio.to_thread(generate_latest, self.registry)
+            else:
+                text = generate_latest(self.registry)
         except OSError as error:
             raise Refused(503, "numbers_unavailable", "the files of the doors' numbers cannot be written") from error
         return 200, [("content-type", "text/plain; version=0.0.4")], text

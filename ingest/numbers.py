@@ -66,6 +66,11 @@ class Numbers(Collector):
             self._mine = _kept(file)
         self.requests = self._mine.requests
 
+    @property
+    def shared(self) -> bool:
+        """Whether they are added up from files; then from any thread."""
+        return self._file is not None
+
     def count(self, source: str, accepted: int, rejected: int) -> None:
         """Kafka has so many events of a source that is defined."""
         self._mine.events[source, "accepted"] += accepted

@@ -2,6 +2,7 @@
 successors, and where an answer fails it asks again after a minute or more."""
 
 import asyncio
+from time import monotonic
 from typing import Any
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
@@ -12,6 +13,8 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 PAUSE_S = 0.3
 #: After which a question without a whole answer is asked again.
 AGAIN_S = 1.0
+#: It asks as fast as it can, too, while a partition has no leader.
+AT_MOST_EVERY_S = 0.1
 _BOOTSTRAP = ("bootstrap", ConnectionGroup.DEFAULT)
 
 
@@ -52,11 +55,15 @@ class _Asking:
     def __init__(self, client: AIOKafkaClient) -> None:
         self._client, self._ask_known = client, client._metadata_update
         self._again: asyncio.TimerHandle | None = None
+        self._answered_at = -AT_MOST_EVERY_S
 
     async def update(self, cluster: Any, topics: Any) -> bool:
+        if (left := self._answered_at + AT_MOST_EVERY_S - monotonic()) > 0:
+            await asyncio.sleep(left)
         updated = await self._ask(cluster, topics) or await self._ask_bootstrap(cluster, topics)
         if not (updated and cluster.topics().issuperset(topics or ())):
             self._ask_again()
+        self._answered_at = monotonic()
         return updated
 
     async def _ask(self, cluster: Any, topics: Any) -> bool:

@@ -108,7 +108,7 @@ class Caller:
 
 def _outcome(task: asyncio.Future[Answer | Later]) -> Answer | Later:
     """One call must not end all others, whatever a library makes of its answer."""
-    error = task.exception()
+    error = asyncio.CancelledError() if task.cancelled() else task.exception()
     if error is None:
         return task.result()
     log.warning("a call failed: %s", type(error).__name__)

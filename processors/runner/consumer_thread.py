@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import aiokafka
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
@@ -57,6 +58,24 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         )
         return found
 
+    def what_broke(self) -> str | None:
+        """What of aiokafka's client works no more; may be asked from any thread. It tells those who fetch in its own
+        way, which is not Faust's: a worker would stand still, and keep its partitions."""
+        consumer = self._consumer
+        if consumer is None or not isinstance(consumer._coordinator, GroupCoordinator) or self._is_closing(consumer):
+            return None
+        if (error := consumer._coordinator._pending_exception) is not None:
+            return f"the group's coordinator: {error!r}"
+        tasks = {
+            "what keeps it in its group": consumer._coordinator._coordination_task,
+            "what fetches": consumer._fetcher._fetch_task,
+            "what asks for the state of the cluster": consumer._client._sync_task,
+        }
+        return next((f"{name} has ended" for name, task in tasks.items() if task is not None and task.done()), None)
+
+    def _is_closing(self, consumer: aiokafka.AIOKafkaConsumer) -> bool:
+        return bool(self.should_stop or consumer._closed or consumer._coordinator._closing.done())
+
     async def seek_to_committed(self) -> Positions:
         """What Kafka has committed for what is assigned, 0 for nothing. It seeks nothing: BatchConsumer does."""
         found: Positions = await self.call_thread(self._committed)
@@ -64,7 +83,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def _committed(self) -> Positions:
         consumer = self._ensure_consumer()
-        return {TP(*tp): await consumer.committed(tp) or 0 for tp in consumer.assignment()}
+        partitions = list(consumer.assignment())
+        found = await consumer._coordinator.fetch_committed_offsets(partitions)
+        return {TP(*tp): found[tp].offset if tp in found else 0 for tp in partitions}
 
     async def _seek_wait(self, consumer: aiokafka.AIOKafkaConsumer, partitions: Positions) -> None:
         """As Faust's; what was revoked meanwhile needs no seek, and must not end the worker."""
@@ -84,6 +105,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         try:
             async with asyncio.timeout(COMMIT_S):
                 await coordinator.ensure_coordinator_known()
+                if coordinator._rejoin_needed_fut.done():  # a late refusal would throw the new membership away
+                    return False
                 await coordinator._do_commit_offsets(None, mine)
         except (KafkaError, TimeoutError):
             return False

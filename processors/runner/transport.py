@@ -15,6 +15,7 @@ import uvloop
 from faust.app.base import BootStrategy
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+from mode import Service
 
 from processors.runner.consumer_thread import ConsumerThread, Positions
 from processors.runner.failures import Unavailable
@@ -23,6 +24,8 @@ from processors.runner.pace import Pace
 #: How old the knowledge of a topic's id may be, in seconds. Reading it after each fetch would cost a request each.
 TOPIC_ID_AGE_S = 1.0
 RETRY_S = 0.5
+#: How often to look whether the client still works.
+LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,13 @@ class BatchConsumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, thread_loop=uvloop.new_event_loop(), beacon=self.beacon)
+
+    @Service.task
+    async def _end_where_the_client_broke(self) -> None:
+        while not self.should_stop:
+            if (broken := self._thread.what_broke()) is not None:
+                await self.crash(RuntimeError(broken))
+            await self.sleep(LOOK_EVERY_S)
 
     def request_seek(self, tp: TP, offset: int) -> None:
         """Read on from this offset, from the next fetch on."""

@@ -3,24 +3,21 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from faust.agents import Agent
 from faust.types import TP
 
-from processors.runner.access import OPEN, Access
-from processors.runner.attempt import Attempt, ReplayOf, Toolbox
-from processors.runner.fail_points import Reach, nowhere
+from processors.runner.attempt import Attempt, Toolbox
 from processors.runner.failures import Fenced, LaneStopped
 from processors.runner.health import Health
+from processors.runner.installation import Installation
 from processors.runner.lane import Lane
-from processors.runner.partition_log import Administers, PartitionLog
-from processors.runner.publisher import Publishes
+from processors.runner.partition_log import PartitionLog
 from processors.runner.running_lane import RunningLane
 from processors.runner.stage import Stage
-from processors.runner.transport import BatchApp, BatchConsumer
-from processors.storage.database import Connect
+from processors.runner.stage_app import StageApp, make_app
+from processors.runner.transport import BatchConsumer
 from processors.storage.progress import LaneKey, stored_positions
 from schemas.topics import TRACKS, full_name
 
@@ -28,39 +25,8 @@ log = logging.getLogger("headwater.worker")
 
 #: How long Faust may take to leave its group in good order, in seconds.
 STOP_S = 5.0
-#: How long an answer of Kafka's may be missing before the connection is given up: one that was lost holds up whatever
-#: waits behind it. Longer than a session: so long a rebalance may take, during which Kafka answers nobody who joins.
-ANSWER_AFTER_SESSION_S = 7.0
-#: A consumer that has fetched nothing for so long leaves its group, and does not come back (aiokafka and Faust wait for
-#: each other then). Ours have good reasons not to fetch: no partition, or all of them held up by an outage.
-NEVER_S = 1e9
 #: How often a lane that stopped looks whether an operator has removed the reason.
 LOOK_AGAIN_S = 2.0
-
-
-class Installation:
-    """What a worker needs from outside: Kafka, PostgreSQL, and how things are named there."""
-
-    def __init__(
-        self,
-        kafka: str,
-        prefix: str,
-        connect: Connect,
-        admin: Administers,
-        publisher: Callable[[LaneKey], Publishes],
-        lanes: int,
-        session_timeout_s: float = 8,
-        reach: Reach = nowhere,
-        first_partition: int = 0,
-        replay_of: ReplayOf = lambda payload: None,
-        access: Access = OPEN,
-    ) -> None:
-        """`first_partition` is what the partitions of `tracks` are counted from in origins; `access`, what Kafka wants
-        to see before it lets us in."""
-        self.kafka, self.prefix, self.connect = kafka, prefix, connect
-        self.admin, self.publisher, self.lanes = admin, publisher, lanes
-        self.session_timeout_s, self.reach, self.first_partition = session_timeout_s, reach, first_partition
-        self.replay_of, self.access = replay_of, access
 
 
 class StageWorker:
@@ -79,59 +45,39 @@ class StageWorker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Raises what ended a lane for no known reason: the process must end then."""
-        await self._app.start()
-        stopped = asyncio.create_task(stop.wait())
+        stopped, starting = asyncio.create_task(stop.wait()), asyncio.create_task(self._app.start())
+        await asyncio.wait({stopped, starting}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            await self._work(stopped)
+        starting.cancel()
+        # No longer than this, and not until it has been cancelled either: it may wait for an answer that never comes.
+        await asyncio.wait({asyncio.create_task(self._app.stop())}, timeout=STOP_S)
+
+    async def _work(self, stopped: "asyncio.Task[Any]") -> None:
         crashed = asyncio.create_task(self._app._crashed.wait())
-        waited: list[asyncio.Future[Any]] = [stopped, crashed, self._failed]
         telling = asyncio.create_task(self._health.tell(self._installation.connect, self._owned))
-        await asyncio.wait([*waited, telling], return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [stopped, crashed, self._failed, telling]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         await self._end_lanes(set(self._lanes))
         if telling.done():
             telling.result()
         telling.cancel()
         if self._failed.done():
             self._failed.result()
-        if crashed.done() and not stop.is_set():
+        if crashed.done() and not stopped.done():
             raise RuntimeError("the Kafka consumer crashed") from self._app._crash_reason
         crashed.cancel()
-        # No longer than this, and not until it has been cancelled either: it may wait for an answer that never comes.
-        await asyncio.wait({asyncio.create_task(self._app.stop())}, timeout=STOP_S)
 
-    def _build_app(self) -> "_StageApp":
-        stage, prefix = self._stage, self._installation.prefix
-        app = _StageApp(
-            prefix + stage.name,
-            broker="kafka://" + self._installation.kafka.replace(",", ";kafka://"),
-            broker_credentials=self._installation.access.credentials(),
-            store="memory://",
-            table_standby_replicas=0,
-            topic_disable_leader=True,
-            topic_allow_declare=False,
-            web_enabled=False,
-            agent_supervisor="mode.CrashingSupervisor",
-            key_serializer="raw",
-            value_serializer="raw",
-            stream_wait_empty=False,
-            consumer_auto_offset_reset="earliest",
-            # These two count batches. Commits to Kafka only inform: PostgreSQL owns the position.
-            stream_buffer_maxsize=8,
-            broker_commit_every=1_000_000,
-            broker_commit_interval=1.0,
-            broker_max_poll_records=stage.max_records,
-            consumer_max_fetch_size=1024 * 1024,
-            broker_request_timeout=self._installation.session_timeout_s + ANSWER_AFTER_SESSION_S,
-            broker_max_poll_interval=NEVER_S,
-            broker_session_timeout=self._installation.session_timeout_s,
-            broker_heartbeat_interval=self._installation.session_timeout_s / 5,
-        )
-        app.fetch_every_s = stage.gather.seconds / 20 if stage.gather else stage.fetch_every_s
+    def _build_app(self) -> StageApp:
+        app = make_app(self._stage, self._installation)
         app.stored_positions, app.topic_id = self._stored_positions, self._installation.admin.topic_id
         app.lanes_lost, app.lanes_found = self._end_lanes, self._start_lanes
         for name in self._topics:
             topic = app.topic(name, key_type=None, value_type=None)
             # As `app.agent` does, without its look at the source of every module for decorators.
             agent = Agent(
-                self._consume, name=f"{stage.name}-{name}", app=app, channel=topic, on_error=app._on_agent_error
+                self._consume, name=f"{self._stage.name}-{name}", app=app, channel=topic, on_error=app._on_agent_error
             )
             app.agents[agent.name] = agent
         return app
@@ -244,20 +190,3 @@ class StageWorker:
 
     def _consumer(self) -> BatchConsumer:
         return cast(BatchConsumer, self._app.consumer)
-
-
-class _StageApp(BatchApp):
-    """Lanes end before Faust handles a rebalance and start after it: none outlives its assignment."""
-
-    lanes_lost: Callable[[set[TP]], Awaitable[None]]
-    lanes_found: Callable[[set[TP]], None]
-
-    async def _on_partitions_revoked(self, revoked: set[TP]) -> None:
-        await self.lanes_lost(revoked)
-        await super()._on_partitions_revoked(revoked)
-        await self.lanes_lost(revoked)
-
-    async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        await self.lanes_lost(assigned)
-        await super()._on_partitions_assigned(assigned, generation_id)
-        self.lanes_found(assigned)

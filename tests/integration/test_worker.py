@@ -117,6 +117,33 @@ def test_a_worker_whose_step_is_cancelled_from_inside_says_so_and_ends(shop: Ins
     assert "this process cannot go on" in done.stderr + done.stdout
 
 
+#: What of aiokafka may end, or wait for somebody to ask, while nobody is told.
+BREAKS = {
+    "the state of the cluster": "AIOKafkaClient._md_synchronizer",
+    "what fetches": "Fetcher._fetch_requests_routine",
+    "UnknownError": "GroupCoordinator._do_rejoin_group",
+}
+BROKEN = """
+from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import UnknownError
+async def breaks(*_):
+    raise UnknownError
+%s = breaks
+from deploy.cli import main
+main(["worker", "validate"])
+"""
+
+
+@pytest.mark.parametrize("said", BREAKS)
+def test_a_worker_whose_client_works_no_more_says_so_and_ends(shop: Installation, said: str) -> None:
+    script = [sys.executable, "-c", BROKEN % BREAKS[said]]
+    done = subprocess.run(script, env=shop.variables(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert said in done.stderr + done.stdout
+
+
 #: A worker that has fetched nothing for a day, as aiokafka counts it.
 IDLE = """
 from aiokafka.consumer.subscription_state import SubscriptionState

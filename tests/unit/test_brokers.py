@@ -1,6 +1,7 @@
 """A consumer whose known brokers are all gone asks the servers that it was given at first, and goes on asking."""
 
 import asyncio
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,6 +62,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(brokers, "create_conn", connect)
     monkeypatch.setattr(brokers, "PAUSE_S", 0)
     monkeypatch.setattr(brokers, "AGAIN_S", 0)
+    monkeypatch.setattr(brokers, "AT_MOST_EVERY_S", 0)
     return found
 
 
@@ -108,6 +110,14 @@ def test_a_topic_that_the_answer_does_not_know_is_asked_for_again(asked: list[in
 
 def test_with_all_topics_known_nothing_is_asked_again(asked: list[int]) -> None:
     assert asyncio.run(again(client([True, True]), cluster("a", "b"))) == 0
+
+
+async def test_who_asks_as_fast_as_it_can_is_answered_now_and_then() -> None:
+    """As aiokafka does while a partition has no leader."""
+    made, begun = client([True, True, True]), time.monotonic()
+    for _ in range(3):
+        await made._metadata_update(cluster("a"), {"a"})
+    assert time.monotonic() - begun >= 2 * brokers.AT_MOST_EVERY_S
 
 
 async def sent(error: Exception | None) -> Any:

@@ -20,10 +20,11 @@ def thread(answer: Any) -> ConsumerThread:
     coordinator = object.__new__(GroupCoordinator)
     coordinator.group_id, coordinator.coordinator_id = "validate", 1
     coordinator.generation, coordinator.member_id = 1, "member"
-    coordinator._send_req = answer
+    coordinator._send_req, coordinator._rejoin_needed_fut = answer, asyncio.get_running_loop().create_future()
     made = object.__new__(ConsumerThread)
     made.assignment = lambda: {PLACE}
-    made._ensure_consumer = lambda: SimpleNamespace(_coordinator=coordinator)
+    consumer = SimpleNamespace(_coordinator=coordinator)
+    made._ensure_consumer = lambda: consumer
     return made
 
 
@@ -61,3 +62,14 @@ async def test_what_is_not_assigned_any_more_is_not_committed():
         raise AssertionError(request)
 
     assert not await thread(fail)._commit({TP("tracks", 1): 7})
+
+
+async def test_who_has_to_join_its_group_again_commits_nothing_meanwhile():
+    """An answer that comes after it has joined would throw its new membership away."""
+
+    async def fail(request: Any) -> Any:
+        raise AssertionError(request)
+
+    made = thread(fail)
+    made._ensure_consumer()._coordinator.request_rejoin()
+    assert not await made._commit({PLACE: 7})

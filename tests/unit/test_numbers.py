@@ -1,11 +1,15 @@
 """The door's numbers, of one door and of several that share a port."""
 
+import asyncio
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from ingest.door import Door
 from ingest.numbers import Numbers
 
 
@@ -90,3 +94,22 @@ def test_where_no_file_can_be_it_is_said_at_once(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(OSError, match="taken"):
         Numbers(tmp_path / "taken" / "a.numbers")
+
+
+async def test_a_slow_disk_holds_up_who_asks_for_the_numbers_and_nobody_else(tmp_path: Path) -> None:
+    slow, free = tmp_path / "slow.numbers", threading.Event()
+    nothing: Any = None
+    os.mkfifo(slow)  # who reads it waits for who writes it
+
+    def write() -> bool:
+        was_free = free.wait(10)
+        slow.write_bytes(b"")
+        return was_free
+
+    writing = asyncio.get_running_loop().run_in_executor(None, write)
+    door = Door(nothing, nothing, nothing, nothing, Numbers(tmp_path / "a.numbers"))
+    asked = asyncio.create_task(door._metrics())
+    await asyncio.sleep(0)
+    free.set()
+    status, _, _ = await asked
+    assert (status, await writing) == (200, True)
