@@ -163,9 +163,9 @@ async def test_one_delivery_that_fails_does_not_hold_up_others(receiver: Receive
 
 
 async def test_calls_are_spread_as_the_rate_says(receiver: Receiver):
+    begun = time.monotonic()
     await receiver.hook(rate_per_s=50).deliver(deliveries(11, profiles=11))
-    times = [at for _, at in receiver.posts]
-    assert max(times) - min(times) >= 0.2 * 0.95
+    assert max(at for _, at in receiver.posts) - begun >= 0.2  # the first may have come late
 
 
 async def test_batches_hold_all_of_it_in_order_under_a_key_of_their_own(receiver: Receiver):
