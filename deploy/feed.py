@@ -10,6 +10,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from schemas.definitions import DEFINITION, AnyDefinition
+from schemas.topics import CONFIG
 from workflows.actions.action import Registry
 from workflows.definitions import Definitions
 
@@ -39,10 +40,10 @@ class DefinitionsFeed:
         self.ready: asyncio.Future[None] = self._loop.create_future()
         #: Done, with its exception, when a definition came that this version cannot read: the process must end.
         self.failed: asyncio.Future[None] = self._loop.create_future()
-        self._stopping = False
+        self._stopping = self._refused = False
         self._consumer = Consumer(
             {
-                "group.id": "headwater-definitions",
+                "group.id": topic.removesuffix(CONFIG.name) + "headwater-definitions",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",  # where the topic was made again
@@ -78,12 +79,19 @@ class DefinitionsFeed:
             error = message.error()
             if error is not None:
                 at_end |= error.code() == KafkaError._PARTITION_EOF
+                self._say_if_refused(error)
                 continue
             changed = True
             self._apply(message.key().decode(), message.value())
         if (changed and self.current is not None) or (at_end and self.current is None):
             self.current = Definitions(self._known.values(), self._actions, self._revision)
             self._loop.call_soon_threadsafe(_succeed, self.ready)
+
+    def _say_if_refused(self, error: KafkaError) -> None:
+        """Once. Who waits for the definitions would not know why."""
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED and not self._refused:
+            self._refused = True
+            log.error("Kafka does not let us read the definitions: %s", error.str())
 
     def _apply(self, key: str, value: bytes | None) -> None:
         published = _decode(value) if value else Published(self._revision)

@@ -40,7 +40,7 @@ def _from(admin: KafkaAdmin, topic: str, starts: Mapping[int, int]) -> Iterator[
     consumer = Consumer(
         {
             **admin.kafka,
-            "group.id": "headwater-reader",
+            "group.id": f"{admin.prefix}headwater-reader",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",

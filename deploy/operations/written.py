@@ -14,7 +14,6 @@ Place = tuple[str, int, int]
 #: A consumer that fetches little more than it must. Of less the broker would give one partition's, and the next one's
 #: only later.
 _ONE_RECORD = {
-    "group.id": "headwater-reader",
     "enable.auto.commit": False,
     "auto.offset.reset": "earliest",
     "max.partition.fetch.bytes": 100_000,
@@ -34,7 +33,9 @@ def written_at(admin: KafkaAdmin, places: Collection[Place]) -> dict[Place, floa
         # to a second for it, or forgets a partition.
         asked = {(topic, partition): (topic, partition, offset) for topic, partition, offset in left}
         left -= set(asked.values())
-        with closing(Consumer({**admin.kafka, **_ONE_RECORD})) as consumer:
+        with closing(
+            Consumer({**admin.kafka, **_ONE_RECORD, "group.id": f"{admin.prefix}headwater-reader"})
+        ) as consumer:
             found |= _first_written(consumer, admin.prefix, asked)
     return found
 

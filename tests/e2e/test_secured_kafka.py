@@ -1,10 +1,21 @@
-"""A Kafka that lets nobody in without TLS and a password, or a certificate: every kind of client of ours gets in."""
+"""A Kafka that lets nobody in without TLS and a password, or a certificate, and whom it lets in do only what it was
+allowed: every kind of client of ours gets in, with no more permissions than docs/production.md asks for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
 
 from deploy.embedded.kafka import EmbeddedKafka
 from deploy.embedded.postgres import EmbeddedPostgres
@@ -12,7 +23,7 @@ from deploy.embedded.process import HOST, usable_port
 from deploy.settings import SettingsError, load_settings
 from tests.kit.certificates import make_certificate
 from tests.kit.definitions import SHOP, payload
-from tests.kit.installation import Installation
+from tests.kit.installation import ALL, Installation
 from tests.kit.services import Services
 from tests.kit.waiting import until
 
@@ -42,6 +53,8 @@ class _Secured(EmbeddedKafka):
             "ssl.truststore.location": str(self._trusted),
             "listener.name.certificate.ssl.client.auth": "required",
             "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS;User:CN=door.example",
             "listener.name.password.scram-sha-512.sasl.jaas.config": (
                 "org.apache.kafka.common.security.scram.ScramLoginModule required;"
             ),
@@ -72,9 +85,34 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Services]:
         yield started
 
 
+#: What our user may do with what is called by our prefix: docs/production.md.
+TOPICS = {ResourceType.TOPIC: ("CREATE", "DESCRIBE", "READ", "WRITE", "DELETE")}
+ALLOWED = TOPICS | {ResourceType.GROUP: ("READ",), ResourceType.TRANSACTIONAL_ID: ("WRITE",)}
+
+
+def allow(secured: _Services, prefix: str, allowed: Mapping[ResourceType, Sequence[str]]) -> None:
+    admin = AdminClient({"bootstrap.servers": secured.kafka.address, "log_level": 0})
+    bindings = [
+        AclBinding(
+            kind,
+            prefix,
+            ResourcePatternType.PREFIXED,
+            "User:headwater",
+            "*",
+            AclOperation[operation],
+            AclPermissionType.ALLOW,
+        )
+        for kind, operations in allowed.items()
+        for operation in operations
+    ]
+    for made in admin.create_acls(bindings).values():
+        made.result(30)
+
+
 @pytest.fixture
 def shop(secured: _Services, tmp_path: Path) -> Iterator[Installation]:
     installation = Installation(secured, tmp_path / "installation", SHOP)
+    allow(secured, installation.prefix, ALLOWED)
     yield installation
     installation.close()
 
@@ -115,8 +153,8 @@ def test_with_a_password_door_stages_and_commands_get_in_and_again_after_an_outa
     secured: _Services, shop: Installation
 ) -> None:
     access = by_password(secured)
-    stages = ("validate", "identify", "persist", "route", "run-workflows", "segment")
-    shop.start("ingest", *stages, **access)
+    stages = ALL
+    shop.start("ingest", *stages, HEADWATER_ARCHIVE_SECONDS="1", **access)
     shop.wait_ready()
     assert shop.track(order("e-1")).status_code == 200
     shop.wait_through(120, stages)
@@ -130,6 +168,26 @@ def test_with_a_password_door_stages_and_commands_get_in_and_again_after_an_outa
     assert {stage["stage"]: stage["lag"] for stage in status["stages"] if stage["stage"] in stages} == dict.fromkeys(
         stages, 0
     )
+    made = shop.command("topics", **access | {"HEADWATER_TOPIC_PREFIX": f"{shop.prefix}more-"})
+    assert "created" in made.stdout, made.stderr
+    profile = str(shop.one("select profile_id from events limit 1"))
+    for command in (["erase", profile, "--yes"], ["erase", "--purge-topics"]):
+        done = shop.command(*command, **access)
+        assert done.returncode == 0, done.stderr
+
+
+def test_who_may_not_do_what_it_must_is_told_so(secured: _Services, tmp_path: Path) -> None:
+    shop, access = Installation(secured, tmp_path / "installation", SHOP), by_password(secured)
+    try:
+        shop.start("ingest", **access)
+        until(lambda: "does not let us read the definitions" in shop.children["ingest"].output(), 30, shop.tell)
+        allow(secured, shop.prefix, TOPICS)
+        shop.wait_ready()
+        shop.start("validate", **access)
+        assert shop.children["validate"].wait(60) == 1
+        assert "GroupAuthorizationFailedError" in shop.children["validate"].output()
+    finally:
+        shop.close()
 
 
 def test_who_has_the_wrong_password_is_told_so_and_the_password_is_nowhere(
