@@ -44,7 +44,10 @@ MAX_IDENTIFIER_CHARS = 200
 MAX_TYPE_CHARS = 100
 #: A trait that events carry with them, in bytes of JSON.
 MAX_LOOKUP_BYTES = 1_000
-#: Of a profile's counters so many travel with its events: somebody may write ids into event types.
+#: Items of a list that is appended to, and their bytes of JSON. Of more the first are kept, in their order.
+MAX_LIST_ITEMS = 1_000
+MAX_LIST_BYTES = MAX_EVENT_BYTES
+#: Of a profile's counters so many travel with its events and its changes: somebody may write ids into event types.
 MAX_COUNTERS = 250
 #: Client clocks may run ahead by this much before their time is replaced by the time of receipt, in seconds.
 MAX_CLOCK_AHEAD_S = 300

@@ -3,6 +3,7 @@
 Pure but for who says where an address is. Nothing that is there already is changed but the address.
 """
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
@@ -22,7 +23,8 @@ _CAMPAIGN = {
     "utm_term": "term",
     "utm_content": "content",
 }
-
+#: A host with more characters than one may have; and what is passed over in a URL.
+_LONG_HOST, _PASSED_OVER = re.compile(r"[^/?#]*//[^/?#]{256}"), re.compile(r"[\t\r\n]")
 
 #: Where an address is: names of places by `country`, `region`, `city`, `timezone`.
 Locate = Callable[[str], Mapping[str, str]]
@@ -105,8 +107,10 @@ def _page(context: Mapping[str, Any], name: str) -> str:
 
 
 def _split(url: str) -> Any:
+    """Nothing where it is no URL, or its host is too long to be one: where it is not ASCII, the time that it takes to
+    look at it grows with the square of its characters."""
     try:
-        return urlsplit(url)
+        return urlsplit("" if not url.isascii() and _LONG_HOST.match(_PASSED_OVER.sub("", url)) else url)
     except ValueError:
         return urlsplit("")
 

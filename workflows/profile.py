@@ -8,12 +8,13 @@ which that came.
 
 from collections.abc import Iterable, Mapping
 from decimal import Context, Decimal
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 
 from schemas.definitions.identity import Strategy
-from schemas.limits import MAX_EVENTS
+from schemas.limits import MAX_EVENTS, MAX_LIST_BYTES, MAX_LIST_ITEMS
 from schemas.origin import Origin
 from workflows.commands import AppendToTrait, Command, Increment, RemoveFromTrait, SetTrait, SetTraitIfEmpty
 
@@ -149,8 +150,10 @@ def _items(state: ProfileState, name: str) -> list[Any]:
 
 
 def _ordered(items: Iterable[Any]) -> list[Any]:
-    """Each item once, in an order that does not depend on which came first."""
-    return [item for _, item in sorted({_encode(item): item for item in items}.items())]
+    """Each item once, in an order that does not depend on which came first; and no more than a list may have."""
+    ordered = sorted({_encode(item): item for item in items}.items())[:MAX_LIST_ITEMS]
+    bytes_until = accumulate(len(encoded) for encoded, _ in ordered)
+    return [item for (_, item), size in zip(ordered, bytes_until, strict=True) if size <= MAX_LIST_BYTES]
 
 
 def merge_states(states: Iterable[ProfileState], strategies: Mapping[str, Strategy] = NO_STRATEGIES) -> ProfileState:

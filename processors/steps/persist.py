@@ -11,7 +11,7 @@ from processors.storage.measures import Measures
 from processors.storage.profiles import Profiles
 from processors.storage.windows import Windows
 from schemas.events import EMPTY_OBJECT, AcceptedEvent, IdentifiedEvent
-from schemas.limits import MAX_COUNTERS
+from workflows.counters import carried
 from workflows.definitions import Definitions
 from workflows.measuring import measured
 
@@ -54,24 +54,16 @@ async def persist(
     if sums := measured(outcome.new, list(definitions.metrics.values())):
         await measures.add(partition, sums)
     totals = await counters.load({event.profile for event in outcome.new if event.profile})
-    carried = _carried(totals, outcome.new)
-    return list(reversed([_accepted(event, carried) for event in reversed(outcome.new)]))
+    travelling = _carried(totals, outcome.new)
+    return list(reversed([_accepted(event, travelling) for event in reversed(outcome.new)]))
 
 
 def _carried(totals: dict[str, dict[str, int]], events: Sequence[IdentifiedEvent]) -> dict[str, dict[str, int]]:
-    """The counters that travel with the events: of somebody with very many event types those of the batch, and those
-    with the most events."""
+    """Profile to the counters that travel with its events."""
     own: dict[str, set[str]] = {}
     for event in events:
         own.setdefault(event.profile or "", set()).add(event.type)
-
-    def most(profile: str, counts: dict[str, int]) -> dict[str, int]:
-        first = sorted(counts.items(), key=lambda one: (one[0] not in own[profile], -one[1], one[0]))
-        return dict(first[: max(MAX_COUNTERS, len(own[profile]))])
-
-    return {
-        profile: counts if len(counts) <= MAX_COUNTERS else most(profile, counts) for profile, counts in totals.items()
-    }
+    return {profile: carried(counts, own[profile]) for profile, counts in totals.items()}
 
 
 def _emptied(event: AcceptedEvent) -> AcceptedEvent:

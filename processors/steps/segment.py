@@ -13,6 +13,7 @@ from processors.storage.windows import Windows
 from schemas.profiles import ProfileChange, SegmentationJob
 from workflows.conditions import Context
 from workflows.consent import given, next_end
+from workflows.counters import carried
 from workflows.definitions import Definitions
 from workflows.segments import Memberships, memberships, profile_variables
 from workflows.windows import counts_in, next_change
@@ -120,7 +121,7 @@ def _evaluate(change: ProfileChange, last: Said, person: Person, definitions: De
     traits = person.state.values()
     change.traits = {name: value for name, value in traits.items() if name not in definitions.private_traits}
     change.private = {name: value for name, value in traits.items() if name in definitions.private_traits}
-    change.totals, change.counters = dict[str, Decimal](person.state.totals), person.counters
+    change.totals, change.counters = dict[str, Decimal](person.state.totals), carried(person.counters)
     change.consents = given(person.statements, change.at, definitions)
     change.windows = counts_in(definitions.windows, person.days, change.at.date())
     change.visits = person.visits

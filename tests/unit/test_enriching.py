@@ -106,3 +106,18 @@ def test_a_user_agent_is_read_and_what_the_client_knows_better_stays():
 @pytest.mark.parametrize("agent", ["", "nobody knows", "x" * 1001, 7, None, ["a"]])
 def test_what_is_no_known_user_agent_adds_nothing(agent: Any):
     assert made({"userAgent": agent}, "user-agent") == {"userAgent": agent}
+
+
+@pytest.mark.parametrize("begins", ["https://", "//", "https:/\n/", " HTTPS://"])
+def test_a_host_that_is_far_too_long_is_none_and_is_not_looked_at(begins: str):
+    """A page of 25 kB stopped a partition: 500 events of a payload, half a second each."""
+    url = begins + "x" + "\u0301" * 8_000 + "\u0316" * 8_000 + "/?utm_source=news"
+    context = {"page": {"url": url, "referrer": url}}
+    assert made(context, "campaign", "referrer") == context
+
+
+def test_a_host_in_letters_of_its_own_is_one():
+    found = made(
+        {"page": {"url": "https://b\u00fccher.example/", "referrer": "https://b\u00fccher.example/a"}}, "referrer"
+    )
+    assert found["referrer"] == {"host": "b\u00fccher.example", "internal": True}

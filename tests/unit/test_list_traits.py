@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from deploy.definitions import read_folder
 from schemas.definitions import DEFINITION
 from schemas.definitions.identity import Strategy
+from schemas.limits import MAX_LIST_BYTES, MAX_LIST_ITEMS
 from workflows.commands import AppendToTrait, SetTrait, SetTraitIfEmpty
 from workflows.definitions import DefinitionError
 from workflows.list_traits import contradicting
@@ -108,3 +109,26 @@ def test_what_may_be_defined_gives_the_same_list_in_whatever_order_events_and_a_
     shuffled = list(numbered)
     shuffle.shuffle(shuffled)
     assert _state(numbered, merged, strategy) == _state(shuffled, merged_too, strategy)
+
+
+LONG = [AppendToTrait("groups", f"{n:05}") for n in range(MAX_LIST_ITEMS + 200)]
+
+
+def groups(commands: list[AppendToTrait]) -> Any:
+    state = ProfileState({}, {})
+    for at, command in enumerate(commands):
+        apply(command, state, at, f"e{at}")
+    return state
+
+
+@pytest.mark.parametrize("commands", [LONG, LONG[::-1], LONG[700:] + LONG[:700]])
+def test_a_list_keeps_as_many_as_it_may_have_the_same_ones_whatever_the_order(commands: list[AppendToTrait]):
+    """One without end took longer with each event, until its partition stood still."""
+    kept = [command.value for command in LONG[:MAX_LIST_ITEMS]]
+    assert groups(commands).traits["groups"].value == kept
+    assert merge_states([groups(commands[:600]), groups(commands[600:])]).traits["groups"].value == kept
+
+
+def test_a_list_keeps_as_many_bytes_as_it_may_have():
+    commands = [AppendToTrait("groups", f"{n}" * (MAX_LIST_BYTES // 3)) for n in (3, 1, 4, 2)]
+    assert [value[0] for value in groups(commands).traits["groups"].value] == ["1", "2"]
