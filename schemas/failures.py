@@ -7,7 +7,7 @@ import msgspec
 from schemas.origin import Origin
 
 #: Why the runner makes a dead letter, where the record itself can be read: no step has counted it.
-RUNNER_REASONS = frozenset({"bug", "output_too_large", "refused_by_postgresql"})
+RUNNER_REASONS = frozenset({"bug", "output_too_large", "refused_by_postgresql", "too_slow"})
 
 #: In place of a content that may not be kept.
 NOT_KEPT = b"{}"

@@ -48,6 +48,9 @@ class StepOutcome(msgspec.Struct):
 #: A record as it was read, and the model in it.
 _Item = tuple[Any, Any]
 
+#: Makes of records what comes of them, in the connection's transaction: `Attempt.run`, for one.
+RunStep = Callable[[Connection, Sequence[Any], StartOver], Awaitable[StepOutcome]]
+
 
 class Attempt:
     """A stage's step, as often and in as small portions as it takes."""
@@ -94,6 +97,14 @@ class Attempt:
                 return await self._apart(under_savepoint, items, error)
 
         return await self._run(decide, records, tools)
+
+    async def give_up(self, connection: Connection, records: Sequence[Any], start_over: StartOver) -> StepOutcome:
+        """These records as dead letters, without the step: it takes longer than a transaction may. As `run`."""
+
+        async def decide(items: list[_Item]) -> list[Message]:
+            return [self._dead_letter(*item, Poison("too_slow")) for item in items]
+
+        return await self._run(decide, records, self._toolbox(connection))
 
     async def run_outside(self, records: Sequence[Any]) -> StepOutcome:
         """The step over these records, without a database."""

@@ -40,6 +40,11 @@ class Later(msgspec.Struct, frozen=True):
     after_s: float = 0.0
 
 
+class TooSlow(Exception):
+    """PostgreSQL ended the transaction of a step that had not asked it anything for too long: fewer records at a time
+    may go through."""
+
+
 class LaneStopped(Exception):
     """The lane must not go on by itself: going on would skip or repeat what nobody could explain.
 

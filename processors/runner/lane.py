@@ -13,14 +13,16 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
+from psycopg.errors import IdleInTransactionSessionTimeout
 
-from processors.runner.attempt import Attempt, StepOutcome
+from processors.runner.attempt import Attempt, RunStep, StepOutcome
 from processors.runner.continuity import require_not_back, require_not_cut, require_not_gone, require_same_topic
 from processors.runner.fail_points import Reach, nowhere
-from processors.runner.failures import LaneStopped, Unavailable, unavailable_cause
+from processors.runner.failures import LaneStopped, TooSlow, Unavailable, unavailable_cause
+from processors.runner.partition import Log, ReadBatch, halves
 from processors.runner.publisher import Publishes
 from processors.runner.stage import Stage
 from processors.storage.database import Connect, Connection, end_frozen
@@ -32,44 +34,11 @@ log = logging.getLogger("headwater.lane")
 #: A lane whose last this many records were half dead letters stops: more likely a mistake of ours than of the senders.
 WATCHED_RECORDS = 1000
 MAX_BACKOFF_S = 5.0
+#: How often a record alone may take too long before it is a dead letter: its process may have been frozen.
+SLOW_TRIES = 3
 #: PostgreSQL keeps the plans of prepared statements as they were made, by how large tables were then, until it analyses
 #: them anew. A new installation grows faster than that: it would read whole tables for each batch for a minute.
 PLANS_AGE_S = 10.0
-
-
-class ReadBatch(Protocol):
-    """What the transport hands over."""
-
-    @property
-    def start(self) -> int: ...
-    @property
-    def end(self) -> int: ...
-    @property
-    def records(self) -> list[Any]: ...
-    @property
-    def topic_id(self) -> str: ...
-
-
-class Log(Protocol):
-    """The partition that the lane reads, as far as it must ask about it."""
-
-    async def committed(self) -> int | None:
-        """The position that Kafka has for this consumer group, None where it has none."""
-
-    async def beginning(self) -> int:
-        """The first offset that still exists."""
-
-    async def end(self) -> int:
-        """The offset that the next record will have."""
-
-    async def topic_id(self) -> str:
-        """The id that Kafka gave the topic when it was made."""
-
-    def seek(self, offset: int) -> None:
-        """Read on from there; batches read before are of no use any more."""
-
-    def stored(self, offset: int) -> None:
-        """Everything below is done."""
 
 
 class Lane:
@@ -106,8 +75,18 @@ class Lane:
         await self._persistently(self._recover_once)
 
     async def process(self, batch: ReadBatch) -> None:
-        """Do the batch, however often it takes. Raises LaneStopped, Fenced, and what is neither outage nor data."""
-        await self._persistently(lambda: self._process_once(batch))
+        """Do the batch, however often and in however small portions it takes. Raises LaneStopped, Fenced, and what is
+        neither outage nor data."""
+        for _ in range(SLOW_TRIES):
+            try:
+                return await self._persistently(lambda: self._process_once(batch, self._attempt.run))
+            except TooSlow:
+                log.warning("%s: %d records took longer than a transaction may", self.key, len(batch.records))
+                if len(batch.records) > 1:
+                    for half in halves(batch):
+                        await self.process(half)
+                    return
+        await self._persistently(lambda: self._process_once(batch, self._attempt.give_up))
 
     async def _persistently(self, attempt: Callable[[], Awaitable[None]]) -> None:
         tries = 0
@@ -149,7 +128,7 @@ class Lane:
         await connection.rollback()
         self._log.stored(row.next_offset)
 
-    async def _process_once(self, batch: ReadBatch) -> None:
+    async def _process_once(self, batch: ReadBatch, run: RunStep) -> None:
         connection = await self._open()
         progress = Progress(connection, self.key)
         self._reach("before-lock")
@@ -179,9 +158,11 @@ class Lane:
             await connection.rollback()  # effects may take long
             outcome = await self._run_outside(progress, connection, row, records, batch.end)
         else:
-            start_over = partial(self._start_over, progress, connection, row)
-            outcome = await self._attempt.run(connection, records, start_over)
-            await self._finish(progress, connection, outcome, batch.end)
+            try:
+                outcome = await run(connection, records, partial(self._start_over, progress, connection, row))
+                await self._finish(progress, connection, outcome, batch.end)
+            except IdleInTransactionSessionTimeout as error:
+                raise TooSlow from error
         self._log.stored(max(batch.end, row.next_offset))
         if outcome is not None:
             self._watch(outcome)

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -113,6 +114,7 @@ class Bench:
         self.lanes: list[Lane] = []
         self.seen: list[bytes] = []
         self.bug_at: Callable[[bytes], bool] = lambda _: False
+        self.takes_s: Callable[[bytes], float] = lambda _: 0.0
         #: How often the step has to wait yet.
         self.waits = 0
 
@@ -134,6 +136,7 @@ class Bench:
                 raise Poison("tastes_bad")
             if self.bug_at(payload.body):
                 raise ZeroDivisionError
+            time.sleep(self.takes_s(payload.body))  # noqa: ASYNC251  # nothing asks PostgreSQL anything meanwhile
             if self.waits:
                 self.waits -= 1
                 raise Unavailable("definitions behind")
@@ -334,6 +337,20 @@ async def test_halving_finds_exactly_the_poison_and_the_rest_goes_on_in_order(be
     assert [message.value() for message in dead] == [b"poison 0", b"poison 17", b"poison 18", b"poison 63"]
     headers = dict(dead[1].headers() or [])
     assert (headers["dlq.reason"], headers["dlq.offset"], headers["dlq.stage"]) == (b"tastes_bad", b"17", b"validate")
+
+
+async def test_what_takes_longer_than_a_transaction_may_goes_through_in_portions_and_what_does_alone_is_a_dead_letter(
+    bench: Bench,
+) -> None:
+    bench.connect = connector(bench.installation.database_url, "test", idle_s=0.5)
+    bench.takes_s = lambda value: 0.7 if value == b"f" else 0.1
+    values = [b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h"]
+    await bench.lane().process(bench.batch(0, *values))
+    # PostgreSQL ends the connection each time: what was put out last goes out again, as after any such.
+    assert list(dict.fromkeys(bench.outputs())) == ["a", "b", "c", "d", "e", "g", "h"]
+    letters = bench.installation.records("dead-letters")
+    assert {(letter.value(), dict(letter.headers())["dlq.reason"]) for letter in letters} == {(b"f", b"too_slow")}
+    assert (bench.next_offset(), bench.log.done) == (8, 8)
 
 
 async def test_a_bug_that_hits_one_record_twice_is_poison_and_one_that_passes_is_not(bench: Bench) -> None:
