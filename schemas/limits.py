@@ -40,6 +40,8 @@ MAX_INTEGER = 2**53
 MAX_ID_CHARS = 100
 #: Characters in an identifier's value (an e-mail, a customer number).
 MAX_IDENTIFIER_CHARS = 200
+#: Bytes of an identifier that is made of several values; longer ones are hashed.
+MAX_COMPOSITE_BYTES = 1_000
 #: Characters in an event type's name.
 MAX_TYPE_CHARS = 100
 #: A trait that events carry with them, in bytes of JSON.

@@ -1,12 +1,14 @@
 """Identification: the identifiers that events show, as namespaces and identification points say."""
 
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
 
 from schemas.definitions.identity import Namespace
 from schemas.events import ValidEvent
+from schemas.limits import MAX_COMPOSITE_BYTES
 from workflows.definitions import Definitions
 from workflows.identifiers import identifier_value, may_hold, value_at
 
@@ -34,8 +36,8 @@ class Identifiers:
         found = [_value(value, namespace) for value in values]
         if any(value is None for value in found):
             return None
-        value = found[0] if len(found) == 1 else msgspec.json.encode(found).decode()
-        return name, (self._hide(name, value or "") if namespace.hashed else value or "")
+        value = (found[0] or "") if len(found) == 1 else _as_one(found)
+        return name, (self._hide(name, value) if namespace.hashed else value)
 
     def is_login(self, shown: Shown) -> bool:
         """Whether this says who somebody is: a customer number or a checked e-mail, not a device."""
@@ -69,6 +71,12 @@ class Identifiers:
                 if key := self.key(identifier.namespace, *values):
                     found[key] = found.get(key, False) or point.verified
         return [Shown(key, verified) for key, verified in found.items()]
+
+
+def _as_one(values: list[str | None]) -> str:
+    """Several values as one; of very long ones, which no index holds, their hash."""
+    value = msgspec.json.encode(values)
+    return value.decode() if len(value) <= MAX_COMPOSITE_BYTES else f"sha256:{sha256(value).hexdigest()}"
 
 
 def _value(value: Any, namespace: Namespace) -> str | None:

@@ -88,6 +88,8 @@ class _Resolver:
         self._ties = Ties(definitions, known.identifiers)
         self.resolution = Resolution([], [], {}, {}, {}, {}, {}, {}, [], [], [], [], [])
         self._remembering = Remembering(known, definitions, self.resolution)
+        #: Of each pair once a batch: somebody in another's browser would ask merge for the same with every event.
+        self._refused: set[tuple[str, ...]] = set()
 
     def add(self, event: ValidEvent, shown: list[Shown]) -> None:
         case = self._case(event, shown)
@@ -216,7 +218,11 @@ class _Resolver:
             values.update(dict.fromkeys(ids, united))
             self.resolution.joins += [(owner.id, other) for other in ids[1:]]
         self.resolution.merges += jobs
-        self.resolution.merges += refusals(case, owner, values)
+        for refusal in refusals(case, owner, values):
+            said = *refusal.profiles, refusal.namespace, refusal.contradicted
+            if said not in self._refused:
+                self._refused.add(said)
+                self.resolution.merges.append(refusal)
 
     def _will_join(self, job: MergeJob) -> bool:
         """Whether merge's guards will let these two become one, as far as is known here."""

@@ -76,6 +76,16 @@ def test_what_is_together_in_another_way_is_another():
     assert one != other
 
 
+def test_what_is_long_together_is_one_value_that_an_index_can_hold():
+    """PostgreSQL refused the event: of 2,704 bytes at most."""
+    parts, names = [f"{n}" + "\u00fc" * 199 for n in range(5)], list("abcde")
+    whole = {"namespace": "ns", "properties": names}
+    [(_, one)] = keys({}, whole, **dict(zip(names, parts, strict=True)))
+    [(_, other)] = keys({}, whole, **dict(zip(names, parts[::-1], strict=True)))
+    assert len(one.encode()) < 100 and one != other
+    assert keys({}, whole, **dict(zip(names, parts, strict=True))) == [("ns", one)]
+
+
 def test_a_hashed_namespace_shows_no_value():
     assert keys({"hashed": True}, {"namespace": "ns", "property": "name"}, name=" Ada") == [("ns", "hash of ns Ada")]
 

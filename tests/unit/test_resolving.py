@@ -313,6 +313,16 @@ def test_somebody_whom_an_event_rules_out_is_not_merged_into_an_owner_of_whom_no
     ]
 
 
+def test_merge_is_told_once_a_batch_that_two_are_not_one():
+    """Somebody in another's browser asked with each event: a thousand jobs that merge says no to."""
+    x, x_has = person("x", 0, TEN, ("passport", "x"))
+    y, y_has = person("y", 1, ("customer-id", "7"), ("passport", "y"))
+    known = Known({}, {TEN: stored(x), ("passport", "y"): stored(y)}, {}, x_has | y_has)
+    shown = [TEN, ("passport", "y")]
+    found = resolve([(event(at, session="s1", profile="fresh"), shown) for at in (9, 10, 11)], known, RULES)
+    assert [job.profiles for job in found.merges] == [["fresh", "x"], ["fresh", "y"]]
+
+
 def test_of_two_numbers_that_one_event_shows_the_first_counts_and_the_other_is_reported():
     found = resolve([(event(1, profile="p"), [TEN, ELEVEN, MAIL])], Known({}, {}, {}), RULES)
     assert list(found.links) == [TEN, MAIL]
