@@ -28,7 +28,7 @@ async def persist(
     definitions: Definitions,
 ) -> list[AcceptedEvent]:
     """The events that are new, with their profile's counters as of each. What happened before its person was erased is
-    recorded as a place that is taken, empty."""
+    recorded as a place that is taken, empty, and goes no further."""
     live = await profiles.lock_live({event.profile for event in events if event.profile})
     erased = await erasures.known(live)
     gone = erased.keys() - await profiles.there(erased) if erased else set()
@@ -55,7 +55,8 @@ async def persist(
         await measures.add(partition, sums)
     totals = await counters.load({event.profile for event in outcome.new if event.profile})
     travelling = _carried(totals, outcome.new)
-    return list(reversed([_accepted(event, travelling) for event in reversed(outcome.new)]))
+    going_on = [event for event in outcome.new if event.origin not in empty]
+    return list(reversed([_accepted(event, travelling) for event in reversed(going_on)]))
 
 
 def _carried(totals: dict[str, dict[str, int]], events: Sequence[IdentifiedEvent]) -> dict[str, dict[str, int]]:
