@@ -24,6 +24,7 @@ def due_of(stage: str, feed: DefinitionsFeed) -> Iterator[tuple[TakeDue, float]]
     """What to take out of which table, and how often (s) to look."""
     if stage == "segment":
         yield take_due_segments, EVERY_S
+        yield forget_old_days, OLD_EVERY_S
     if stage == "persist":
         yield Alerts(feed).take_due, EVERY_S
         yield OldWindows(feed).take_due, OLD_EVERY_S
@@ -38,6 +39,13 @@ async def take_due_segments(connection: Connection) -> list[SegmentationJob]:
     """Segments are looked at again when a day leaves a window, or a consent ends."""
     due = await Windows(connection).take_due(datetime.now(UTC), BATCH)
     return [SegmentationJob(profile=profile, changed=["segments"], silent=True) for profile in due]
+
+
+async def forget_old_days(connection: Connection) -> list[SegmentationJob]:
+    """What no window counts any more is forgotten; nothing is said of it."""
+    while await Windows(connection).forget(OLD_BATCH) == OLD_BATCH:
+        await connection.commit()
+    return []
 
 
 async def take_due_runs(connection: Connection) -> list[WorkflowRun]:

@@ -72,6 +72,16 @@ class Windows:
         )
         return [profile for (profile,) in await cursor.fetchall()]
 
+    async def forget(self, limit: int) -> int:
+        """Delete days that are older than the longest window, so many rows at most; how many it were."""
+        cursor = await self._connection.execute(
+            "delete from profile_days where (profile_id, type, day) in (select profile_id, type, day from profile_days "
+            "where day <= (now() at time zone 'UTC')::date - (select coalesce(max(days), 0) from windowed_types) "
+            "limit %s for update skip locked)",
+            (limit,),
+        )
+        return cursor.rowcount
+
 
 def _moment(at: date | datetime) -> datetime:
     return at if isinstance(at, datetime) else datetime(at.year, at.month, at.day, tzinfo=UTC)
