@@ -49,6 +49,8 @@ class Remembering:
             self.resolution.first_of_sessions.append(event)
             self._watch(session, event)
         if known is None or known.id != owner.id:
+            if known is not None:
+                self.resolution.visited_less.add(known.id)
             self._known.sessions[session] = owner
             self.resolution.sessions[session] = owner.id
         self._visit(session, event)

@@ -11,7 +11,7 @@ from processors.storage.identities import Identities
 from processors.storage.runs import Traits
 from schemas.events import IdentifiedEvent, ValidEvent
 from schemas.origin import Origin
-from schemas.profiles import MergeJob
+from schemas.profiles import MergeJob, SegmentationJob
 from workflows.announcing import announced
 from workflows.consent import ConsentBook
 from workflows.definitions import Definitions
@@ -34,8 +34,11 @@ async def identify(
     traits: Traits,
 ) -> list[Any]:
     """The events with their profiles, MergeJobs, a SegmentationJob for each profile that said something new about its
-    consents, and system events that their sources ask for. What a person has not agreed to is taken out before anybody
-    is identified by it; what was dropped once stays dropped, and what happened before its person was erased is."""
+    consents or lost a visit to somebody else, and system events that their sources ask for.
+
+    What a person has not agreed to is taken out before anybody is identified by it; what was dropped once stays
+    dropped, and what happened before its person was erased is.
+    """
     before = await consents.dropped([event.origin for event in events]) if definitions.governs else set()
     events = [event for event in events if event.origin not in before]
     identifiers = Identifiers(definitions, profile_ids.hide)
@@ -70,6 +73,10 @@ async def identify(
     ]
     await _look_up(identified, definitions, traits)
     jobs = book.jobs() if book else []
+    jobs += [
+        SegmentationJob(profile=profile, changed=["segments"], silent=True)
+        for profile in sorted(resolution.visited_less)
+    ]
     owners = {event.origin: owner for event, owner in judged if event is not None and owner is not None}
     news = announced(resolution, owners, definitions)
     return [*identified, *resolution.merges, *_lost_races(resolution, taken), *jobs, *news]

@@ -144,3 +144,16 @@ async def test_visits_are_sessions_however_late_their_events_come():
     assert await at(driver, 3, *late) == {"returning"}
     visits = driver.read(PROFILE_CHANGES)[-1].visits
     assert (visits.count, visits.first_at) == (2, BASE)
+
+
+async def test_who_loses_a_visit_to_somebody_else_is_looked_at_again():
+    """Whoever logs in within another's session takes it with them."""
+    driver = pipeline({"kind": "segment", "id": "visitor", "condition": "profile.visits.count > 0"})
+    members: list[set[str]] = []
+    for user in ("ann", "bob"):
+        driver.send(sent(login(user), session="s1"))
+        await driver.run()
+        owner = driver.memory.identifiers
+        people = {name: driver.memory.live(owner["user", name]) for name in ("ann", "bob") if ("user", name) in owner}
+        members.append({name for name, id in people.items() if driver.memory.memberships.get(id)})
+    assert members == [{"ann"}, {"bob"}]
