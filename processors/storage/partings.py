@@ -9,10 +9,9 @@ from processors.runner.failures import Poison
 from processors.storage.database import Connection, as_json, take_time, uuids
 from processors.storage.runs import Traits
 from schemas.definitions.identity import Strategy
-from schemas.events import ValidEvent
 from schemas.origin import Origin
 from workflows.changes import Merged, Ran, made_anew
-from workflows.identification import IdentifierKey, Identifiers, Shown
+from workflows.identification import IdentifierKey, Identifiers
 from workflows.known import SessionKey
 from workflows.parting import Division, Happened, IdentifierRow, divide
 from workflows.profile import place_of
@@ -108,15 +107,15 @@ class Partings:
     ) -> list[Happened]:
         """All that are recorded. Workflows that have not run yet run for whom the event is recorded under by then."""
         cursor = await self._connection.execute(
-            "select e.source, e.id, e.profile_id::text, e.session_id, e.recorded_at <= %s, e.type, e.properties::text, "
-            "e.received_at "
+            "select e.source, e.id, e.profile_id::text, e.session_id, e.recorded_at <= %s, e.type, "
+            "coalesce(e.properties, '{}')::text, coalesce(e.context, '{}')::text "
             "from events e where e.profile_id = any(%s::uuid[]) "
             "order by e.received_at, origin_partition, origin_offset, origin_ordinal",
             (merged_at, uuids(everybody)),
         )
         found = []
-        for source, id, profile, session, early, type, properties, at in await cursor.fetchall():
-            shown = _shown(source, id, type, properties, at, identifiers)
+        for source, id, profile, session, early, type, *held in await cursor.fetchall():
+            shown = identifiers.shown_in(type, source, *(msgspec.Raw(part.encode()) for part in held))
             keys, logins = [one.key for one in shown], [one.key for one in shown if identifiers.is_login(one)]
             found.append(Happened(source, id, profile, session, early, tuple(keys), tuple(logins)))
         return found
@@ -252,21 +251,3 @@ _COUNTED_ANEW = (
     "select %(live)s, e.type, (e.occurred_at at time zone 'UTC')::date, count(*) from events e "
     "join windowed_types w on w.type = e.type where e.profile_id = any(%(ids)s::uuid[]) group by 2, 3",
 )
-
-
-def _shown(
-    source: str, id: str, type: str, properties: str | None, at: datetime, identifiers: Identifiers
-) -> list[Shown]:
-    if properties is None:
-        return []
-    event = ValidEvent(
-        origin=Origin(0, 0, 0),
-        id=id,
-        fingerprint="",
-        source=source,
-        type=type,
-        occurred_at=at,
-        received_at=at,
-        properties=msgspec.Raw(properties.encode()),
-    )
-    return identifiers.shown_by(event)

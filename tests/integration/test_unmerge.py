@@ -48,7 +48,10 @@ BODIES: tuple[dict[str, Any], ...] = (
         "kind": "identification-point",
         "id": "p",
         "event_type": "view",
-        "identifiers": [{"namespace": name, "property": name} for name in ("user", "device")],
+        "identifiers": [
+            *({"namespace": name, "property": name} for name in ("user", "device")),
+            {"namespace": "user", "context": "user_id"},
+        ],
     },
     {
         "kind": "mapping",
@@ -83,7 +86,9 @@ class Stages:
     #: Each event's id and what it holds.
     sent: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    async def see(self, session: str, type: str = "view", **properties: Any) -> str:
+    async def see(
+        self, session: str, type: str = "view", context: dict[str, Any] | None = None, **properties: Any
+    ) -> str:
         """One event through all of them; its id."""
         self.number += 1
         properties = {"city": "Oslo", "spent": 1, **properties}
@@ -96,6 +101,7 @@ class Stages:
             occurred_at=at,
             received_at=at,
             properties=properties,
+            context=context or {},
         )
         self.sent[made.id] = properties
         valid = msgspec.convert(made, IdentifiedEvent, from_attributes=True)
@@ -399,6 +405,18 @@ async def test_events_that_nothing_ran_for_go_with_whom_they_are_of_too(stages: 
     assert set(ids) <= (await stages.state(other))["events"]
     assert (await stages.state(other))["counters"] == {"view": 3, "glance": 2}
     assert (await stages.state(one))["counters"] == {"view": 2}
+
+
+async def test_a_login_in_the_context_of_an_event_says_whose_it_is(stages: Stages) -> None:
+    """Where the libraries of Segment, RudderStack and PostHog have it."""
+    one, other = await parted_later(stages)
+    await stages.see("b", device="kiosk")
+    ids = {await stages.see("new", context={"user_id": "bob"}), await stages.see("new")}
+    hers = await stages.see("newer", context={"user_id": "ann"})
+    await stages.unmerge(other)
+    assert ids <= (await stages.state(other))["events"]
+    assert hers in (await stages.state(one))["events"]
+    assert await stages.all("select profile_id::text from sessions where id = 'new'") == [(other,)]
 
 
 async def test_who_was_parted_joined_others_and_was_merged_again_is_kept_apart_from_nobody(stages: Stages) -> None:
