@@ -17,7 +17,7 @@ from workflows.consent import ConsentBook
 from workflows.definitions import Definitions
 from workflows.identification import IdentifierKey, Identifiers
 from workflows.identity import ProfileIds
-from workflows.known import Known, SessionKey
+from workflows.known import Known
 from workflows.lookup import looked_up
 from workflows.resolution import Resolution
 from workflows.resolving import Found, questioned, resolve
@@ -95,16 +95,12 @@ async def _of_the_erased(
 ) -> set[Origin]:
     """The events that happened before somebody whose they are was erased.
 
-    A login that was theirs says so; a login that was not, or a session that is somebody's now, says that it is
-    another's; else the session, the profile that the client names, or whatever is shown.
+    A login that was theirs says so; a login that was not, or a session that was somebody else's by then, says that it
+    is another's; else the session, the profile that the client names, or whatever is shown.
     """
     if not await erasures.any():  # nearly always: hashing everything costs a tenth of this stage
         return set()
-    sessions = {
-        event.origin: session_hash(hide, *session)
-        for event, _ in found
-        if (session := _session(event)) and session not in known.sessions
-    }
+    sessions = {event.origin: session_hash(hide, event.source, event.session) for event, _ in found if event.session}
     shown = {
         event.origin: [(key_hash(hide, one.key), identifiers.is_login(one)) for one in ones] for event, ones in found
     }
@@ -119,15 +115,20 @@ async def _of_the_erased(
     erased = set()
     for event, _ in found:
         logins = [key for key, is_login in shown[event.origin] if is_login]
-        anothers = bool(logins) or _session(event) in known.sessions
-        keys = logins if anothers else [sessions.get(event.origin), event.profile, *(k for k, _ in shown[event.origin])]
+        session = sessions.get(event.origin)
+        anothers = bool(logins) or _is_anothers(event, known, is_gone(event, session))
+        keys = logins if anothers else [session, event.profile, *(key for key, _ in shown[event.origin])]
         if any(is_gone(event, key) for key in keys):
             erased.add(event.origin)
     return erased
 
 
-def _session(event: ValidEvent) -> SessionKey | None:
-    return (event.source, event.session) if event.session else None
+def _is_anothers(event: ValidEvent, known: Known, was_theirs: bool) -> bool:
+    session = (event.source, event.session or "")
+    if session not in known.sessions:
+        return False
+    # A tab that was open all the while begins the session anew: what happened in it before is not that one's.
+    return not was_theirs or (session in known.visits and known.visits[session].started <= event.occurred_at)
 
 
 def _identified(event: ValidEvent, owner: str | None, book: ConsentBook | None, opens_visit: bool) -> IdentifiedEvent:

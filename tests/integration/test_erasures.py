@@ -145,6 +145,18 @@ async def test_other_peoples_events_in_the_erased_ones_browser_are_kept(graph: G
     assert await graph.see("ann's", occurred=1) == bob, "the session is Bob's now"
 
 
+async def test_a_tab_that_was_open_all_the_while_brings_nothing_of_before_back(graph: Graph) -> None:
+    person = await graph.see("tab", customer="7", device="phone")
+    await graph.connection.commit()
+    await erase(graph.connection, person)
+    assert await graph.see("tab", **LATER), "they go on in it"
+    for shown in ({}, {"mail": "a@x.org"}, {"device": "phone"}):
+        with pytest.raises(ValueError):  # nothing comes out of identify
+            await graph.see("tab", occurred=1, **shown)
+    assert await graph.see("tab", **LATER)
+    assert await all_of(graph.connection, "select value from identifiers") == []
+
+
 async def test_the_archive_is_cleaned_also_where_an_operator_had_sent_it_again(connect: Connect) -> None:
     async with await connect() as c:
         replayed, erasures = Replayed(c), Erasures(c)
