@@ -69,6 +69,7 @@ class Partings:
             await self._identifiers(everybody),
         )
         await self._move(division, profile)
+        await self._give_back_runs(everybody)
         await self._follow(division.profiles, profile)
         leaving |= division.profiles
         await self._point(profile, leaving, merge[0])
@@ -143,11 +144,6 @@ class Partings:
             "update events set profile_id = %s from r where source = r.one and id = r.two": (
                 (event.source, event.id) for event in division.events
             ),
-            "update parked_runs p set profile_id = %s from r join events e on e.source = r.one and e.id = r.two "
-            "where (p.origin_partition, p.origin_offset, p.origin_ordinal) = "
-            "(e.origin_partition, e.origin_offset, e.origin_ordinal)": (
-                (event.source, event.id) for event in division.events
-            ),
             "update sessions set profile_id = %s from r where source = r.one and id = r.two": division.sessions,
             "update identifiers set profile_id = %s from r where namespace = r.one and value = r.two": (
                 division.identifiers
@@ -158,6 +154,16 @@ class Partings:
                 f"with r as (select * from jsonb_to_recordset(%s::jsonb) as k(one text, two text)) {update}".encode(),
                 (as_json([{"one": one, "two": two} for one, two in keys]), profile),
             )
+
+    async def _give_back_runs(self, everybody: Collection[str]) -> None:
+        """Each run that waits to whom its event is of: whatever went on while they were one was written as the
+        survivor's, whosever the event is."""
+        await self._connection.execute(
+            "update parked_runs p set profile_id = e.profile_id from events e where p.profile_id = any(%s::uuid[]) "
+            "and p.profile_id <> e.profile_id and (p.origin_partition, p.origin_offset, p.origin_ordinal) = "
+            "(e.origin_partition, e.origin_offset, e.origin_ordinal)",
+            (uuids(everybody),),
+        )
 
     async def _follow(self, profiles: Collection[str], profile: str) -> None:
         """Those that became part of the person later were the leaver's: then that is whom they became part of."""

@@ -70,6 +70,21 @@ BODIES: tuple[dict[str, Any], ...] = (
         },
     },
     {"kind": "rule", "id": "r", "event_type": "view", "condition": "event.properties.spent > 7", "workflows": ["vip"]},
+    {
+        "kind": "workflow",
+        "id": "cart",
+        "nodes": {
+            "pause": {"action": "wait", "config": {"seconds": 60}, "then": ["buy"]},
+            "buy": {
+                "action": "wait-for-event",
+                "config": {"types": ["order"], "hours": 4},
+                "then": {"came": ["bought"], "timeout": ["late"]},
+            },
+            "bought": {"action": "segment", "config": {"segment": "bought"}},
+            "late": {"action": "segment", "config": {"segment": "late"}},
+        },
+    },
+    {"kind": "rule", "id": "cart", "event_type": "cart", "workflows": ["cart"]},
 )
 
 
@@ -116,11 +131,21 @@ class Stages:
             identified, 0, Profiles(c), Events(c), Counters(c), Windows(c), Erasures(c), Measures(c), known
         )
         runs = await route([msgspec.convert(one, WorkflowRun, from_attributes=True) for one in accepted], known)
-        storage = Profiles(c), Runs(c), Traits(c), SegmentMemberships(c), ParkedRuns(c), Consents(c)
-        found += await run_workflows(runs, known, self.ids, *storage, lambda: moment(self.number))
+        found += await self.run([one for one in runs if isinstance(one, WorkflowRun)])
         await self.join([one for one in found if isinstance(one, MergeJob)])
         await c.commit()
         return made.id
+
+    async def run(self, runs: list[WorkflowRun]) -> list[Any]:
+        c = self.connection
+        storage = Profiles(c), Runs(c), Traits(c), SegmentMemberships(c), ParkedRuns(c), Consents(c)
+        return await run_workflows(runs, definitions(*BODIES), self.ids, *storage, lambda: moment(self.number))
+
+    async def later(self, seconds: int) -> None:
+        """So long afterwards: runs that had to wait for a time go on."""
+        self.number += seconds
+        await self.run(await ParkedRuns(self.connection).take_due(moment(self.number), 10))
+        await self.connection.commit()
 
     async def join(self, jobs: list[MergeJob]) -> list[SegmentationJob]:
         c = self.connection
@@ -417,6 +442,19 @@ async def test_a_login_in_the_context_of_an_event_says_whose_it_is(stages: Stage
     assert ids <= (await stages.state(other))["events"]
     assert hers in (await stages.state(one))["events"]
     assert await stages.all("select profile_id::text from sessions where id = 'new'") == [(other,)]
+
+
+async def test_a_run_of_whoever_left_that_went_on_while_they_were_one_hears_their_events(stages: Stages) -> None:
+    one, other = await parted_later(stages)
+    await stages.see("b", type="cart")
+    await stages.see("b", device="kiosk")
+    assert await stages.live("user:bob") == one
+    await stages.later(60)
+    await stages.unmerge(other)
+    await stages.see("a", type="order")
+    await stages.see("b", type="order")
+    segments = await SegmentMemberships(stages.connection).load([one, other])
+    assert segments == {one: frozenset(), other: frozenset({("bought", "workflow")})}
 
 
 async def test_who_was_parted_joined_others_and_was_merged_again_is_kept_apart_from_nobody(stages: Stages) -> None:
