@@ -118,6 +118,10 @@ class _Person:
         self.state = ProfileState({}, {})
         self.segments: SaidOfSegments = {}
 
+    def absorb(self, other: "_Person", strategies: Mapping[str, Strategy]) -> None:
+        self.state = merge_states([self.state, other.state], strategies)
+        self.segments |= {said: True for said, member in other.segments.items() if member}
+
 
 def made_anew(
     happened: Iterable[Ran | Merged], strategies: Mapping[str, Strategy] = NO_STRATEGIES
@@ -134,9 +138,7 @@ def made_anew(
 
     for one in happened:
         if isinstance(one, Merged):
-            both = person(one.survivor), person(one.absorbed)
-            both[0].state = merge_states([two.state for two in both], strategies)
-            both[0].segments |= {said: True for said, member in both[1].segments.items() if member}
+            person(one.survivor).absorb(person(one.absorbed), strategies)
             survivors[one.absorbed] = one.survivor
             continue
         whose = person(one.profile)
@@ -146,6 +148,7 @@ def made_anew(
                 whose.segments[command.segment, command.origin] = command.member
             else:
                 apply(command, whose.state, one.at, one.by, strategies, one.place)
-    live = [id for id in people if id not in survivors]
-    whole = people[live[0]] if live else _Person()
+    whole, *others = [person for id, person in people.items() if id not in survivors] or [_Person()]
+    for other in others:  # merges that say so may be missing: nobody's past is lost for it
+        whole.absorb(other, strategies)
     return whole.state, whole.segments

@@ -57,8 +57,8 @@ class Partings:
         Raises Poison where runs of before the change log make it impossible to tell what was whose.
         """
         await take_time(self._connection)
-        leaving = await self._members(profile)
         everybody = await self._everybody(stayed)
+        leaving = await self._members(profile) & everybody
         if await self._has_unlogged_runs(everybody):
             raise Poison("no_change_log")
         division = divide(
@@ -70,10 +70,10 @@ class Partings:
         )
         await self._move(division, profile)
         await self._give_back_runs(everybody)
-        await self._follow(division.profiles, profile)
         leaving |= division.profiles
         await self._point(profile, leaving, merge[0])
         for live, members in ((profile, leaving), (stayed, everybody - leaving)):
+            await self._tie(live, members)
             await self._make_anew(live, members, strategies)
         await self._take_consents(profile, stayed, merge[0])
         await self._leave_consents(stayed, everybody - leaving)
@@ -165,19 +165,20 @@ class Partings:
             (uuids(everybody),),
         )
 
-    async def _follow(self, profiles: Collection[str], profile: str) -> None:
-        """Those that became part of the person later were the leaver's: then that is whom they became part of."""
-        await self._connection.execute(
-            "update merges set survivor = %s where absorbed = any(%s::uuid[]) and undone_at is null",
-            (profile, uuids(profiles)),
-        )
-
     async def _point(self, profile: str, leaving: Collection[str], merge: int) -> None:
         await self._connection.execute(
             "update profiles set merged_into = nullif(%s::uuid, id) where id = any(%s::uuid[])",
             (profile, uuids(leaving)),
         )
         await self._connection.execute("update merges set undone_at = now() where id = %s", (merge,))
+
+    async def _tie(self, live: str, members: Collection[str]) -> None:
+        """Those of one side that had become part of somebody who is on the other one now: part of whom they stay."""
+        await self._connection.execute(
+            "update merges set survivor = %(live)s where absorbed = any(%(ids)s::uuid[]) "
+            "and survivor <> all(%(ids)s::uuid[]) and undone_at is null",
+            {"live": live, "ids": uuids(members)},
+        )
 
     async def _make_anew(self, live: str, members: Collection[str], strategies: Mapping[str, Strategy]) -> None:
         """Everything that follows from a profile's events: counters, days, traits, totals, what workflows said."""

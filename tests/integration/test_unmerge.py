@@ -457,6 +457,27 @@ async def test_a_run_of_whoever_left_that_went_on_while_they_were_one_hears_thei
     assert segments == {one: frozenset(), other: frozenset({("bought", "workflow")})}
 
 
+async def test_nothing_is_lost_where_one_who_goes_had_absorbed_one_who_stays(stages: Stages) -> None:
+    """A browser of Bob's, of which he says so later, had become one with another, of which nobody ever says it."""
+    one, other = await parted_later(stages)
+    await stages.see("b", device="kiosk")
+    first = await stages.see("his", city="Rome", spent=4)
+    unknown = await stages.see("whose", city="Bonn", spent=1000)
+    his, whose = (stages.ids.mint("session", "shop", session) for session in ("his", "whose"))
+    operator = {"cause": "operator", "namespace": "operator", "event": ""}
+    await stages.join([MergeJob(profiles=[his, whose], **operator)])
+    login = await stages.see("his", user="bob")
+    last = await stages.see("a", user="ann", city="Kiel", spent=16)
+    assert {await stages.live(name) for name in ("user:ann", "user:bob", his, whose)} == {one}
+
+    await stages.unmerge(other)
+    assert await stages.state(one) == stages.expected(one, ["event-1", unknown, last])
+    assert await stages.state(other) == stages.expected(other, ["event-2", "event-3", first, login])
+    assert (await stages.live(his), await stages.live(whose)) == (other, one)
+    await stages.unmerge(his)
+    assert (await stages.live(his), await stages.live(whose)) == (his, one)
+
+
 async def test_who_was_parted_joined_others_and_was_merged_again_is_kept_apart_from_nobody(stages: Stages) -> None:
     oldest = await stages.see("x", user="zoe") and await stages.live("user:zoe")
     one, other = await parted(stages)

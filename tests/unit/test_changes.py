@@ -96,3 +96,13 @@ def test_merges_that_stay_are_done_once_more_where_they_were():
     assert (state.values(), segments) == ({"tags": ["x", "y"]}, {("vip", "workflow"): True})
     state, _ = made_anew([*happened, Ran("b", 3, "e3", [["set", "tags", ["z"], None, ["z"]]])])
     assert state.values() == {"tags": ["z"]}
+
+
+def test_of_people_whose_merge_nobody_noted_nothing_is_lost():
+    happened = [
+        Ran("a", 1, "e1", [["add", "spent", "1", None, "1"], ["set", "city", "Oslo", None, "Oslo"]]),
+        Ran("b", 2, "e2", [["add", "spent", "2", None, "2"], ["segment", "vip", True]]),
+    ]
+    state, segments = made_anew(happened)
+    assert (state.values(), state.totals) == ({"city": "Oslo"}, {"spent": Decimal(3)})
+    assert segments == {("vip", "workflow"): True}
