@@ -57,7 +57,7 @@ def divide(
     everybody concerned.
     """
     events = list(events)
-    divider = _Divider(frozenset(leaving), identifiers)
+    divider = _Divider(frozenset(leaving), identifiers, {key for key, owner in sessions.items() if owner in leaving})
     for event in events:
         divider.learn(event)
     sides = divider.sides(events)
@@ -74,15 +74,22 @@ def divide(
 class _Divider:
     """True: the leaver's; False: the others'."""
 
-    def __init__(self, leaving: frozenset[str], identifiers: Mapping[IdentifierKey, IdentifierRow]) -> None:
-        self._leaving, self._identifiers = leaving, identifiers
+    def __init__(
+        self,
+        leaving: frozenset[str],
+        identifiers: Mapping[IdentifierKey, IdentifierRow],
+        theirs: Collection[SessionKey],
+    ) -> None:
+        """`theirs`: the sessions that were the leaver's when they were merged."""
+        self._leaving, self._identifiers, self._theirs = leaving, identifiers, theirs
         self.of_key = {key: True for key, row in identifiers.items() if row.profile in leaving}
         self._claimed_by: dict[str, list[IdentifierKey]] = {}
         for key, row in identifiers.items():
             if row.linked_by[0] == "workflow":
                 self._claimed_by.setdefault(row.linked_by[1], []).append(key)
         #: Whose a session is, as events go on: the first one's that says so, then whoever's logs in. What led to the
-        #: merge was recorded under the survivor, and says nothing.
+        #: merge was recorded under the survivor, and says nothing. Where no event does, because the first one was under
+        #: way at the merge, it is whose it was then.
         self.of_session: dict[SessionKey, bool] = {}
         self._at_first: dict[SessionKey, bool] = {}
 
@@ -106,7 +113,8 @@ class _Divider:
         mine, said = self._is_leavers(event), self._said(event.logins)
         if event.session is not None:
             session = event.source, event.session
-            if session not in self.of_session and (event.early or event.shown or event.profile in self._leaving):
+            says = event.early or event.shown or event.profile in self._leaving or session in self._theirs
+            if session not in self.of_session and says:
                 self.of_session[session] = mine
                 self._at_first.setdefault(session, mine)
             elif said is not None:
@@ -116,9 +124,11 @@ class _Divider:
     def _is_leavers(self, event: Happened) -> bool:
         if event.profile in self._leaving:
             return True
+        session = event.source, event.session or ""
         said = (
             self._said(event.logins),
-            self.of_session.get((event.source, event.session or "")),
+            self.of_session.get(session),
+            True if session in self._theirs and not event.early else None,
             self._said(event.shown),
         )
         return next((one for one in said if one is not None), False)

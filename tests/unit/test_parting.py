@@ -58,6 +58,15 @@ def test_a_session_that_began_after_the_merge_is_from_its_beginning_whose_the_fi
     assert (len(division.events), division.sessions) == (1, [("shop", "new")])
 
 
+def test_a_session_of_which_nothing_was_recorded_before_the_merge_is_whose_it_was_then():
+    """Its first event was under way; what shows who they are says more."""
+    began = {"sessions": {("shop", "new"): "bob"}}
+    assert len(parted(event("new"), event("new", KIOSK), **began).events) == 2
+    assert len(parted(event("new"), event("new", ANN), event("new"), **began).events) == 1
+    before = Happened("shop", "before", "ann", "new", True)
+    assert [one.id for one in parted(before, event("new", BOB), **began).events] == ["later"]
+
+
 def test_a_session_that_the_merge_made_anothers_is_its_own_ones_again():
     division = parted(event("b"), sessions={("shop", "b"): "ann"})
     assert division.sessions == [("shop", "b")]
