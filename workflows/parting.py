@@ -39,7 +39,8 @@ class Division(msgspec.Struct):
     events: list[Happened]
     sessions: list[SessionKey]
     identifiers: list[IdentifierKey]
-    #: Profiles that became part of the survivor later, and all of whose events go.
+    #: Profiles that became part of the survivor later, and all of whose events go; of those that have none, the event
+    #: that joined them.
     profiles: set[str]
 
 
@@ -49,12 +50,13 @@ def divide(
     events: Iterable[Happened],
     sessions: Mapping[SessionKey, str],
     identifiers: Mapping[IdentifierKey, IdentifierRow],
+    joined_by: Mapping[str, str],
 ) -> Division:
     """What of a merged person is the one's who leaves: the profiles `leaving`, which became part of `stayed`, or of
     who became part of it.
 
-    `events`, in the order in which they were received, sessions (and their profiles) and identifiers are those of
-    everybody concerned.
+    `events`, in the order in which they were received, sessions (and their profiles), identifiers and the ids of the
+    events that made profiles part of others (`joined_by`) are those of everybody concerned.
     """
     events = list(events)
     divider = _Divider(frozenset(leaving), identifiers, {key for key, owner in sessions.items() if owner in leaving})
@@ -62,13 +64,20 @@ def divide(
         divider.learn(event)
     sides = divider.sides(events)
     moved = [event for event, is_leavers in sides if is_leavers and event.profile not in leaving]
-    staying = {event.profile for event, is_leavers in sides if not is_leavers}
     return Division(
         moved,
         sorted(key for key, profile in sessions.items() if profile not in leaving and divider.of_session.get(key)),
         sorted(key for key, row in identifiers.items() if row.profile not in leaving and divider.of_key.get(key)),
-        {event.profile for event in moved} - staying - {stayed},
+        _followers(sides, joined_by) - {stayed, *leaving},
     )
+
+
+def _followers(sides: Collection[tuple[Happened, bool]], joined_by: Mapping[str, str]) -> set[str]:
+    going = [event for event, is_leavers in sides if is_leavers]
+    staying = [event for event, is_leavers in sides if not is_leavers]
+    ids = {event.id for event in going} - {event.id for event in staying}  # they are unique within a source only
+    joined = {profile for profile, id in joined_by.items() if id in ids}
+    return ({event.profile for event in going} | joined) - {event.profile for event in staying}
 
 
 class _Divider:

@@ -67,6 +67,7 @@ class Partings:
             await self._events(everybody, merge[1], identifiers),
             await self._sessions(everybody),
             await self._identifiers(everybody),
+            await self._joined_by(everybody),
         )
         await self._move(division, profile)
         await self._give_back_runs(everybody)
@@ -138,6 +139,13 @@ class Partings:
             (namespace, value): IdentifierRow(profile, (source, event))
             for namespace, value, profile, source, event in await cursor.fetchall()
         }
+
+    async def _joined_by(self, everybody: Collection[str]) -> dict[str, str]:
+        cursor = await self._connection.execute(
+            "select absorbed::text, event_id from merges where absorbed = any(%s::uuid[]) and undone_at is null",
+            (uuids(everybody),),
+        )
+        return dict(await cursor.fetchall())
 
     async def _move(self, division: Division, profile: str) -> None:
         pairs: dict[str, Iterable[Sequence[str]]] = {

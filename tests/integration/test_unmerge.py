@@ -457,6 +457,18 @@ async def test_a_run_of_whoever_left_that_went_on_while_they_were_one_hears_thei
     assert segments == {one: frozenset(), other: frozenset({("bought", "workflow")})}
 
 
+async def test_a_browser_in_which_whoever_left_had_logged_in_at_once_goes_with_them(stages: Stages) -> None:
+    """Its profile has no event of its own: each began its life with a login, Bob's or Ann's."""
+    one, other = await parted_later(stages)
+    await stages.see("b", device="kiosk")
+    assert await stages.live("user:bob") == one
+    await stages.see("his new one", user="bob")
+    await stages.see("her new one", user="ann")
+    await stages.unmerge(other)
+    his, hers = (stages.ids.mint("session", "shop", session) for session in ("his new one", "her new one"))
+    assert (await stages.live(his), await stages.live(hers)) == (other, one)
+
+
 async def test_nothing_is_lost_where_one_who_goes_had_absorbed_one_who_stays(stages: Stages) -> None:
     """A browser of Bob's, of which he says so later, had become one with another, of which nobody ever says it."""
     one, other = await parted_later(stages)

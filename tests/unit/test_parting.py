@@ -23,7 +23,7 @@ BEFORE = [
 
 
 def parted(*later: Happened, **more: Any) -> Division:
-    return divide({"bob"}, "ann", [*BEFORE, *later], {**SESSIONS, **more.get("sessions", {})}, IDENTIFIERS)
+    return divide({"bob"}, "ann", [*BEFORE, *later], {**SESSIONS, **more.get("sessions", {})}, IDENTIFIERS, {})
 
 
 def event(session: str | None, *shown: IdentifierKey, profile: str = "ann", logins: bool = True) -> Happened:
@@ -77,7 +77,7 @@ def test_what_an_event_linked_goes_where_the_event_goes():
     linked = Happened("shop", "b9", "ann", "b", False, (phone,))
     later = Happened("shop", "x", "ann", None, False, (phone,))
     rows = {**IDENTIFIERS, phone: IdentifierRow("ann", ("shop", "b9"))}
-    division = divide({"bob"}, "ann", [*BEFORE, linked, later], SESSIONS, rows)
+    division = divide({"bob"}, "ann", [*BEFORE, linked, later], SESSIONS, rows, {})
     assert ([one.id for one in division.events], division.identifiers) == (["b9", "x"], [phone])
 
 
@@ -100,5 +100,5 @@ def test_a_session_is_whoevers_logs_in_from_then_on():
 def test_a_value_that_a_workflow_claimed_goes_with_the_event_that_it_ran_for():
     phone = {number: IdentifierRow("ann", ("workflow", number)) for number in ("a1", "later")}
     identifiers = IDENTIFIERS | {("phone", number): row for number, row in phone.items()}
-    division = divide({"bob"}, "ann", [*BEFORE, event("b", BOB)], SESSIONS, identifiers)
+    division = divide({"bob"}, "ann", [*BEFORE, event("b", BOB)], SESSIONS, identifiers, {})
     assert division.identifiers == [("phone", "later")]
