@@ -122,13 +122,22 @@ class _Person:
         self.state = merge_states([self.state, other.state], strategies)
         self.segments |= {said: True for said, member in other.segments.items() if member}
 
+    def run(self, one: Ran, strategies: Mapping[str, Strategy]) -> list[Change]:
+        kept = []
+        for command in map(command_of, one.changes):
+            if isinstance(command, SetMembership):
+                self.segments[command.segment, command.origin] = command.member
+            kept.append(carry_out(command, self.state, one.at, one.by, strategies, one.place)[2])
+        return [change for change in kept if change is not None]
+
 
 def made_anew(
     happened: Iterable[Ran | Merged], strategies: Mapping[str, Strategy] = NO_STRATEGIES
-) -> tuple[ProfileState, SaidOfSegments]:
-    """The state of the person that these profiles are in the end, and what was said of segments: runs and merges
-    done once more, in the order in which they were."""
+) -> tuple[ProfileState, SaidOfSegments, list[list[Change]]]:
+    """The state of the person that these profiles are in the end, what was said of segments, and each run's changes as
+    they would be kept now: runs and merges done once more, in the order in which they were."""
     people: dict[str, _Person] = {}
+    log: list[list[Change]] = []
     survivors: dict[str, str] = {}
 
     def person(profile: str) -> _Person:
@@ -141,14 +150,8 @@ def made_anew(
             person(one.survivor).absorb(person(one.absorbed), strategies)
             survivors[one.absorbed] = one.survivor
             continue
-        whose = person(one.profile)
-        for change in one.changes:
-            command = command_of(change)
-            if isinstance(command, SetMembership):
-                whose.segments[command.segment, command.origin] = command.member
-            else:
-                apply(command, whose.state, one.at, one.by, strategies, one.place)
+        log.append(person(one.profile).run(one, strategies))
     whole, *others = [person for id, person in people.items() if id not in survivors] or [_Person()]
     for other in others:  # merges that say so may be missing: nobody's past is lost for it
         whole.absorb(other, strategies)
-    return whole.state, whole.segments
+    return whole.state, whole.segments, log

@@ -10,7 +10,7 @@ from processors.storage.database import Connection, as_json, take_time, uuids
 from processors.storage.runs import Traits
 from schemas.definitions.identity import Strategy
 from schemas.origin import Origin
-from workflows.changes import Merged, Ran, made_anew
+from workflows.changes import Change, Merged, Ran, made_anew
 from workflows.identification import IdentifierKey, Identifiers
 from workflows.known import SessionKey
 from workflows.parting import Division, Happened, IdentifierRow, divide
@@ -26,6 +26,15 @@ class Parted(msgspec.Struct):
     stayed: str
     members: list[str]
     events: int
+
+
+class _Kept(Ran, frozen=True, kw_only=True):
+    """A run as it is kept: of which event, when, as which of its batch's; `time` is that of one that had waited."""
+
+    origin: Origin
+    ran_at: datetime
+    order: int
+    time: datetime | None
 
 
 class Partings:
@@ -193,7 +202,9 @@ class Partings:
         values = {"live": live, "ids": uuids(members)}
         for statement in _COUNTED_ANEW:
             await self._connection.execute(statement.encode(), values)
-        state, segments = made_anew(await self._happened(members), strategies)
+        happened = await self._happened(members)
+        state, segments, log = made_anew(happened, strategies)
+        await self._keep([one for one in happened if isinstance(one, _Kept)], log)
         await self._connection.execute("delete from profile_traits where profile_id = any(%(ids)s::uuid[])", values)
         await Traits(self._connection).store({live: state})
         await self._connection.execute(
@@ -206,18 +217,50 @@ class Partings:
             (live, [segment for segment, _ in said], [origin for _, origin in said]),
         )
 
+    async def _keep(self, runs: Sequence[_Kept], log: Sequence[Sequence[Change]]) -> None:
+        """What was there before a change, and after it, was made of both: it must not outlive one who is erased."""
+        changed = [(run, changes) for run, changes in zip(runs, log, strict=True) if changes != run.changes]
+        await self._rewrite("workflow_runs", [one for one in changed if one[0].time is None])
+        await self._rewrite("run_parts", [one for one in changed if one[0].time is not None])
+
+    async def _rewrite(self, table: str, changed: Iterable[tuple[_Kept, Sequence[Change]]]) -> None:
+        rows = [
+            {**msgspec.structs.asdict(run.origin), "ran_at": run.ran_at, "place": run.order, "changes": changes}
+            for run, changes in changed
+        ]
+        await self._connection.execute(
+            f"update {table} r set changes = k.changes from jsonb_to_recordset(%s::jsonb) as k(partition int, "
+            '"offset" bigint, ordinal int, ran_at timestamptz, place int, changes jsonb) '
+            f'where {_ORIGIN} = (k.partition, k."offset", k.ordinal) and (r.ran_at, r.place) = (k.ran_at, k.place)',
+            (as_json(rows),),
+        )
+
     async def _happened(self, members: Collection[str]) -> list[Ran | Merged]:
         cursor = await self._connection.execute(
-            "select r.ran_at, r.place, e.profile_id::text, "
+            "select r.ran_at, r.place, r.at, e.profile_id::text, "
             "(extract(epoch from coalesce(r.at, e.occurred_at)) * 1000000)::bigint, "
-            "e.id, origin_offset, origin_ordinal, "
+            "e.id, origin_partition, origin_offset, origin_ordinal, "
             "coalesce(r.at, e.occurred_at) = e.occurred_at and e.occurred_at = e.received_at, r.changes "
             f"from events e join run_changes r using {_ORIGIN} where e.profile_id = any(%s::uuid[])",
             (uuids(members),),
         )
         found: list[tuple[datetime, int, Ran | Merged]] = [
-            (at, place, Ran(profile, occurred, id, changes, place_of(Origin(0, offset, ordinal), ours)))
-            for at, place, profile, occurred, id, offset, ordinal, ours, changes in await cursor.fetchall()
+            (
+                at,
+                order,
+                _Kept(
+                    profile,
+                    occurred,
+                    id,
+                    changes,
+                    place_of(Origin(*origin), ours),
+                    origin=Origin(*origin),
+                    ran_at=at,
+                    order=order,
+                    time=time,
+                ),
+            )
+            for at, order, time, profile, occurred, id, *origin, ours, changes in await cursor.fetchall()
         ]
         cursor = await self._connection.execute(
             "select merged_at, survivor::text, absorbed::text from merges where undone_at is null "

@@ -74,7 +74,8 @@ BODIES: tuple[dict[str, Any], ...] = (
         "kind": "workflow",
         "id": "cart",
         "nodes": {
-            "pause": {"action": "wait", "config": {"seconds": 60}, "then": ["buy"]},
+            "pause": {"action": "wait", "config": {"seconds": 60}, "then": ["note", "buy"]},
+            "note": {"action": "update-profile", "config": {"set": {"town": "event.properties.city"}}},
             "buy": {
                 "action": "wait-for-event",
                 "config": {"types": ["order"], "hours": 4},
@@ -455,6 +456,32 @@ async def test_a_run_of_whoever_left_that_went_on_while_they_were_one_hears_thei
     await stages.see("b", type="order")
     segments = await SegmentMemberships(stages.connection).load([one, other])
     assert segments == {one: frozenset(), other: frozenset({("bought", "workflow")})}
+
+
+async def test_nothing_of_whoever_left_stays_in_what_is_kept_of_the_others_changes(stages: Stages) -> None:
+    """While they were one, her value took the place of his; a total was of both."""
+    one, other = await parted_later(stages)
+    await stages.see("a", type="cart", city="Bonn")
+    await stages.see("b", type="cart", city="his secret town")
+    await stages.see("b", device="kiosk", city="his secret", spent=1000)
+    assert await stages.live("user:bob") == one
+    await stages.see("a", user="ann", city="Bonn", spent=2)
+    await stages.later(60)
+    await stages.unmerge(other)
+    log = [(row["field"], row["old"], row["new"]) for row in await profile_changes(stages.connection, one, 20)]
+    assert [one for one in log if one[0] != "traits.seen"] == [
+        ("traits.town", None, "Bonn"),
+        ("traits.city", "Oslo", "Bonn"),
+        ("totals.spent", "1", "3"),
+        ("traits.city", None, "Oslo"),
+        ("totals.spent", None, "1"),
+    ]
+    (his,) = [row for row in await profile_changes(stages.connection, other, 20) if row["field"] == "traits.town"]
+    assert (his["old"], his["new"]) == (None, "his secret town"), "she had set hers a moment before"
+    job = MergeJob(profiles=[other], cause="operator", namespace="operator", event="request", act="erase")
+    await stages.join([job])
+    kept = await stages.all("select changes::text from run_changes")
+    assert kept and not any("secret" in changes or "100" in changes for (changes,) in kept)
 
 
 async def test_a_browser_in_which_whoever_left_had_logged_in_at_once_goes_with_them(stages: Stages) -> None:

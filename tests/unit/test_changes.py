@@ -92,9 +92,9 @@ def test_merges_that_stay_are_done_once_more_where_they_were():
         Ran("b", 2, "e2", [["append", "tags", "y", None, None], ["segment", "vip", True]]),
         Merged("a", "b"),
     ]
-    state, segments = made_anew(happened)
+    state, segments, _ = made_anew(happened)
     assert (state.values(), segments) == ({"tags": ["x", "y"]}, {("vip", "workflow"): True})
-    state, _ = made_anew([*happened, Ran("b", 3, "e3", [["set", "tags", ["z"], None, ["z"]]])])
+    state, *_ = made_anew([*happened, Ran("b", 3, "e3", [["set", "tags", ["z"], None, ["z"]]])])
     assert state.values() == {"tags": ["z"]}
 
 
@@ -103,6 +103,18 @@ def test_of_people_whose_merge_nobody_noted_nothing_is_lost():
         Ran("a", 1, "e1", [["add", "spent", "1", None, "1"], ["set", "city", "Oslo", None, "Oslo"]]),
         Ran("b", 2, "e2", [["add", "spent", "2", None, "2"], ["segment", "vip", True]]),
     ]
-    state, segments = made_anew(happened)
+    state, segments, _ = made_anew(happened)
     assert (state.values(), state.totals) == ({"city": "Oslo"}, {"spent": Decimal(3)})
     assert segments == {("vip", "workflow"): True}
+
+
+def test_what_was_there_before_a_change_and_after_it_is_told_anew_too():
+    """What another had set, or added, stood there when this ran."""
+    runs = [
+        Ran("p", 1, "e1", [["add", "spent", "1", "1000", "1001"], ["set", "city", "Oslo", "Rome", "Oslo"]]),
+        Ran("p", 2, "e2", [["set", "city", "Bonn", "Rome", "Bonn"], ["segment", "likely", True, "model"]]),
+    ]
+    assert made_anew(runs)[2] == [
+        [["add", "spent", "1", None, "1"], ["set", "city", "Oslo", None, "Oslo"]],
+        [["set", "city", "Bonn", "Oslo", "Bonn"], ["segment", "likely", True, "model"]],
+    ]
