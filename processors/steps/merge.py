@@ -25,17 +25,19 @@ async def merge(
 ) -> list[SegmentationJob]:
     """A segmentation job for each survivor, and one for each profile that is now part of it: its last change. Where
     profiles were parted, or erased, one for each of them."""
-    quiet = all(job.quiet for job in jobs)
-    moved = await _join([job for job in jobs if job.act == "join"], definitions, merges)
+    moved, loud = await _join([job for job in jobs if job.act == "join"], definitions, merges)
     survivors: dict[str, list[str]] = {}
     for absorbed, survivor in moved.items():
         survivors.setdefault(survivor, []).append(absorbed)
     found = [
         *(
-            SegmentationJob(profile=id, changed=["merged"], absorbed=sorted(gone), quiet=quiet)
+            SegmentationJob(profile=id, changed=["merged"], absorbed=sorted(gone), quiet=id not in loud)
             for id, gone in survivors.items()
         ),
-        *(SegmentationJob(profile=absorbed, changed=["merged"], quiet=quiet) for absorbed in moved),
+        *(
+            SegmentationJob(profile=absorbed, changed=["merged"], quiet=survivor not in loud)
+            for absorbed, survivor in moved.items()
+        ),
     ]
     for job in jobs:
         if job.act == "part":
@@ -69,15 +71,17 @@ async def erase(
     return await erasures.erase(job.event, profile, profile in roots and roots[profile].id == profile, profile_ids.hide)
 
 
-async def _join(jobs: Sequence[MergeJob], definitions: Definitions, merges: Merges) -> dict[str, str]:
-    """Every profile that became part of another, and that one."""
+async def _join(jobs: Sequence[MergeJob], definitions: Definitions, merges: Merges) -> tuple[dict[str, str], set[str]]:
+    """Every profile that became part of another, and that one; and the survivors that not only a replay has made."""
     if not jobs:
-        return {}
+        return {}, set()
     claimed = [await _claimed(job, merges, definitions) for job in jobs]
     roots = await merges.lock({id for job in claimed for id in job.profiles}, definitions)
-    moved = await merges.carry_out(decide(claimed, roots, definitions), definitions.strategies)
+    decisions = decide(claimed, roots, definitions)
+    moved = await merges.carry_out(decisions, definitions.strategies)
     await merges.answer(jobs)
-    return moved
+    loud = [one.survivor for one in decisions if one.conflict is None and not one.job.quiet]
+    return moved, {moved.get(id, id) for id in loud}
 
 
 async def _claimed(job: MergeJob, merges: Merges, definitions: Definitions) -> MergeJob:

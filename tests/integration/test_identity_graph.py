@@ -141,6 +141,20 @@ async def test_a_merge_is_explained_from_either_end_by_the_event_that_caused_it(
     )
 
 
+async def test_a_merge_that_a_replay_without_effects_made_stays_quiet_whatever_is_merged_beside_it(
+    graph: Graph,
+) -> None:
+    a, b, c, d, e = [await graph.see(session) for session in "abcde"]
+    known, tools = graph.known, (Merges(graph.connection), Partings(graph.connection), Erasures(graph.connection))
+    jobs = [
+        MergeJob(profiles=pair, cause="operator", namespace="operator", event="", quiet=quiet)
+        for pair, quiet in (([a, b], True), ([c, d], True), ([d, e], False))
+    ]
+    told = await merge(jobs, known, ProfileIds(KEY.encode()), *tools)
+    assert {job.profile for job in told if job.quiet} == {a, b}
+    assert {job.profile for job in told if not job.quiet} == {c, d, e}, "of these, one was merged just now"
+
+
 async def test_a_chain_of_merges_is_told_step_by_step(graph: Graph) -> None:
     one, two, three = await graph.see("s1", device="d"), await graph.see("s2"), await graph.see("s3", customer="7")
     await graph.see("s2", customer="7")
