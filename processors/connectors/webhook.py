@@ -148,6 +148,9 @@ class Webhook:
 
 
 def latest(deliveries: Sequence[Delivery]) -> list[Delivery]:
-    """Of each profile's changes the last one; all that workflows sent."""
-    last = {delivery.profile: delivery.id for delivery in deliveries if delivery.cause == "change"}
-    return [one for one in deliveries if one.cause != "change" or last[one.profile] == one.id]
+    """Of each profile's changes the one of the highest version; all that workflows sent."""
+    newest: dict[str, Delivery] = {}
+    for one in deliveries:  # what is sent once more comes behind what is newer
+        if one.cause == "change" and one.version >= newest.get(one.profile, one).version:
+            newest[one.profile] = one
+    return [one for one in deliveries if one.cause != "change" or newest[one.profile] is one]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -180,6 +181,13 @@ def test_of_each_profiles_changes_the_latest_stays_and_all_that_was_sent():
     changes = deliveries(6, profiles=2)
     sent = Delivery(id="s", destination="crm", profile="p0", version=1, body={}, cause="send")
     assert [one.id for one in latest([*changes[:3], sent, *changes[3:]])] == ["s", "d4", "d5"]
+
+
+def test_the_latest_change_is_the_one_of_the_highest_version_though_older_ones_are_sent_again_behind_it():
+    waiting = deliveries(6, profiles=1)
+    again = [msgspec.structs.replace(one, again=1) for one in waiting[:5]]
+    assert latest([*waiting[5:], *again]) == waiting[5:]
+    assert latest([*waiting[:5], *again]) == again[4:]
 
 
 def test_without_a_secret_nothing_is_signed():
