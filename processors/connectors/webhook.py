@@ -48,11 +48,23 @@ class Webhook:
     async def deliver(self, deliveries: Sequence[Delivery]) -> None:
         """Return when all were taken. Raises Poison where one is refused for good."""
         now = self._in_force()
-        wanted = latest(deliveries) if now.coalesce else deliveries
-        wanted = [delivery for delivery in wanted if (delivery.id, delivery.again) not in self._taken]
-        if now.batch > 1:
-            for start in range(0, len(wanted), now.batch):
-                await self._send(wanted[start : start + now.batch])
+        newest = latest(deliveries) if now.coalesce else deliveries
+        try:
+            await self._send_all([one for one in newest if _name(one) not in self._taken], now.batch)
+        finally:
+            if now.coalesce:
+                self._pass_over(deliveries, newest)
+
+    def _pass_over(self, deliveries: Sequence[Delivery], newest: Sequence[Delivery]) -> None:
+        """Older changes of who had the newest are as good as taken: a part of the batch that is tried again may have
+        them without it."""
+        told = {one.profile for one in newest if one.cause == "change" and _name(one) in self._taken}
+        self._remember_taken([_name(one) for one in deliveries if one.cause == "change" and one.profile in told])
+
+    async def _send_all(self, wanted: Sequence[Delivery], batch: int) -> None:
+        if batch > 1:
+            for start in range(0, len(wanted), batch):
+                await self._send(wanted[start : start + batch])
             return
         by_profile: dict[str, list[Delivery]] = {}
         for delivery in wanted:
@@ -68,7 +80,7 @@ class Webhook:
                 await self._send([delivery])
 
     async def _send(self, deliveries: Sequence[Delivery]) -> None:
-        names = [(delivery.id, delivery.again) for delivery in deliveries]
+        names = list(map(_name, deliveries))
         now = asyncio.get_running_loop().time
         began, tries = min(self._tried_since.setdefault(name, now()) for name in names), 0
         while True:
@@ -88,6 +100,9 @@ class Webhook:
                 raise Poison(GAVE_UP, f"after {tries} tries")
             if not self._circuit.is_open:
                 await asyncio.sleep(max(wait, backoff(tries)))
+        self._remember_taken(names)
+
+    def _remember_taken(self, names: Sequence[tuple[str, int]]) -> None:
         self._taken.update(dict.fromkeys(names))
         for name in names:
             self._tried_since.pop(name, None)
@@ -145,6 +160,10 @@ class Webhook:
         if 200 <= response.status < 300:
             return None
         raise Poison("refused_by_destination", f"http {response.status}")
+
+
+def _name(delivery: Delivery) -> tuple[str, int]:
+    return delivery.id, delivery.again
 
 
 def latest(deliveries: Sequence[Delivery]) -> list[Delivery]:

@@ -94,6 +94,17 @@ async def test_what_was_taken_is_not_sent_again_when_a_part_of_the_batch_is_trie
     assert len(taken) == len(set(taken))
 
 
+async def test_no_older_change_comes_after_the_latest_though_a_part_of_the_batch_is_tried_again(receiver: Receiver):
+    receiver.answer = lambda id: 400 if id == "d3" else 200
+    hook = receiver.hook(coalesce=True)
+    changes = [*deliveries(3, profiles=1), msgspec.structs.replace(deliveries(4)[3], profile="refused")]
+    with pytest.raises(Poison):
+        await hook.deliver(changes)
+    for part in (changes[:2], changes[2:3]):
+        await hook.deliver(part)
+    assert sorted(receiver.ids) == ["d2", "d3"]
+
+
 async def test_a_destination_that_was_removed_keeps_its_deliveries_waiting(receiver: Receiver):
     with pytest.raises(Unavailable):
         await Webhook(lambda: None, receiver.client, reveal).deliver(deliveries(1))
