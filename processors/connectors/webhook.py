@@ -88,9 +88,9 @@ class Webhook:
             until = None if patience is None else began + patience
             try:
                 async with self._circuit.turn(until):
-                    destination = self._in_force()
-                    await self._pace.wait(destination.rate_per_s)
-                    wait = await self._try(destination, deliveries)
+                    await self._pace.wait(self._in_force().rate_per_s)
+                    # Asked again: while it waited for its turn the destination may have been paused, or have moved.
+                    wait = await self._try(self._in_force(), deliveries)
             except TimeoutError as error:
                 raise Poison(GAVE_UP, f"after {tries} tries") from error
             if wait is None:

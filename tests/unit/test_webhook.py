@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from yarl import URL
 
 from processors.connectors.guard import Guard, guarded_session
 from processors.connectors.webhook import Webhook, latest, signed
@@ -42,6 +43,7 @@ class Receiver:
     answer: Callable[[str], int] = lambda id: 200
     #: Idempotency keys, and when each came.
     posts: list[tuple[str, float]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     came: asyncio.Condition = field(default_factory=asyncio.Condition)
     at_once: int = 0
     most_at_once: int = 0
@@ -65,6 +67,7 @@ class Receiver:
         body = await request.json()
         id = request.headers["idempotency-key"]
         self.posts.append((id, time.monotonic()))
+        self.paths.append(request.path)
         self.at_once -= 1
         async with self.came:
             self.came.notify_all()
@@ -77,7 +80,7 @@ async def receiver() -> AsyncIterator[Receiver]:
     async with guarded_session(Guard(["127.0.0.0/8"])) as client:
         found = Receiver(client)
         app = web.Application()
-        app.router.add_post("/", found.take)
+        app.router.add_post("/{path:.*}", found.take)
         async with TestServer(app, host="127.0.0.1") as server:
             found.url = str(server.make_url("/"))
             yield found
@@ -178,6 +181,21 @@ async def test_calls_are_spread_as_the_rate_says(receiver: Receiver):
     begun = time.monotonic()
     await receiver.hook(rate_per_s=50).deliver(deliveries(11, profiles=11))
     assert max(at for _, at in receiver.posts) - begun >= 0.2  # the first may have come late
+
+
+@pytest.mark.timeout(10)
+async def test_who_is_paused_or_moved_while_calls_wait_for_their_turn_is_called_no_more_there(receiver: Receiver):
+    hook = receiver.hook(rate_per_s=10)
+    in_force = hook._destination()
+    assert in_force is not None
+    moved = in_force.model_copy(update={"url": URL(receiver.url) / "moved"})
+    hook._destination = lambda: moved if receiver.posts else in_force
+    await hook.deliver(deliveries(2, profiles=2))
+    assert receiver.paths == ["/", "/moved"]
+    hook._destination = lambda: None if len(receiver.posts) > 2 else in_force
+    with pytest.raises(Unavailable, match="paused"):
+        await hook.deliver([msgspec.structs.replace(one, again=1) for one in deliveries(4)])
+    assert len(receiver.posts) == 3
 
 
 async def test_batches_hold_all_of_it_in_order_under_a_key_of_their_own(receiver: Receiver):
