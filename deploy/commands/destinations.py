@@ -65,16 +65,19 @@ def resume(id: str) -> None:
 def replay(id: str, since: str, yes: bool) -> None:
     """Deliver to destination ID once more what was written for it since then, under the same idempotency keys.
 
-    Behind what waits for it now: whoever keeps versions must not mind older ones that come later.
+    Behind what waits for it now: whoever keeps versions must not mind older ones that come later. What was of people
+    who were erased since, or have withdrawn a consent that it needs, is left out.
     """
     from_then = time_of(since) or datetime.now(UTC) - timedelta(days=7)
     settings = connected(load_settings())
     if not yes:
         click.confirm(f"Deliver to {id} again what was written since {from_then:%Y-%m-%d %H:%M:%S %Z}?", abort=True)
-    count = ask(
+    outcome = ask(
         lambda connection, admin: send_again(connection, settings, id, from_then, lambda n: say(f"{n:,} deliveries"))
     )
-    click.echo(f"{count:,} deliveries of {id} are on their way again")
+    click.echo(f"{outcome.deliveries:,} deliveries of {id} are on their way again")
+    if outcome.left_out:
+        click.echo(f"{outcome.left_out:,} are left out, of people who were erased or have withdrawn their consent")
 
 
 COMMANDS = (destination,)

@@ -58,7 +58,7 @@ class Whose:
             hashes |= {key_hash(self._ids.hide, one.key) for one in shown}
         if isinstance(record.value, str):
             hashes.add(key_hash(self._ids.hide, (record.namespace, record.value)))
-        return {id for id in profiles if _is_id(id)}, hashes
+        return {id for id in profiles if is_id(id)}, hashes
 
     def _shown_in(self, record: _Behind) -> list[Shown]:
         try:
@@ -83,7 +83,8 @@ class Whose:
         return profiles, hashes
 
 
-def _is_id(text: str) -> bool:
+def is_id(text: str) -> bool:
+    """Whether it may be a profile's id: a UUID, as UUIDs are written."""
     try:
         return str(uuid.UUID(text)) == text
     except ValueError:

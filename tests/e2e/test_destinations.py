@@ -18,7 +18,7 @@ from tests.kit.waiting import until
 
 pytestmark = pytest.mark.timeout(200)
 
-HOOKS = ("signed", "batched", "chosen", "events", "given-up")
+HOOKS = ("signed", "batched", "chosen", "events", "given-up", "agreed")
 STAGES = ("validate", "identify", "persist", "route", "run-workflows", "merge", "segment", "deliver", "record-failures")
 OLD, NEW = ("whsec_" + base64.b64encode(seed * 32).decode() for seed in (b"a", b"b"))
 
@@ -90,6 +90,15 @@ mapping: {order: event.id, total: event.properties.total}
 {kind: destination, id: orders, events: [order-*]}
 ---
 {kind: destination, id: given-up, type: webhook, url: URL/given-up, give_up_after_s: 1}
+---
+{kind: consent, id: marketing}
+---
+kind: destination
+id: agreed
+type: webhook
+url: URL/agreed
+consents: [marketing]
+mapping: {city: profile.traits.city}
 ---
 {kind: resource, id: warehouse, type: postgresql, production: {dsn: DSN}}
 ---
@@ -273,6 +282,36 @@ def test_a_destination_that_is_paused_waits_and_what_it_had_is_sent_again_to_whe
     assert len(keys) == sent
     assert keys == [headers["idempotency-key"] for headers in mine("/moved")]
     assert keys[0] == first["idempotency-key"]
+
+
+def test_what_is_sent_again_has_nothing_of_who_withdrew_consent_or_was_erased_since(
+    shop: Installation, receiver: Receiver
+) -> None:
+    for name in ("stays", "withdraws", "is-erased"):
+        send(shop, name, "consent-update", consents={"marketing": True})
+        shop.wait_through()
+        send(shop, name, "visit", city=f"of who {name}")
+    shop.wait_through()
+    gone = person(shop, "is-erased")
+    send(shop, "withdraws", "consent-update", consents={"marketing": False})
+    erased = shop.command("erase", gone, "--yes")
+    assert erased.returncode == 0, erased.stderr
+    shop.wait_through()
+    assert {"of who stays", "of who withdraws", "of who is-erased"} <= {
+        body["body"].get("city") for _, body in receiver.of("/agreed")
+    }
+    sent = len(receiver.of("/agreed"))
+    again = shop.command("destination", "replay", "agreed", "--since", "1h", "--yes")
+    assert "left out, of people who were erased or have withdrawn their consent" in again.stdout, again.stderr
+    shop.wait_through()
+    bodies = [body for _, body in receiver.of("/agreed")[sent:]]
+    assert {body["body"].get("city") for body in bodies} & {
+        "of who stays",
+        "of who withdraws",
+        "of who is-erased",
+    } == {"of who stays"}
+    assert person(shop, "withdraws") not in {body["profile"] for body in bodies}
+    assert [body["body"].get("erased") for body in bodies if body["profile"] == gone] == [True]
 
 
 def test_a_delivery_is_given_up_as_its_destination_says_and_others_do_not_wait_for_it(
