@@ -33,8 +33,10 @@ def topics_of(stages: Iterable[Stage]) -> dict[str, list[str]]:
 
 
 def find_stage(name: str, definitions: Definitions) -> Stage:
-    """The stage of that name. Raises LookupError."""
-    stages: Mapping[str, Stage] = {stage.name: stage for stage in PIPELINE} | stages_beside(definitions)
+    """The stage of that name. Raises LookupError. A destination that is off has one, too: its dispatcher runs, and lets
+    what is there wait."""
+    dispatchers = [dispatch_to(one.id) for one in definitions.destinations.values() if one.is_dispatched]
+    stages: Mapping[str, Stage] = {one.name: one for one in (*PIPELINE, *dispatchers)} | stages_beside(definitions)
     if name not in stages:
         raise LookupError(f"there is no stage {name!r} (there are: {', '.join(stages)})")
     return stages[name]

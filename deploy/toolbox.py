@@ -75,7 +75,8 @@ def _outlet(id: str, feed: DefinitionsFeed, settings: Settings, client: aiohttp.
 
     def destination() -> Destination | None:
         definitions = feed.get()
-        return None if id in definitions.paused else definitions.destinations.get(id)
+        found = definitions.destinations.get(id)
+        return found if found is not None and found.enabled and id not in definitions.paused else None
 
     def dsn_of(resource: str) -> str | None:
         known = feed.get().resources.get(resource)

@@ -26,7 +26,7 @@ class Outlet:
     """One destination's, of whatever type it is now. Gives up what was tried for as long as the destination says."""
 
     def __init__(self, destination: Callable[[], Destination | None], by_type: Mapping[str, Delivers]) -> None:
-        """`destination` gives the definition in force, None while it is removed or paused."""
+        """`destination` gives the definition in force, None while it is removed, paused or off."""
         self._destination, self._by_type = destination, by_type
         self._failing_since: dict[tuple[str, int], float] = {}
         self._down_until = 0.0
@@ -36,7 +36,7 @@ class Outlet:
         destination = self._destination()
         if destination is None:
             self._failing_since.clear()  # who is paused is not tried
-            raise Unavailable("destination removed or paused")
+            raise Unavailable("destination removed, paused or off")
         if destination.type not in self._by_type:
             raise Unavailable("destination type not installed")
         connector, patience = self._by_type[destination.type], destination.give_up_after_s

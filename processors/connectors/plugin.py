@@ -79,7 +79,7 @@ class PluginOutlet:
         """As the plug-in does. Raises Poison, Unavailable."""
         destination = self._destination()
         if destination is None:
-            raise Unavailable("destination removed or paused")
+            raise Unavailable("destination removed, paused or off")
         config = self._plugin.Config.model_validate(destination.config)
         secrets = {name: self._reveal(secret) for name, secret in destination.secrets.items()}
         try:

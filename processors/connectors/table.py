@@ -40,7 +40,7 @@ class TableWriter:
         """Return when all are written. Raises Poison where the table refuses one, Unavailable."""
         destination = self._destination()
         if destination is None or destination.table is None:
-            raise Unavailable("destination removed or paused")
+            raise Unavailable("destination removed, paused or off")
         try:
             async with self._turn:
                 for part in _parts(deliveries):

@@ -68,7 +68,7 @@ class TopicWriter:
         """Return when all are written. Raises Poison for one that is refused for good, Unavailable."""
         destination = self._destination()
         if destination is None or destination.topic is None:
-            raise Unavailable("destination removed or paused")
+            raise Unavailable("destination removed, paused or off")
         topic, encode = destination.topic, _encode
         if is_own(topic.name.removeprefix(self._prefix)):
             raise Unavailable("the pipeline's own topic")

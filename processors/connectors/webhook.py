@@ -34,7 +34,7 @@ class Webhook:
     def __init__(
         self, destination: Callable[[], Destination | None], client: aiohttp.ClientSession, reveal: Reveal
     ) -> None:
-        """`destination` gives the definition in force, None while it is removed or paused; `client` is for this
+        """`destination` gives the definition in force, None while it is removed, paused or off; `client` is for this
         destination alone."""
         self._destination, self._client, self._reveal = destination, client, reveal
         self._slots = asyncio.Semaphore(PARALLEL)
@@ -114,7 +114,7 @@ class Webhook:
         destination = self._destination()
         if destination is None:
             self._tried_since.clear()  # who is paused is not tried
-            raise Unavailable("destination removed or paused")  # its deliveries wait; the topic's retention ends them
+            raise Unavailable("destination removed, paused or off")  # what waits goes on waiting, as the topic keeps it
         return destination
 
     async def _try(self, destination: Destination, deliveries: Sequence[Delivery]) -> float | None:
