@@ -101,6 +101,8 @@ class ProfileChange(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     #: The person was erased: forget everything that was said of this profile before.
     erased: bool = False
     sends: list[Send] = []
+    #: Of a merged profile for which something was sent: who its survivor is then, of the version that was said last.
+    survivor: "ProfileChange | None" = None
     #: Brought about by a replay alone: destinations are not told.
     quiet: bool = False
     #: Brought about by definitions that are new: no event says who was in a segment from its beginning.

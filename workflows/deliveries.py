@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -51,6 +51,7 @@ class _Seen:
         self._plain: dict[str, Any] = msgspec.to_builtins(change, builtin_types=(Decimal,))
         self._plain.pop("sends", None)
         self._plain.pop("private", None)
+        self._plain.pop("survivor", None)
         hidden = set() if private else {f"traits.{name}" for name in change.private}
         if hidden:
             self._plain["changed"] = [name for name in change.changed if name not in hidden]
@@ -82,12 +83,28 @@ class _Seen:
         return {name: expression.value(self.context) for name, expression in destination.mapping.items()}
 
 
+class _Views(NamedTuple):
+    """A change without private traits, and with them."""
+
+    public: _Seen
+    whole: _Seen
+
+    def body(self, destination: CompiledDestination) -> dict[str, Any]:
+        return (self.whole if destination.private else self.public).body(destination)
+
+
+def _views(change: ProfileChange) -> _Views:
+    whole = _Seen(change, True)
+    return _Views(_Seen(change, False) if change.private else whole, whole)
+
+
 def owed(change: ProfileChange, destinations: Iterable[CompiledDestination]) -> list[Delivery]:
     """The deliveries for one change. That a person was erased, everybody hears; else it goes where the condition holds,
     and wherever workflows sent something; nothing to where the person has not agreed to. Conditions see private traits;
     what is sent has them only where that is asked for."""
-    whole = _Seen(change, True)
-    public = _Seen(change, False) if change.private else whole
+    sent_for = change.survivor or change
+    views = _views(change)
+    sent_views = views if sent_for is change else _views(sent_for)
     found = []
     for destination in destinations:
         if not destination.enabled:
@@ -97,20 +114,20 @@ def owed(change: ProfileChange, destinations: Iterable[CompiledDestination]) -> 
             continue
         if not destination.may_have(change):
             continue
-        seen = whole if destination.private else public
-        if destination.wants(change) and (destination.condition is None or destination.condition.holds(whole.context)):
-            found.append(_delivery(change, destination.id, seen.body(destination)))
+        condition = destination.condition
+        if destination.wants(change) and (condition is None or condition.holds(views.whole.context)):
+            found.append(_delivery(change, destination.id, views.body(destination)))
         found.extend(
             Delivery(
                 id=send.id,
                 destination=destination.id,
                 profile=change.merged_into or change.profile,
-                version=change.version,
-                body={"event": send.event_type, "properties": send.properties, **seen.body(destination)},
+                version=sent_for.version,
+                body={"event": send.event_type, "properties": send.properties, **sent_views.body(destination)},
                 cause="send",
             )
             for send in change.sends
-            if send.destination == destination.id and destination.has_consent(change)
+            if send.destination == destination.id and destination.has_consent(sent_for)
         )
     return found
 

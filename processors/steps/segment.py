@@ -1,6 +1,6 @@
 """segment: evaluates segments for profiles that changed, and says, once a batch, what each profile is now."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -35,16 +35,17 @@ async def segment(
     that was erased a change that says so, and whatever was under way about it nothing.
 
     What a workflow sent is said once, with the profile as it was then, however often its job is repeated: under one
-    idempotency key there is one body.
+    idempotency key there is one body. Of a profile that is merged it is said with the survivor as it is then.
     """
     new = await sends.say({send.id for job in jobs for send in job.sends})
     folded = _fold(jobs, new)
     live = await profiles.lock_live(folded)
-    known = await versions.load(list(folded))
+    survivors = {live[profile] for profile, job in folded.items() if job.sends and live[profile] != profile}
+    known = await versions.load([*{*folded, *survivors}])
     at = now()
     gone = await _gone(folded, profiles, erasures)
     standing = [profile for profile in folded if live[profile] == profile and profile not in gone]
-    found = await people.load(standing, definitions, at.date())
+    found = await people.load([*{*standing, *survivors}], definitions, at.date())
     changes: list[ProfileChange] = []
     after: dict[str, Memberships] = {}
     for profile, job in folded.items():
@@ -60,6 +61,8 @@ async def segment(
         change.back_fill, change.hops = job.back_fill, job.hops
         if live[profile] != profile:
             change.merged_into = live[profile]
+            if job.sends:
+                change.survivor = _survivor(live[profile], at, known, found, definitions)
             wanted = last.merged_into != live[profile] or bool(job.sends)
         else:
             after[profile] = _evaluate(change, last, found[profile], definitions)
@@ -68,11 +71,22 @@ async def segment(
             changes.append(change)
     for change in changes:
         change.revision = definitions.revision
-    await members.change({profile: person.memberships for profile, person in found.items()}, after)
+    await members.change({profile: found[profile].memberships for profile in after}, after)
     await versions.store(changes)
     if definitions.change_by_themselves:
-        await windows.set_timers({profile: _due(person, at, definitions) for profile, person in found.items()})
+        await windows.set_timers({profile: _due(found[profile], at, definitions) for profile in standing})
     return changes
+
+
+def _survivor(
+    profile: str, at: datetime, known: Mapping[str, Said], found: Mapping[str, Person], definitions: Definitions
+) -> ProfileChange:
+    """Its versions and memberships are another lane's to say: this is for what was sent alone."""
+    last = known.get(profile) or Said()
+    seen = ProfileChange(profile=profile, version=last.version, at=at)
+    _evaluate(seen, last, found[profile], definitions)
+    seen.entered, seen.left = [], []
+    return seen
 
 
 def _tell_erased(profile: str, last: Said, at: datetime, job: SegmentationJob, changes: list[ProfileChange]) -> Said:

@@ -109,6 +109,37 @@ async def test_where_two_become_one_the_stricter_word_stays_until_they_say_anoth
     assert driver.memory.consents[owner(driver, "e"), "ads"].granted is True
 
 
+async def test_what_a_workflow_sent_for_somebody_who_was_merged_meanwhile_goes_out_as_its_survivor_has_agreed():
+    tell = {"action": "send-to-destination", "config": {"destination": "mail", "properties": {"order": "event.id"}}}
+    city = {"action": "copy-to-profile", "config": {"traits": {"secret": "secret", "city": "city"}}}
+    mail = {"kind": "destination", "id": "mail", "consents": ["ads"], "on_change": ["traits.none"]}
+    driver = pipeline(
+        ADS,
+        mail,
+        {"kind": "destination", "id": "everything"},
+        {"kind": "trait", "id": "secret", "private": True},
+        {"kind": "rule", "id": "r", "event_type": "v", "workflows": ["w"]},
+        {"kind": "rule", "id": "o", "event_type": "order", "workflows": ["tell"]},
+        {"kind": "workflow", "id": "w", "nodes": {"copy": city}},
+        {"kind": "workflow", "id": "tell", "nodes": {"tell": tell}},
+    )
+    yes = {"consents": {"ads": True}}
+    of_ann = {"secret": CANARY, "city": "Oslo"}
+    await ran(driver, sent({"type": "v", "properties": of_ann}, login("u"), session="s1", context=yes))
+    driver.send(sent({"type": "order", "id": "order"}, session="s2", context=yes))
+    await driver.run(without={"segment"})
+    driver.send(sent(login("u"), session="s2", context=yes))
+    await driver.run(without={"segment"})
+    await driver.run()
+    (ann,) = live(driver)
+    (told,) = [one for one in driver.read(destination_topic("mail")) if one.cause == "send"]
+    assert (told.profile, told.body["profile"]) == (ann, ann)
+    assert told.body["properties"] == {"order": "order"}
+    assert told.body["traits"] == {"city": "Oslo"}
+    (gone,) = [one for one in driver.read(destination_topic("everything")) if one.gone]
+    assert gone.body.keys() == {"profile", "version", "at", "changed", "merged_into"}
+
+
 async def test_private_traits_go_where_they_are_asked_for_alone():
     copy = {"action": "copy-to-profile", "config": {"traits": {"secret": "secret", "city": "city"}}}
     driver = await ran(
