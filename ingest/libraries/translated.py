@@ -15,6 +15,8 @@ from schemas.payload import normalise_type
 from workflows.identifiers import identifier_value
 
 _NOT_IN_A_TYPE = re.compile(r"[^a-z0-9._:-]+")
+#: Of a longer name only the beginning makes the type.
+_NAMES_CHARS = 4 * MAX_TYPE_CHARS
 _encode = msgspec.json.Encoder().encode
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 NOTHING = msgspec.Raw(b"{}")
@@ -107,7 +109,9 @@ def type_of(name: Any) -> Any:
     """
     if not isinstance(name, str) or normalise_type(name):
         return name
-    plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
+    # Cut first: to normalise may take the square of what is sent, and nobody else is answered meanwhile.
+    begin = name.strip()[:_NAMES_CHARS].casefold()
+    plain = unicodedata.normalize("NFKD", begin).encode("ascii", "ignore").decode()
     found = _NOT_IN_A_TYPE.sub("-", plain).strip("-._:")[:MAX_TYPE_CHARS].rstrip("-._:")
     if found or not name.strip():
         return found

@@ -218,3 +218,13 @@ def test_every_name_has_a_type(name: Any, type: Any):
     else:
         assert found == type
     assert not isinstance(found, str) or not name.strip() or normalise_type(found)
+
+
+def test_of_a_long_name_only_the_beginning_is_looked_at():
+    """To normalise the whole took the square of its length, and nobody else was answered meanwhile."""
+    assert type_of("x" + "\u0301" * 20_000 + "\u0316" * 20_000 + "y") == "x"
+
+
+def test_long_names_that_begin_alike_without_a_letter_of_ours_have_types_of_their_own():
+    begin = "注" * 1000
+    assert type_of(begin + "文") != type_of(begin + "書")
