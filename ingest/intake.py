@@ -32,8 +32,8 @@ Read = tuple[bytes, TrackerPayload]
 
 
 class Intake:
-    """`places` is how many requests may wait for Kafka; whoever still sends its body takes none. `first_partition` is
-    what origins count the partitions of `tracks` from."""
+    """`places` is how many requests may be checked or wait for Kafka; whoever still sends its body takes none.
+    `first_partition` is what origins count the partitions of `tracks` from."""
 
     def __init__(
         self, sink: Sink, access: Access, profile_ids: ProfileIds, places: int, first_partition: int, numbers: Numbers
@@ -61,12 +61,13 @@ class Intake:
         """
         self.access.admit(request, source, bridge, definitions)
         size = sum(len(body) for body, _ in payloads)
-        checked = await apart(size, lambda: [check(*one, source, definitions) for one in payloads])
-        if source.is_limited:
-            self.access.spend(request, source, sum(len(one.ids) for one in checked))
+        request.hold(size)  # a batch's context is with each of its payloads' events
         self._require_place()
         self._places -= 1
         try:
+            checked = await apart(size, lambda: [check(*one, source, definitions) for one in payloads])
+            if source.is_limited:
+                self.access.spend(request, source, sum(len(one.ids) for one in checked))
             if len(checked) == 1:
                 return [await self._write(request, bridge, checked[0])]
             return await asyncio.gather(*(self._write(request, bridge, one) for one in checked))

@@ -31,16 +31,16 @@ class Room:
     """How many bytes of bodies may be under way in the whole door."""
 
     def __init__(self, most: int) -> None:
-        self._left = most
+        self.left = most
 
     def take(self, size: int) -> None:
         """Raises Refused where there is no room for so many."""
-        if size > self._left:
+        if size > self.left:
             raise Refused(503, "overloaded", "too much is under way; send again with the same ids", 1)
-        self._left -= size
+        self.left -= size
 
     def give_back(self, size: int) -> None:
-        self._left += size
+        self.left += size
 
 
 class Request:
@@ -64,7 +64,7 @@ class Request:
         self.sent = b""
         #: How it ended, where the answer does not show it.
         self.outcome = ""
-        #: So many bytes of the door's room it has.
+        #: So many bytes it has in the door's room, small ones not counted there.
         self.taken = 0
 
     def check_head(self) -> None:
@@ -144,7 +144,31 @@ class Request:
             return self.sent
         if encoding != "gzip":
             raise Refused(415, "unsupported_encoding", "bodies may be compressed with gzip only")
-        return inflated(self.sent, most)
+        return self.inflated(self.sent, most)
+
+    def inflated(self, data: bytes, most: int) -> bytes:
+        """What one whole gzip member holds, nothing behind it, no more than `most` bytes. Raises Refused."""
+        inflater = zlib.decompressobj(wbits=31)
+        # Where there is no room, nothing is inflated only to be thrown away.
+        fits = min(most, self._room.left + max(self.taken, SMALL_BODY_BYTES))
+        try:
+            body = inflater.decompress(data, fits + 1)
+        except zlib.error as error:
+            raise Refused(400, "bad_encoding", "the body is not gzip") from error
+        if len(body) > most:
+            raise Refused(413, "body_too_large", f"an inflated body may have {most} bytes")
+        self.hold(len(body))
+        if not inflater.eof or inflater.unused_data:
+            raise Refused(400, "bad_encoding", "the gzip body is cut off, or something follows it")
+        return body
+
+    def hold(self, size: int) -> None:
+        """What it has become takes so many bytes until it is answered. Raises Refused where there is no room."""
+        if size <= self.taken:
+            return
+        # Small ones need no room: who holds it with large ones that do not end keeps nobody else out.
+        self._room.take(_beyond(size) - _beyond(self.taken))
+        self.taken = size
 
     def _check_type(self, types: Collection[str]) -> None:
         given = self.header("content-type").lower()
@@ -171,9 +195,7 @@ class Request:
                 raise Refused(
                     413, "body_too_large", f"a body may have {most} bytes, in no more than {MAX_PIECES} pieces"
                 )
-            # Small ones need no room: who holds it with large ones that do not end keeps nobody else out.
-            self._room.take(_beyond(self.taken + size) - _beyond(self.taken))
-            self.taken += size
+            self.hold(self.taken + size)
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -189,20 +211,6 @@ def _incomplete() -> Refused:
 
 def _beyond(size: int) -> int:
     return max(0, size - SMALL_BODY_BYTES)
-
-
-def inflated(data: bytes, most: int) -> bytes:
-    """What one whole gzip member holds, nothing behind it, no more than `most` bytes. Raises Refused."""
-    inflater = zlib.decompressobj(wbits=31)
-    try:
-        body = inflater.decompress(data, most + 1)
-    except zlib.error as error:
-        raise Refused(400, "bad_encoding", "the body is not gzip") from error
-    if len(body) > most:
-        raise Refused(413, "body_too_large", f"an inflated body may have {most} bytes")
-    if not inflater.eof or inflater.unused_data:
-        raise Refused(400, "bad_encoding", "the gzip body is cut off, or something follows it")
-    return body
 
 
 def fields_of(text: str) -> dict[str, str]:

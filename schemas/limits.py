@@ -9,7 +9,7 @@ MAX_BODY_BYTES = 1_000_000
 MAX_BATCH_BYTES = 5_000_000
 #: In so many pieces at most: a chunk of one byte costs as much as one of thousands.
 MAX_PIECES = 10_000
-#: All bodies under way in one door; so much of each is not counted.
+#: All bodies under way in one door, each as large as it has become; so much of each is not counted.
 MAX_BYTES_IN_FLIGHT = 32_000_000
 SMALL_BODY_BYTES = 16_384
 #: Connections of one door.

@@ -38,7 +38,7 @@ async def capture_each(request: Request, intake: Intake, definitions: Definition
 async def _take(request: Request, intake: Intake, definitions: Definitions) -> list[dict[str, Any]]:
     """A verdict for each capture. Raises Refused."""
     body = await request.body(TYPES, MAX_BATCH_BYTES)
-    body = posthog.unwrapped(body, request.content_type, request.query.get("compression", ""))
+    body = posthog.unwrapped(body, request.content_type, request.query.get("compression", ""), request.inflated)
     try:
         batch = posthog.read(body)
     except PayloadError as error:

@@ -4,14 +4,14 @@ A person has many distinct ids there; here each is an `anonymous-id`, and what `
 """
 
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from ingest.libraries.translated import NOTHING, Hide, Translated, each, fields, id_of, session_of, texts, type_of
 from ingest.refused import Refused
-from ingest.request import fields_of, inflated
+from ingest.request import fields_of
 from schemas.limits import MAX_BATCH_BYTES, MAX_EVENTS
 from schemas.reading import read_json
 
@@ -67,10 +67,11 @@ _list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _capture = msgspec.json.Decoder(Capture).decode
 
 
-def unwrapped(body: bytes, content_type: str, compression: str) -> bytes:
-    """The JSON in a body: it may be compressed in itself, or a field of a form, in base64. Raises Refused."""
+def unwrapped(body: bytes, content_type: str, compression: str, inflate: Callable[[bytes, int], bytes]) -> bytes:
+    """The JSON in a body: it may be compressed in itself, or a field of a form, in base64. Raises Refused, as
+    `inflate` does for more bytes than it may make."""
     if compression in ("gzip-js", "gzip"):
-        return inflated(body, MAX_BATCH_BYTES)
+        return inflate(body, MAX_BATCH_BYTES)
     if content_type == "application/x-www-form-urlencoded" or compression == "base64":
         try:
             return b64decode(fields_of(body.decode()).get("data", ""), validate=True)
