@@ -48,6 +48,8 @@ class Door:
         self._deadlines, self._proxies = deadlines, proxies
         self._numbers, self._refusals, self.registry = numbers, Refusals(), CollectorRegistry()
         self.registry.register(numbers)
+        #: Whether Kafka answers, as it is being asked: each question holds a thread, so all who ask share one.
+        self._asking: asyncio.Future[bool] | None = None
         self._life, self._count = secrets.token_hex(6), count(1)
         self._own: Mapping[str, Callable[[], Awaitable[Reply]]] = {
             "/health": self._health,
@@ -125,7 +127,9 @@ class Door:
     async def _ready(self) -> Reply:
         if self._definitions() is None:
             raise Refused(503, "starting", "the definitions have not been read yet", 1)
-        if not await asyncio.to_thread(self._reachable):
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.ensure_future(asyncio.to_thread(self._reachable))
+        if not await asyncio.shield(self._asking):  # who goes away takes nobody's answer along
             raise Refused(503, "kafka_unavailable", "Kafka does not answer", 1)
         return reply(200, {"status": "ready"})
 
