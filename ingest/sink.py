@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -23,6 +24,9 @@ DEADLINE_S = 8.0
 #: that is slow as a whole (for want of CPU, say) gets larger bundles, not a sender that spins. Then others go beside
 #: what is left of it, each waited for once as long: a broker that is away holds up its own partitions.
 PATIENCE, LEAST_S, MOST_S = 4, 0.02, 1.0
+
+#: Why Kafka does not take records is said so often at most, for each reason: some partitions may take them meanwhile.
+SAY_EVERY_S = 60.0
 
 #: How the door's producer writes. It sends only when it is told to flush: left to itself, librdkafka's idempotent
 #: producer keeps a core busy while five messages of a partition are under way and others are due (2.16,
@@ -74,6 +78,8 @@ class Sink:
         self._made_up: dict[int, int] = {}
         #: How long the last records took, in seconds. Of the sending thread, too.
         self._took: deque[float] = deque([0.0], maxlen=99)
+        #: By name of an error: until when it need not be said again. Of the sending thread, too.
+        self._said_until: dict[str, float] = {}
         #: Who waits, and until when: one look now and then, instead of a timer for each.
         self._waiting: deque[tuple[float, asyncio.Future[Place]]] = deque()
         self._loop.call_later(1, self._give_up)
@@ -145,6 +151,8 @@ class Sink:
 
         def report(error: KafkaError | None, message: Any) -> None:
             self._reach("before-door-report")
+            if error is not None:
+                self._note(error)
             place = self._place_of(message) if error is None else None
             if place is not None:
                 self._took.append(message.latency() or 0.0)
@@ -154,9 +162,21 @@ class Sink:
         self._reach("before-door-produce")
         try:
             self._producer.produce(self._topic, write.body, key=write.key, headers=write.headers, on_delivery=report)
-        except (BufferError, KafkaException):
+        except BufferError:
+            self._done.append((write.future, None))
+        except KafkaException as error:
+            self._note(error.args[0])
             self._done.append((write.future, None))
         self._reach("after-door-produce")
+
+    def _note(self, error: KafkaError) -> None:
+        """Say why nothing is taken, now and then. Raises KafkaException where the producer will not recover."""
+        if error.fatal() or error.code() == KafkaError._FATAL:
+            raise KafkaException(error)
+        now, name = time.monotonic(), error.name()
+        if now >= self._said_until.get(name, now):
+            log.error("Kafka does not take what is written", extra={"error": name})
+            self._said_until[name] = now + SAY_EVERY_S
 
     def _place_of(self, message: Any) -> Place | None:
         """None where Kafka did not say: a batch that it had already is answered with offset -1, and librdkafka (2.16)

@@ -190,6 +190,20 @@ def test_who_may_not_do_what_it_must_is_told_so(secured: _Services, tmp_path: Pa
         shop.close()
 
 
+def test_a_door_that_may_not_write_says_why_nothing_is_taken(secured: _Services, tmp_path: Path) -> None:
+    shop, access = Installation(secured, tmp_path / "installation", SHOP), by_password(secured)
+    try:
+        allow(secured, shop.prefix, {ResourceType.TOPIC: ("DESCRIBE", "READ")})
+        # Who may write nowhere gets no idempotent producer.
+        allow(secured, f"{shop.prefix}elsewhere-", TOPICS)
+        shop.start("ingest", **access)
+        shop.wait_ready()
+        assert [shop.track(order(id)).status_code for id in ("e-1", "e-2")] == [503, 503]
+        assert shop.children["ingest"].output().count("TOPIC_AUTHORIZATION_FAILED") == 1
+    finally:
+        shop.close()
+
+
 def test_who_has_the_wrong_password_is_told_so_and_the_password_is_nowhere(
     secured: _Services, shop: Installation
 ) -> None:

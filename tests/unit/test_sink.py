@@ -60,6 +60,40 @@ async def test_when_the_library_has_given_up_for_good_nobody_waits_and_the_door_
     await sink.close()
 
 
+@pytest.mark.parametrize(
+    "fatal",
+    [KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED, fatal=True), KafkaError(KafkaError._FATAL)],
+    ids=["said to be", "its code"],
+)
+@pytest.mark.parametrize("when", ["it is produced", "it is reported"])
+async def test_a_record_that_meets_a_fatal_error_ends_the_door_too(when: str, fatal: KafkaError) -> None:
+    def refuse(*args: Any, **more: Any) -> None:
+        raise KafkaException(fatal)
+
+    sink = sink_over(lambda report: report(fatal, record(None)))
+    if when == "it is produced":
+        sink._producer.produce = refuse  # type: ignore[method-assign]
+    answers = await asyncio.gather(*(written(sink) for _ in range(3)), return_exceptions=True)
+    assert {type(answer) for answer in answers} == {SinkUnavailable}
+    async with asyncio.timeout(5):
+        with pytest.raises(KafkaException):
+            await sink.failed
+    await sink.close()
+
+
+async def test_why_kafka_takes_nothing_is_in_the_log_once_and_not_with_each_record(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    denied = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    sink = sink_over(lambda report: report(denied, record(None)))
+    for _ in range(3):
+        with pytest.raises(SinkUnavailable):
+            await written(sink)
+    assert [vars(line)["error"] for line in caplog.records] == ["TOPIC_AUTHORIZATION_FAILED"]
+    assert not sink.failed.done()
+    await sink.close()
+
+
 async def test_what_kafka_has_at_a_place_that_it_does_not_tell_is_not_acknowledged_with_made_up_ids() -> None:
     sink = sink_over(lambda report: report(None, record(None)))
     with pytest.raises(SinkUnavailable):
