@@ -30,7 +30,14 @@ def address_of(peer: str, forwarded: str, proxies: int) -> str:
     if not proxies:
         return peer
     seen = [one.strip() for one in forwarded.split(",")] if forwarded else []
-    return seen[-proxies] if len(seen) >= proxies else ""
+    return _without_port(seen[-proxies]) if len(seen) >= proxies else ""
+
+
+def _without_port(seen: str) -> str:
+    """Some proxies write one behind the address, another for each connection."""
+    if seen.startswith("["):
+        return seen[1:].partition("]")[0]
+    return seen.partition(":")[0] if seen.count(":") == 1 else seen
 
 
 def sender_of(address: str) -> str:

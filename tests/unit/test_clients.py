@@ -20,6 +20,10 @@ from workflows.clients import MAX_USER_AGENT_CHARS, address_of, noted, sender_of
         ("10.0.0.1", "203.0.113.77", 1, "203.0.113.77"),
         ("10.0.0.1", "6.6.6.6, 203.0.113.77", 1, "203.0.113.77"),  # the client wrote the first one itself
         ("10.0.0.1", "6.6.6.6, 203.0.113.77, 10.0.0.2", 2, "203.0.113.77"),
+        ("10.0.0.1", "203.0.113.77:5678", 1, "203.0.113.77"),
+        ("10.0.0.1", "[2001:db8::1]:80", 1, "2001:db8::1"),
+        ("10.0.0.1", "[2001:db8::1]", 1, "2001:db8::1"),
+        ("10.0.0.1", "2001:db8::1", 1, "2001:db8::1"),
         ("10.0.0.1", "10.0.0.2", 2, None),  # came past the outer one
         ("10.0.0.1", "", 1, None),
         ("10.0.0.1", "unknown", 1, None),
@@ -47,6 +51,13 @@ def test_an_address_is_the_client_s_or_the_one_that_the_outermost_proxy_of_ours_
 )
 def test_rates_count_all_addresses_that_one_network_may_change_between_as_one_sender(address: str, sender: str):
     assert sender_of(address) == sender
+
+
+@pytest.mark.parametrize("connections", [("203.0.113.77:5678", "203.0.113.77:5679"), ("[::1]:80", "[::1]:81")])
+def test_rates_count_all_connections_of_an_address_as_one_sender_where_a_proxy_writes_their_ports(
+    connections: tuple[str, ...],
+):
+    assert len({sender_of(address_of("10.0.0.1", one, 1)) for one in connections}) == 1
 
 
 @pytest.mark.parametrize("agent", [None, "x" * (MAX_USER_AGENT_CHARS + 1), "a\0b"])
