@@ -2,13 +2,13 @@
 
 import time
 from binascii import Error, a2b_base64
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Hashable, Mapping, Set
 from hashlib import sha256
 
 from ingest.rates import Rates
 from ingest.refused import Refused
 from ingest.request import Request
-from schemas.definitions.inbound import Source
+from schemas.definitions.inbound import Rate, Source
 from schemas.definitions.secret import Secret
 from workflows.clients import sender_of
 from workflows.definitions import Definitions
@@ -58,12 +58,12 @@ class Access:
             raise Refused(401, "bad_signature", "sign id, time and body as Standard Webhooks do; clocks within minutes")
 
     def spend(self, request: Request, source: Source, events: int) -> None:
-        """Count so many events against the source's rates. Raises Refused where they are used up."""
-        now = time.monotonic()
-        senders = ((source.id, sender_of(request.address)), source.rate_per_address), (source.id, source.rate)
-        for who, rate in senders:
-            if rate is not None and (wait := self._rates.take(who, rate, events, now)):
-                raise Refused(429, "rate_limited", "too many events; send again later, with the same ids", wait)
+        """Count so many events against the rates of a source that has some. Raises Refused where they are used up."""
+        address = (source.id, sender_of(request.address))
+        rates: list[tuple[Hashable, Rate | None]] = [(address, source.rate_per_address), (source.id, source.rate)]
+        limited = {who: rate for who, rate in rates if rate is not None}
+        if wait := self._rates.take(limited, events, time.monotonic()):
+            raise Refused(429, "rate_limited", "too many events; send again later, with the same ids", wait)
 
     def _is_signed(self, request: Request, source: Source) -> bool:
         id, timestamp, signatures = (request.header(f"webhook-{name}") for name in ("id", "timestamp", "signature"))

@@ -1,7 +1,7 @@
 """How much may come in a while: by source, and by source and address. Each door counts for itself."""
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from math import ceil
 
 from schemas.definitions.inbound import Rate
@@ -17,17 +17,22 @@ class Rates:
     def __init__(self) -> None:
         self._used_up_at: OrderedDict[Hashable, float] = OrderedDict()
 
-    def take(self, who: Hashable, rate: Rate, events: int, now: float) -> int:
-        """0 where so many events may come now (seconds of any clock that only goes on); else the seconds to wait.
+    def take(self, senders: Mapping[Hashable, Rate], events: int, now: float) -> int:
+        """0 where so many events may come now (seconds of any clock that only goes on) by the rates of all of these
+        senders; else the seconds to wait, and none of the rates is charged.
 
         Who may send at all may send a whole batch: what is above the rate is waited for afterwards.
         """
-        ahead = self._used_up_at.get(who, now) - now
-        wait = ahead - (rate.at_once - 1) / rate.per_second
+        wait = max(self._ahead(who, now) - (rate.at_once - 1) / rate.per_second for who, rate in senders.items())
         if wait > 1e-9:
             return ceil(wait)
-        self._used_up_at[who] = now + max(ahead, 0) + events / rate.per_second
-        self._used_up_at.move_to_end(who)
-        if len(self._used_up_at) > MAX_KNOWN:
-            self._used_up_at.popitem(last=False)
+        for who, rate in senders.items():
+            self._used_up_at[who] = now + max(self._ahead(who, now), 0) + events / rate.per_second
+            self._used_up_at.move_to_end(who)
+            if len(self._used_up_at) > MAX_KNOWN:
+                self._used_up_at.popitem(last=False)
         return 0
+
+    def _ahead(self, who: Hashable, now: float) -> float:
+        """By how many seconds it has used up more than it was given."""
+        return self._used_up_at.get(who, now) - now
