@@ -46,7 +46,7 @@ class Whose:
     def _of_record(self, key: bytes | None, body: bytes) -> tuple[set[str], set[str]]:
         try:
             record = msgspec.json.decode(body, type=_Behind)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             record = _Behind()
         profiles = {*record.profiles, record.profile or "", record.merged_into or ""}
         profiles.add(bytes(key).decode(errors="replace") if key else "")

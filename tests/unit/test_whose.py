@@ -68,7 +68,13 @@ def test_what_failed_behind_validate_names_its_profiles_sessions_and_identifiers
     assert names(message.key, message.value or b"") == (profiles, hashes)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"profile": 7}', b'{"profile": "x"}'])
+TOO_DEEP = b'{"x":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"profile": 7}', b'{"profile": "x"}', pytest.param(TOO_DEEP, id="deep")],
+)
 def test_what_cannot_be_read_names_whom_its_key_names(body: bytes):
     assert names(ANN.encode(), body) == ({ANN}, set())
     assert names(b"\xff", body) == (set(), set())
