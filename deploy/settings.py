@@ -12,6 +12,8 @@ from cryptography.fernet import Fernet
 from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from deploy.aside import write_private
+
 _PREFIX = "HEADWATER_"
 #: Written by whoever started embedded services, so that other commands find them.
 RUNNING_FILE = "running.json"
@@ -97,6 +99,20 @@ class Settings(BaseModel):
             raise ValueError(f"there is no file {given}")
         return given
 
+    @field_validator("database_url")
+    @classmethod
+    def _can_be_read(cls, given: str) -> str:
+        if not given:
+            return given
+        import psycopg.conninfo  # takes time, which most commands can do without
+
+        try:
+            psycopg.conninfo.conninfo_to_dict(given)
+        except psycopg.ProgrammingError:
+            # Nothing of what it says: it repeats the URL, password and all.
+            raise ValueError("it is no URL of PostgreSQL's: postgresql://user:password@host:5432/database") from None
+        return given
+
     @field_validator("shared_door")
     @classmethod
     def _is_of_numbers(cls, given: str) -> str:
@@ -156,7 +172,7 @@ def connected(settings: Settings) -> Settings:
     """The settings, the addresses of running embedded services filled in. Raises SettingsError if there are none."""
     found: dict[str, Any] = {}
     if settings.running_file.exists():
-        found = json.loads(settings.running_file.read_text())
+        found = _read_running(settings.running_file)
     filled = settings.model_copy(
         update={
             **({} if settings.kafka else {name: found[name] for name in _TO_KAFKA if name in found}),
@@ -173,6 +189,16 @@ def connected(settings: Settings) -> Settings:
     return filled
 
 
+def _read_running(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise SettingsError(f"{file} cannot be read: remove it, and start `headwater up` or `services` again")
+    return found
+
+
 def stored_keys(settings: Settings, make: bool) -> dict[str, str]:
     """The keys that profile ids are minted with and secrets are sealed with: what is set, else what is kept in the data
     folder, made once where asked for."""
@@ -186,22 +212,19 @@ def stored_keys(settings: Settings, make: bool) -> dict[str, str]:
 def _stored(data: Path, name: str, made: Callable[[], str], make: bool) -> str:
     path = data / f"{name.removesuffix('_key')}.key"
     if not path.exists() and make:
-        data.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(made())
-    return path.read_text() if path.exists() else ""
+        write_private(path, made())
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def write_running(settings: Settings) -> None:
     """Tell other commands where the services are. The file holds their passwords: it is its owner's alone."""
-    settings.data.mkdir(parents=True, exist_ok=True)
-    settings.running_file.touch(mode=0o600)
-    settings.running_file.write_text(
+    write_private(
+        settings.running_file,
         json.dumps(
             {
                 **{name: getattr(settings, name) for name in _TO_KAFKA},
                 "database_url": settings.database_url,
                 "http_port": settings.http_port,
             }
-        )
+        ),
     )

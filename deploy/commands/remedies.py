@@ -1,5 +1,7 @@
 """What a user can mend, and the one line that says how."""
 
+from pathlib import Path
+
 import psycopg
 from confluent_kafka import KafkaException
 
@@ -48,4 +50,6 @@ def remedy(error: Exception) -> str | None:
             return f"Kafka refuses it for good: {error}"
         case KafkaException():
             return f"Kafka: {error.args[0].str()}"
+        case OSError(filename=str() | Path() as file):
+            return f"cannot use {file}: {error.strerror}"
     return str(error.args[0] if error.args else error) if isinstance(error, _PLAIN) else None

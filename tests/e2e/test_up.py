@@ -236,6 +236,21 @@ def test_a_missing_folder_of_definitions_gets_one_clear_line(tmp_path: Path) -> 
     assert line == f"Error: {folder} is not a folder"
 
 
+def test_a_database_url_that_cannot_be_read_gets_one_clear_line_without_its_password(
+    tmp_path: Path,
+) -> None:
+    (line,) = refused("status", data=tmp_path, kafka="127.0.0.1:1", database_url="postgresql://u:hunter2%zz@h/db")
+    assert "HEADWATER_DATABASE_URL" in line
+    assert "hunter2" not in line
+
+
+def test_a_data_folder_that_cannot_be_used_gets_one_clear_line_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    settings = {"database_url": "postgresql://nobody@127.0.0.1:1/none", "kafka": "127.0.0.1:1"}
+    (line,) = refused("up", data=tmp_path / "file", http_port=usable_port(0), **settings)
+    assert line.startswith(f"Error: cannot use {tmp_path / 'file'}")
+
+
 def test_services_that_cannot_be_reached_get_one_clear_line(tmp_path: Path) -> None:
     (line,) = refused("status", data=tmp_path)
     assert "nothing is running here" in line
