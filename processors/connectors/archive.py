@@ -6,14 +6,16 @@ moves on. A crash between can leave two files that overlap: readers take each co
 
 import asyncio
 import contextlib
+import glob
 import io
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 import fastavro
 import fsspec
@@ -51,7 +53,7 @@ class Archive:
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
-        self._folder = Path(urlsplit(url).path) if urlsplit(url).scheme in ("", "file") else None
+        self._folder = _folder_of(url) if url.startswith("file:") or "://" not in url else None
 
     async def write(self, payloads: Sequence[TrackedPayload]) -> None:
         """Keep these payloads: consecutive records of one partition. Returns when durable; raises Unavailable."""
@@ -71,6 +73,16 @@ class Archive:
             with fsspec.open(f"{self._url}/{name}", "wb") as file:
                 file.write(data)
 
+    def _files(self, partition: int | str = "*") -> tuple[Any, list[str]]:
+        """The file system, and the paths of a partition's files, or of all, in order."""
+        if self._folder is not None:
+            # Not by fsspec, which takes what is special to it in the folder's own name for a pattern or an escape.
+            found = self._folder.glob(f"tracks/{partition}/*.avro")
+            return fsspec.filesystem("file"), sorted(map(str, found))
+        system, root = fsspec.core.url_to_fs(self._url)
+        system.invalidate_cache()
+        return system, sorted(system.glob(f"{glob.escape(root)}/tracks/{partition}/*.avro"))
+
     def read(self) -> Iterator[TrackedPayload]:
         """Every payload once, by partition and offset."""
         for partition in self.partitions():
@@ -78,14 +90,12 @@ class Archive:
 
     def partitions(self) -> list[int]:
         """The partitions that it holds, as origins count them."""
-        system, root = fsspec.core.url_to_fs(self._url)
-        system.invalidate_cache()
-        return sorted({int(path.split("/")[-2]) for path in system.glob(f"{root}/tracks/*/*.avro")})
+        return sorted({int(path.split("/")[-2]) for path in self._files()[1]})
 
     def read_partition(self, partition: int, after: int = -1) -> Iterator[TrackedPayload]:
         """The payloads of a partition above this offset, each once, in order."""
-        system, root = fsspec.core.url_to_fs(self._url)
-        for path in sorted(system.glob(f"{root}/tracks/{partition}/*.avro")):
+        system, paths = self._files(partition)
+        for path in paths:
             if int(path.removesuffix(".avro").rsplit("-", 1)[1]) <= after:
                 continue
             with system.open(path, "rb") as file:
@@ -98,14 +108,13 @@ class Archive:
     def rewrite(self, changed: Mapping[tuple[int, int], Callable[[bytes], bytes | None]]) -> int:
         """Change the bodies of the payloads at these places (partition, offset), or leave them out where that makes
         None; how many files were written anew. Blocking; each file is whole at any moment."""
-        system, root = fsspec.core.url_to_fs(self._url)
-        system.invalidate_cache()
         if self._folder is not None:
             _remove_left(self._folder)
         written = 0
         for partition in sorted({partition for partition, _ in changed}):
             offsets = sorted(offset for number, offset in changed if number == partition)
-            for path in sorted(system.glob(f"{root}/tracks/{partition}/*.avro")):
+            system, paths = self._files(partition)
+            for path in paths:
                 first, last = map(int, path.removesuffix(".avro").rsplit("/", 1)[1].split("-"))
                 if any(first <= offset <= last for offset in offsets):
                     self._rewrite_file(system, path, changed)
@@ -133,16 +142,24 @@ class Archive:
 
     def last(self, partition: int) -> TrackedPayload:
         """The last payload of a partition that it holds. Raises LookupError."""
-        system, root = fsspec.core.url_to_fs(self._url)
-        paths = sorted(system.glob(f"{root}/tracks/{partition}/*.avro"), key=lambda path: path.rsplit("-", 1)[1])
+        system, paths = self._files(partition)
         if not paths:
             raise LookupError(f"the archive has no partition {partition}")
+        paths.sort(key=lambda path: path.rsplit("-", 1)[1])
         for path in reversed(paths):  # whoever was erased may have been all of a file
             with system.open(path, "rb") as file:
                 found: list[Any] = [*fastavro.reader(file)]
             if found:
                 return TrackedPayload(**found[-1])
         raise LookupError(f"the archive has nothing of partition {partition}")
+
+
+def _folder_of(url: str) -> Path:
+    """The folder of a file's URL, or of a path. One that lies where the URL says literally is used where it is: as
+    people wrote it, or as we once did, with %20 in the folder's name."""
+    path = re.sub("^file:(//[^/]*)?", "", url)
+    literal, decoded = Path(path), Path(unquote(path) if path != url else path)
+    return literal if literal.exists() and not decoded.exists() else decoded
 
 
 def _encode(payloads: Sequence[TrackedPayload]) -> bytes:

@@ -8,6 +8,7 @@ import msgspec
 import psycopg
 import pytest
 
+from deploy.settings import Settings
 from processors.connectors.archive import Archive
 from processors.runner.failures import Unavailable, unavailable_cause
 from schemas.events import TrackedPayload
@@ -27,8 +28,38 @@ async def test_files_that_overlap_are_read_each_place_once(tmp_path: Path):
     assert list(archive.read()) == payloads(0, 1, 2, 3, 5, 6)
 
 
-async def test_a_bucket_holds_the_same(tmp_path: Path):
-    archive = Archive("memory://headwater-test")
+@pytest.mark.parametrize("name", ["my data", "Köln", "da[t]a", "100%", "a#b?c", "50%20", "star*", "~a"])
+async def test_a_folder_of_any_name_holds_its_archive_and_nothing_lies_beside_it(tmp_path: Path, name: str) -> None:
+    data = tmp_path / name
+    archive = Archive(Settings(data=data).archive())
+    await archive.write(payloads(0))
+    await archive.write(payloads(1))
+    assert list(archive.read()) == payloads(0, 1)
+    assert archive.rewrite({(0, 0): lambda body: None}) == 1
+    assert archive.last(0) == payloads(1)[0]
+    assert os.listdir(tmp_path) == [name]
+    assert len(list((data / "archive").rglob("*.avro"))) == 2
+
+
+@pytest.mark.parametrize("name", ["my data", "da[t]a", "100%", "a#b?c"])
+async def test_a_url_that_was_written_as_the_folder_is_called_means_that_folder(tmp_path: Path, name: str) -> None:
+    archive = Archive(f"file://{tmp_path}/{name}")
+    await archive.write(payloads(0))
+    assert list(archive.read()) == payloads(0)
+    assert os.listdir(tmp_path) == [name]
+
+
+async def test_an_archive_that_lies_in_a_folder_with_an_encoded_name_is_still_found_there(tmp_path: Path) -> None:
+    (tmp_path / "my%20data").mkdir()
+    archive = Archive((tmp_path / "my data").as_uri())
+    await archive.write(payloads(0))
+    assert list(archive.read()) == payloads(0)
+    assert os.listdir(tmp_path) == ["my%20data"]
+
+
+@pytest.mark.parametrize("bucket", ["memory://headwater-test", "memory://headwater/[test]"])
+async def test_a_bucket_holds_the_same(bucket: str) -> None:
+    archive = Archive(bucket)
     await archive.write(payloads(3, 4))
     assert list(archive.read()) == payloads(3, 4)
 
