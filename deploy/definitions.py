@@ -2,7 +2,6 @@
 
 import asyncio
 import difflib
-import getpass
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from itertools import chain
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 
 from deploy.feed import Published
 from deploy.kafka import KafkaAdmin, client_config, kafka_admin
+from deploy.operator_name import operator_name
 from deploy.records import read
 from deploy.sealing import Seals
 from deploy.settings import Settings
@@ -205,7 +205,7 @@ async def apply(
     ]
     admin.create_topics(destinations, settings.partitions, settings.replication)
     await store.lock()
-    await store.change(changes, getpass.getuser())
+    await store.change(changes, operator_name())
     if concerns_segments:
         await connection.execute("insert into backfills (revision) values (%s)", (await store.revision(),))
     await connection.commit()

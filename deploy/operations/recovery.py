@@ -7,7 +7,6 @@ own; what had been done already is dropped by origin and id.
 """
 
 import asyncio
-import getpass
 from collections.abc import Callable
 from typing import Literal
 
@@ -19,6 +18,7 @@ from deploy.kafka import KafkaAdmin, kafka_admin
 from deploy.operations.draining import ALL, drain
 from deploy.operations.reports import rows
 from deploy.operations.said import take_over_said
+from deploy.operator_name import operator_name
 from deploy.records import read
 from deploy.settings import LINEAGE_PARTITIONS, Settings
 from deploy.stages import BRIDGE, DISPATCH
@@ -180,7 +180,7 @@ async def _accept(connection: Connection, finding: Finding) -> None:
         await connection.execute(
             "insert into accepted_gaps (stage, topic, partition, from_offset, to_offset, why, accepted_by) "
             "values (%s, %s, %s, %s, %s, %s, %s)",
-            (*lane, finding.position, finding.kafka, str(finding), getpass.getuser()),
+            (*lane, finding.position, finding.kafka, str(finding), operator_name()),
         )
 
 

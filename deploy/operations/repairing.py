@@ -1,11 +1,11 @@
 """Repairing a rejected event, so that it can be sent again."""
 
-import getpass
 from typing import Any
 
 import msgspec
 
 from deploy.operations.failures import Selection, shown
+from deploy.operator_name import operator_name
 from processors.storage.database import Connection
 
 #: In place of a value: there shall be none.
@@ -30,7 +30,7 @@ async def repair(connection: Connection, place: str, changes: dict[str, Any], pa
         _put(whole["events"][0], pointer, value)
     cursor = await connection.execute(
         f"update failures set content = %(content)s, repaired_by = %(who)s where {selection.where()}".encode(),
-        {**selection.values(), "content": msgspec.json.encode(whole), "who": getpass.getuser()},
+        {**selection.values(), "content": msgspec.json.encode(whole), "who": operator_name()},
     )
     if cursor.rowcount != 1:
         raise RepairError(f"{place} was sent again or dropped meanwhile")

@@ -1,11 +1,11 @@
 """How far a replay has come, in PostgreSQL: one that was killed goes on there."""
 
-import getpass
 import hashlib
 from datetime import datetime
 
 import msgspec
 
+from deploy.operator_name import operator_name
 from processors.storage.database import Connection
 from schemas.events import TrackedPayload
 
@@ -55,7 +55,7 @@ class ReplayJob:
             "description = case when r.finished_at is null then r.description else excluded.description end, "
             f"positions = case when {_GOES_ON} then r.positions else '{{}}' end, "
             f"sent = case when {_GOES_ON} then r.sent else 0 end, started_at = now(), finished_at = null".encode(),
-            (self._id, msgspec.json.encode(self.window).decode(), getpass.getuser()),
+            (self._id, msgspec.json.encode(self.window).decode(), operator_name()),
         )
         cursor = await self._connection.execute(
             "select description, positions, sent from replays where id = %s", (self._id,)
