@@ -140,9 +140,18 @@ def _unsendable(row: DictRow, existing: Mapping[str, int], settings: Settings) -
         return "nothing has lain at its place yet"
     if stage == "validate" and row["landed"]:
         return "its place has an event"
-    if topic == PROFILE_CHANGES.name and _change(bytes(row["content"])).sends:
-        return "it holds what workflows sent, with the profile as it was then"
+    if topic == PROFILE_CHANGES.name:
+        return _unsayable(bytes(row["content"]))
     return None
+
+
+def _unsayable(content: bytes) -> str | None:
+    """Why a change cannot be said anew."""
+    try:
+        change = _change(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "it is not a change"
+    return "it holds what workflows sent, with the profile as it was then" if change.sends else None
 
 
 #: Stage to the topics it reads; dispatchers read their destination's.

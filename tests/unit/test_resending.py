@@ -109,6 +109,11 @@ def test_an_old_change_is_never_said_after_newer_ones_the_profile_is_said_anew()
         (letter("dispatch-gone", "destination-gone"), "not there any more"),
         (letter("validate", "tracks", lay_there=False), "nothing has lain"),
         (letter("validate", "tracks", landed=True), "has an event"),
+        (letter("deliver", "profile-changes", content=b"garbage"), "not a change"),
+        (letter("deliver", "profile-changes", content=b'{"profile": 7}'), "not a change"),
+        (letter("deliver", "profile-changes", content=b"\xff"), "not a change"),
+        (letter("deliver", "profile-changes", content=b'{"profile":"\xff"}'), "not a change"),
+        (letter("deliver", "profile-changes", content=b'{"x":' + b"[" * 20_000 + b"]" * 20_000 + b"}"), "not a change"),
     ],
 )
 def test_what_must_not_be_sent_again_is_not_even_by_force(row: dict[str, Any], why: str) -> None:
