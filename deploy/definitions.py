@@ -96,7 +96,7 @@ async def in_force(connection: Connection) -> Definitions:
 
 def _documents(path: Path) -> list[Any]:
     try:
-        return [document for document in yaml.safe_load_all(path.read_text()) if document is not None]
+        return [document for document in yaml.safe_load_all(path.read_text(encoding="utf-8")) if document is not None]
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DefinitionError(f"{path}: not YAML: {str(error).splitlines()[0]}") from error
 

@@ -61,7 +61,7 @@ def read_purchases(path: Path) -> list[Purchase]:
     """The rows of the file. Raises DemoError where it is not there."""
     if not path.exists():
         raise DemoError(f"{path} is missing: the demo runs from a clone of the repository")
-    rows = (line.split() for line in path.read_text().splitlines()[1:] if line.strip())
+    rows = (line.split() for line in path.read_text(encoding="utf-8").splitlines()[1:] if line.strip())
     return [
         Purchase(number, customer, date, int(discs), Decimal(dollars))
         for number, (customer, date, discs, dollars) in enumerate(rows, 1)

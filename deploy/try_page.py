@@ -27,7 +27,7 @@ class _Page(BaseHTTPRequestHandler):
 
 def serve_try_page(host: str, door: str) -> tuple[str, ThreadingHTTPServer]:
     """Where it is, and what serves it until it is shut down."""
-    page = _PAGE.read_text().replace("DOOR", door).encode()
+    page = _PAGE.read_text(encoding="utf-8").replace("DOOR", door).encode()
     server = ThreadingHTTPServer((host, 0), partial(_Page, page))
     threading.Thread(target=server.serve_forever, name="try-page", daemon=True).start()
     return f"http://{host}:{server.server_port}/", server

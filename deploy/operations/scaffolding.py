@@ -24,7 +24,7 @@ def scaffold(name: str, folder: Path) -> list[Path]:
     }
     root.mkdir(parents=True)
     for path, text in files.items():
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     return list(files)
 
 

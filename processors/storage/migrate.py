@@ -12,7 +12,7 @@ def migrations() -> list[tuple[int, str, str]]:
     """(number, name, SQL) of every migration, in order."""
     folder = files("processors.storage") / "migrations"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [(int(name.split("_")[0]), name, (folder / name).read_text()) for name in names]
+    return [(int(name.split("_")[0]), name, (folder / name).read_text(encoding="utf-8")) for name in names]
 
 
 async def migrate(connection: Connection) -> list[str]:

@@ -1,5 +1,9 @@
 """Definitions: what is refused when they are loaded, and what they refer to that is not there."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -249,3 +253,12 @@ def test_private_traits_are_not_looked_up_onto_events():
     with pytest.raises(DefinitionError, match="source/app: lookup: the trait 'ssn' is private"):
         in_force_after({}, bodies)
     in_force_after({}, {**bodies, "trait/ssn": {"kind": "trait", "id": "ssn"}})
+
+
+def test_definitions_are_utf_8_wherever_they_are_read(tmp_path: Path):
+    (tmp_path / "city.yaml").write_text("{kind: segment, id: c, condition: \"city == 'Köln'\"}", encoding="utf-8")
+    print_it = "import sys, deploy.definitions as d; from pathlib import Path; "
+    print_it += "print(ascii(d.read_folder(Path(sys.argv[1]))['segment/c'].condition))"
+    elsewhere = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "-c", print_it, tmp_path], env=elsewhere, capture_output=True, text=True)
+    assert done.stdout == ascii("city == 'Köln'") + "\n", done.stderr
