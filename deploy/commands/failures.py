@@ -181,12 +181,14 @@ def _drop(kind: str) -> click.Command:
     def command(places: tuple[str, ...], all_: bool, yes: bool, **filters: str | None) -> None:
         """Give them up: their content is deleted for good. They stay in the accounting, as dropped."""
         selection = _chosen(kind, places, all_, filters)
-        count = ask(lambda connection, admin: failures.count(connection, selection))
+        count, sending = ask(lambda connection, admin: failures.droppable(connection, selection))
         if count and (yes or click.confirm(f"Delete the content of {count:,}?")):
             count = ask(lambda connection, admin: failures.drop(connection, selection))
             click.echo(f"dropped {count:,}")
-        elif not count:
+        elif not count and not sending:
             click.echo("there are none")
+        if sending:
+            click.echo(f"left {sending:,} that a replay was sending when it died: `replay` them, drop what comes back")
 
     return command
 

@@ -79,18 +79,37 @@ async def shown(connection: Connection, selection: Selection) -> DictRow | None:
     return found[0] if found else None
 
 
-async def count(connection: Connection, selection: Selection) -> int:
-    """How many there are."""
-    (found,) = await rows(
-        connection, f"select count(*) as n from failures where {selection.where()}", selection.values()
+#: It was sent again, and has its outcome elsewhere: the command that sent it did not come to note that.
+_LANDED = (
+    "(topic = 'tracks' and (kind = 'rejected' or stage in ('validate', 'identify', 'persist', 'record-failures')) and ("
+    + " or ".join(
+        f"exists (select from {table} where origin_partition = failures.partition "
+        'and origin_offset = failures."offset" and failures.ordinal in (-1, origin_ordinal))'
+        for table in ("events", "event_duplicates")
     )
-    return int(found["n"])
+    + "))"
+)
+#: What a command that died was sending may be under way: given up, it would count twice.
+_DROPPABLE = f"(state = 'open' or {_LANDED})"
+
+
+async def droppable(connection: Connection, selection: Selection) -> tuple[int, int]:
+    """How many may be given up, and how many not, because they may be under way."""
+    (found,) = await rows(
+        connection,
+        f"select count(*) filter (where {_DROPPABLE}) as free, count(*) as n from failures where {selection.where()}",
+        selection.values(),
+    )
+    return found["free"], found["n"] - found["free"]
 
 
 async def drop(connection: Connection, selection: Selection) -> int:
-    """Give them up: their content is deleted, that they were is not. How many."""
-    cursor = await connection.execute(
-        f"update failures set state = 'dropped', content = '', key = null where {selection.where()}".encode(),
+    """Give up those of them that may be: their content is deleted, that they were is not. How many; those that have
+    landed count as replayed."""
+    done = await rows(
+        connection,
+        f"update failures set state = case when {_LANDED} then 'replayed' else 'dropped' end, content = '', key = null "
+        f"where {selection.where()} and {_DROPPABLE} returning state",
         selection.values(),
     )
-    return cursor.rowcount
+    return sum(row["state"] == "dropped" for row in done)

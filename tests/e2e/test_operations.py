@@ -127,6 +127,31 @@ def test_what_a_replay_that_died_was_sending_is_sent_once_more_and_lands_once(sh
     shop.require_balance()
 
 
+@pytest.mark.parametrize("state", ["sending", "open"], ids=["a replay of it died", "a replay of the archive died"])
+def test_what_has_landed_is_not_given_up_as_well(shop: Installation, state: str) -> None:
+    shop.track(order(f"landed-{state}", "landing", "many"))
+    shop.track(order(f"other-{state}", "landing", "many"))
+    rows = until(lambda: (found := failed(shop, "rejected")) and len(found) == 2 and found, 30, shop.tell)
+    (mended,) = [row["place"] for row in rows if row["event_id"] == f"landed-{state}"]
+    shop.command("rejected", "repair", mended, "--set", "/properties/order/discs=3", "--replay")
+    shop.wait_through()
+    shop.sql("update failures set state = %s where event_id = %s returning 1", state, f"landed-{state}")
+    assert shop.command("rejected", "drop", "--all", "--yes").stdout == "dropped 1\n"
+    assert failed(shop, "rejected") == []
+    shop.require_balance()
+
+
+def test_what_may_be_under_way_is_not_given_up(shop: Installation) -> None:
+    shop.track(order("under-way", "leaving", "many"))
+    until(lambda: failed(shop, "rejected"), 30, shop.tell)
+    shop.sql("update failures set state = 'sending', attempt = 1 where event_id = 'under-way' returning 1")
+    assert "left 1" in shop.command("rejected", "drop", "--all", "--yes").stdout
+    assert shop.json("rejected", "replay", "--all")["sent"] == 1
+    shop.wait_through()
+    assert shop.command("rejected", "drop", "--all", "--yes").stdout == "dropped 1\n"
+    shop.require_balance()
+
+
 def test_while_events_flow_recover_finds_nothing_wrong(shop: Installation) -> None:
     flowing = threading.Event()
 
