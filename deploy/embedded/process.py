@@ -88,6 +88,7 @@ class EmbeddedServer(ABC):
             with explained(self.name, self._folder):
                 self._launch()
                 self._await_answer()
+            self._wanted_port = self._port  # others know it by now: they would look for another in vain
         except BaseException:
             self.kill()
             raise

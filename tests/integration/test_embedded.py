@@ -231,6 +231,15 @@ def test_a_taken_port_gives_one_clear_error(
     )
 
 
+def test_a_server_that_is_started_again_is_where_it_was_or_says_that_it_cannot_be(postgres: EmbeddedPostgres) -> None:
+    address, port = postgres.address, int(postgres.address.rpartition(":")[2])
+    postgres.kill()
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(EmbeddedError, match=f"port {port} .* is taken"):
+        postgres.start()
+    postgres.start()
+    assert postgres.address == address
+
+
 @pytest.mark.parametrize("server", [EmbeddedKafka, EmbeddedPostgres])
 def test_a_folder_that_cannot_be_made_gives_one_clear_error(
     server: type[EmbeddedKafka] | type[EmbeddedPostgres], tmp_path: Path
