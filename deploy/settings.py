@@ -173,11 +173,12 @@ def connected(settings: Settings) -> Settings:
     found: dict[str, Any] = {}
     if settings.running_file.exists():
         found = _read_running(settings.running_file)
+    is_set = "http_port" in settings.model_fields_set
     filled = settings.model_copy(
         update={
             **({} if settings.kafka else {name: found[name] for name in _TO_KAFKA if name in found}),
             "database_url": settings.database_url or found.get("database_url", ""),
-            "http_port": found.get("http_port", settings.http_port),
+            "http_port": settings.http_port if is_set else found.get("http_port", settings.http_port),
             **stored_keys(settings, make=False),
         }
     )

@@ -37,3 +37,12 @@ def test_what_is_wrong_with_the_database_s_url_is_said_without_its_password(url:
     with pytest.raises(SettingsError, match="HEADWATER_DATABASE_URL") as said:
         load_settings({"HEADWATER_DATABASE_URL": url})
     assert "hunter2" not in str(said.value)
+
+
+def test_a_port_of_the_door_that_is_set_is_taken_whatever_runs_or_ran_here(tmp_path: Path) -> None:
+    write_running(Settings(data=tmp_path, kafka="k:1", database_url="postgresql://u@d/one", http_port=8123))
+    given = {"HEADWATER_DATA": str(tmp_path)}
+    assert connected(load_settings(given)).http_port == 8123
+    assert connected(load_settings(given | {"HEADWATER_HTTP_PORT": "9000"})).http_port == 9000
+    own = {"HEADWATER_KAFKA": "own:1", "HEADWATER_DATABASE_URL": "postgresql://own@d/one"}
+    assert connected(load_settings(given | own | {"HEADWATER_HTTP_PORT": "8080"})).http_port == 8080
