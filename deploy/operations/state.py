@@ -40,6 +40,8 @@ _STATE = {
 async def state_hashes(connection: Connection) -> dict[str, str]:
     """A hash for each part of the state, and `all` for the whole. A sum of row hashes: no order, no memory."""
     found = {}
+    # The hashes are of texts, and the text of a time depends on these.
+    await connection.execute("set timezone = 'UTC'; set datestyle = 'ISO'")
     for name, query in _STATE.items():
         cursor = await connection.execute(
             f"{_WHO} select count(*), coalesce(sum(('x' || left(md5(r::text), 16))::bit(64)::bigint::numeric), 0), "
