@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import UniqueViolation
 from psycopg.rows import TupleRow
 
@@ -31,7 +32,9 @@ def connector(
 
     One that idles in a transaction for `idle_s` seconds is ended by PostgreSQL: its process must be frozen.
     """
+    # The last one holds: what the URL sets for its own ends, as search_path, stays.
     options = (
+        f"{conninfo_to_dict(url).get('options', '')} "
         f"-c idle_in_transaction_session_timeout={int(idle_s * 1000)} -c lock_timeout=10s -c statement_timeout=120s "
         "-c timezone=UTC -c jit=off"
     )
