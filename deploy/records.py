@@ -1,5 +1,6 @@
 """What topics hold: read to their present end, or for ever. Names of topics are without the prefix."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -23,6 +24,19 @@ def read(
         left.discard(message.partition())
         if not left:
             return
+
+
+def last(admin: KafkaAdmin, topic: str, limit: int) -> list[Message]:
+    """The last records of a topic as it is now, by time; those of one time as they lie in their partition."""
+    ends, begins = admin.end_offsets([topic]), admin.begin_offsets(topic)
+    back = limit
+    while True:
+        back *= 2  # half of the places of transactions of one record are their markers; compaction leaves gaps, too
+        starts = {partition: max(begins.get(partition, 0), end - back) for (_, partition), end in ends.items()}
+        found = list(read(admin, topic, starts))
+        counts = Counter(message.partition() for message in found)
+        if all(counts[partition] >= limit or start <= begins.get(partition, 0) for partition, start in starts.items()):
+            return sorted(found, key=lambda message: message.timestamp()[1])[-limit:] if limit else []
 
 
 def read_all(admin: KafkaAdmin, topic: str) -> Iterator[bytes]:

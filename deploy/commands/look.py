@@ -12,7 +12,7 @@ from deploy.kafka import kafka_admin
 from deploy.operations import reports
 from deploy.operations.identity import find
 from deploy.operations.status import Status, Waiting, read_status
-from deploy.records import coming, read
+from deploy.records import coming, last
 from deploy.settings import connected, load_settings
 from processors.storage.database import Connection
 
@@ -205,13 +205,9 @@ def tail(topic: str, limit: int, follow: bool) -> None:
     ends = {partition: end for (_, partition), end in admin.end_offsets([topic]).items()}
     if not ends:
         raise LookupError(f"there is no topic {topic!r}")
-    found = []
-    for message in read(admin, topic, {partition: max(0, end - limit - 1) for partition, end in ends.items()}):
-        found.append((message.timestamp()[1], message.value() or b""))
-        ends[message.partition() or 0] = (message.offset() or 0) + 1
-    found.sort(key=lambda one: one[0])  # what has one time stays as it lies in its partition
-    for _, value in found[-limit:] if limit else ():
-        click.echo(value)
+    for message in last(admin, topic, limit):
+        click.echo(message.value() or b"")
+        ends[message.partition() or 0] = max(ends[message.partition() or 0], (message.offset() or 0) + 1)
     for message in coming(admin, topic, ends) if follow else ():
         click.echo(message.value() or b"")
 

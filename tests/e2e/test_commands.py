@@ -155,6 +155,15 @@ def test_tail_prints_the_last_records_and_goes_on_with_those_that_come(shop: Ins
     assert tail.output().count("before") == 1
 
 
+def test_tail_prints_as_many_records_as_it_was_asked_for(shop: Installation) -> None:
+    for number in range(4):
+        shop.write(json.dumps(payload("shop", order(f"tail-{number}", "T", 1))).encode())
+        shop.wait_through()
+    changes = sorted(shop.records("profile-changes"), key=lambda record: record.timestamp()[1])
+    printed = shop.command("tail", "profile-changes", "--limit", "4").stdout.splitlines()
+    assert [line.encode() for line in printed] == [change.value() for change in changes[-4:]]
+
+
 def test_rules_explain_says_of_a_recorded_event_which_rules_want_it_and_why(shop: Installation) -> None:
     large = """---
 kind: rule
