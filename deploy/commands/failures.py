@@ -215,8 +215,9 @@ def repair_command(
         settings = connected(load_settings())
         selection = _selection(REJECTED, (place,))
         done = asyncio.run(resend(settings, identity_key(settings), selection, False, False))
-        refused = f"not sent: {done.refused.get(place, 'it is not open')}"
-        click.echo(_sent(REJECTED, done.sent) if done.sent else refused)
+        if not done.sent:
+            raise click.ClickException(f"not sent: {done.refused.get(place, 'it is not open')}")
+        click.echo(_sent(REJECTED, done.sent))
 
 
 def _change(given: str) -> tuple[str, Any]:

@@ -91,6 +91,16 @@ def test_a_rejected_event_is_repaired_and_lands_once_with_its_origin_and_its_id(
     shop.require_balance()
 
 
+def test_a_repaired_event_that_is_not_sent_again_is_an_error(shop: Installation) -> None:
+    shop.track(order("five", "failing", "many"))
+    (row,) = until(lambda: failed(shop, "rejected"), 30, shop.tell)
+    shop.sql("update failures set attempt = 5 where event_id = 'five' returning 1")
+    done = shop.command("rejected", "repair", row["place"], "--set", "/properties/order/discs=3", "--replay")
+    assert done.returncode == 1
+    assert "not sent: it failed 5 times" in done.stderr
+    assert shop.command("rejected", "drop", "--all", "--yes").returncode == 0
+
+
 def test_a_dead_letter_comes_back_until_it_is_given_up(shop: Installation) -> None:
     shop.write(b"not json at all")
     (row,) = until(lambda: failed(shop, "dead-letters", "--stage", "validate"), 30, shop.tell)
