@@ -51,15 +51,18 @@ async def browse_events(connection: Connection, limit: int, **filters: Any) -> l
     )
 
 
+#: An event by its id. By its source, too, which the primary key begins with: there may be a great many events.
+RECORDED = (
+    f"select {EVENT_COLUMNS}, e.properties, r.outcome as workflows, e.reused_id from {EVENT_TABLES} "
+    "where (e.source, e.id) in (select source, %(id)s from recorded_counts "
+    "union select source, id from events where reused_id = %(id)s)"
+)
+
+
 async def trace_event(connection: Connection, admin: KafkaAdmin, id: str) -> dict[str, Any]:
     """Where an event is and what became of it. Empty where nobody has ever seen it."""
     found: dict[str, Any] = {
-        "recorded": await rows(
-            connection,
-            f"select {EVENT_COLUMNS}, e.properties, r.outcome as workflows, e.reused_id from {EVENT_TABLES} "
-            "where e.id = %(id)s or e.reused_id = %(id)s",
-            {"id": id},
-        ),
+        "recorded": await rows(connection, RECORDED, {"id": id}),
         "duplicates": await rows(
             connection,
             "select source, received_at, origin_partition || '/' || origin_offset || '/' || origin_ordinal as origin "
