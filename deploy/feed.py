@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas.definitions import DEFINITION, AnyDefinition
 from schemas.topics import CONFIG
@@ -15,6 +17,9 @@ from workflows.actions.action import Registry
 from workflows.definitions import Definitions
 
 log = logging.getLogger("headwater.feed")
+
+#: Definitions that are not there after so long miss something, which is asked for, and said so often.
+MISSING_S, SAY_EVERY_S = 3.0, 30.0
 
 
 class Published(msgspec.Struct):
@@ -32,7 +37,7 @@ class DefinitionsFeed:
 
     def __init__(self, kafka: Mapping[str, Any], topic: str, actions: Registry) -> None:
         self.current: Definitions | None = None
-        self._actions = actions
+        self._topic, self._actions = topic, actions
         self._known: dict[str, AnyDefinition] = {}
         self._revision = 0
         self._loop = asyncio.get_running_loop()
@@ -40,7 +45,7 @@ class DefinitionsFeed:
         self.ready: asyncio.Future[None] = self._loop.create_future()
         #: Done, with its exception, when a definition came that this version cannot read: the process must end.
         self.failed: asyncio.Future[None] = self._loop.create_future()
-        self._stopping = self._refused = False
+        self._stopping = False
         self._consumer = Consumer(
             {
                 "group.id": topic.removesuffix(CONFIG.name) + "headwater-definitions",
@@ -64,8 +69,12 @@ class DefinitionsFeed:
 
     def _run(self) -> None:
         try:
+            say_at = time.monotonic() + MISSING_S
             while not self._stopping:
                 self._take(self._consumer.consume(500, 0.3))
+                if self.current is None and time.monotonic() > say_at:
+                    self._say_what_is_missing()
+                    say_at = time.monotonic() + SAY_EVERY_S
         except Exception as error:
             # The process must end: with definitions it cannot read it would judge events by old ones.
             log.exception("the definitions cannot be read")
@@ -79,7 +88,6 @@ class DefinitionsFeed:
             error = message.error()
             if error is not None:
                 at_end |= error.code() == KafkaError._PARTITION_EOF
-                self._say_if_refused(error)
                 continue
             changed = True
             self._apply(message.key().decode(), message.value())
@@ -87,11 +95,13 @@ class DefinitionsFeed:
             self.current = Definitions(self._known.values(), self._actions, self._revision)
             self._loop.call_soon_threadsafe(_succeed, self.ready)
 
-    def _say_if_refused(self, error: KafkaError) -> None:
-        """Once. Who waits for the definitions would not know why."""
-        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED and not self._refused:
-            self._refused = True
-            log.error("Kafka does not let us read the definitions: %s", error.str())
+    def _say_what_is_missing(self) -> None:
+        """Who waits for the definitions would not know why: Kafka's client says nothing of a topic that is not there,
+        or may not be read."""
+        with suppress(KafkaException):  # it is away, which is said elsewhere
+            error = self._consumer.list_topics(self._topic, MISSING_S).topics[self._topic].error
+            if error is not None:
+                log.error("the definitions cannot be read yet: %s", error.str())
 
     def _apply(self, key: str, value: bytes | None) -> None:
         published = _decode(value) if value else Published(self._revision)

@@ -180,7 +180,8 @@ def test_who_may_not_do_what_it_must_is_told_so(secured: _Services, tmp_path: Pa
     shop, access = Installation(secured, tmp_path / "installation", SHOP), by_password(secured)
     try:
         shop.start("ingest", **access)
-        until(lambda: "does not let us read the definitions" in shop.children["ingest"].output(), 30, shop.tell)
+        until(lambda: "the definitions cannot be read yet" in shop.children["ingest"].output(), 30, shop.tell)
+        assert "uthoriz" in shop.children["ingest"].output()
         allow(secured, shop.prefix, TOPICS)
         shop.wait_ready()
         shop.start("validate", **access)
