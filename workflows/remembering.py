@@ -50,7 +50,8 @@ class Remembering:
             self._watch(session, event)
         if known is None or known.id != owner.id:
             if known is not None:
-                self.resolution.visited_less.add(known.id)
+                less = self.resolution.visited_less
+                less[known.id] = less.get(known.id, True) and event.quiet
             self._known.sessions[session] = owner
             self.resolution.sessions[session] = owner.id
         self._visit(session, event)

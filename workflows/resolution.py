@@ -37,8 +37,8 @@ class Resolution(msgspec.Struct):
     events: list[ValidEvent | None]
     new_profiles: dict[str, Birth]
     sessions: dict[SessionKey, str]
-    #: Profiles whose a session, and with it a visit, is no more.
-    visited_less: set[str]
+    #: Profiles whose a session, and with it a visit, is no more; whether a replay without outbound effects took it.
+    visited_less: dict[str, bool]
     #: Sessions, stored or new, of whose visit something is new.
     visits: dict[SessionKey, Visit]
     #: New sessions of sources that want to know when their visit is over, and after how long to look whether it is.

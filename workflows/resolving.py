@@ -86,7 +86,7 @@ class _Resolver:
         self._judge, self._shown_by = judge, shown_by
         self._unique = frozenset(definitions.unique_namespaces())
         self._ties = Ties(definitions, known.identifiers)
-        self.resolution = Resolution([], [], {}, {}, set(), {}, {}, {}, {}, [], [], [], [], [])
+        self.resolution = Resolution([], [], {}, {}, {}, {}, {}, {}, {}, [], [], [], [], [])
         self._remembering = Remembering(known, definitions, self.resolution)
         #: Of each pair once a batch: somebody in another's browser would ask merge for the same with every event.
         self._refused: set[tuple[str, ...]] = set()

@@ -74,8 +74,8 @@ async def identify(
     await _look_up(identified, definitions, traits)
     jobs = book.jobs() if book else []
     jobs += [
-        SegmentationJob(profile=profile, changed=["segments"], silent=True)
-        for profile in sorted(resolution.visited_less)
+        SegmentationJob(profile=profile, changed=["segments"], silent=True, quiet=quiet)
+        for profile, quiet in sorted(resolution.visited_less.items())
     ]
     owners = {event.origin: owner for event, owner in judged if event is not None and owner is not None}
     news = announced(resolution, owners, definitions)

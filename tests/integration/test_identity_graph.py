@@ -97,7 +97,7 @@ class Graph:
             Erasures(self.connection),
             Traits(self.connection),
         )
-        self.jobs += jobs
+        self.jobs += [job for job in jobs if isinstance(job, MergeJob)]
         return str(identified.profile)
 
     async def join(self) -> None:

@@ -323,6 +323,14 @@ def test_merge_is_told_once_a_batch_that_two_are_not_one():
     assert [job.profiles for job in found.merges] == [["fresh", "x"], ["fresh", "y"]]
 
 
+@pytest.mark.parametrize(("quiet", "told"), [((True, True), True), ((True, False), False)])
+def test_that_somebody_loses_visits_is_quiet_where_a_replay_alone_took_them(quiet: tuple[bool, bool], told: bool):
+    x, x_has = person("x", 0, TEN)
+    known = Known({(SESSION[0], one): x for one in ("s1", "s2")}, {TEN: stored(x)}, {}, x_has)
+    other = [(event(9 + n, session=f"s{n + 1}", quiet=one), [ELEVEN]) for n, one in enumerate(quiet)]
+    assert resolve(other, known, RULES).visited_less == {"x": told}
+
+
 def test_of_two_numbers_that_one_event_shows_the_first_counts_and_the_other_is_reported():
     found = resolve([(event(1, profile="p"), [TEN, ELEVEN, MAIL])], Known({}, {}, {}), RULES)
     assert list(found.links) == [TEN, MAIL]
