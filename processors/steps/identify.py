@@ -72,14 +72,17 @@ async def identify(
         _identified(event, owner, book, event.origin in opening) for event, owner in judged if event is not None
     ]
     await _look_up(identified, definitions, traits)
-    jobs = book.jobs() if book else []
-    jobs += [
+    owners = {event.origin: owner for event, owner in judged if event is not None and owner is not None}
+    news = announced(resolution, owners, definitions)
+    return [*identified, *resolution.merges, *_lost_races(resolution, taken), *_jobs(book, resolution), *news]
+
+
+def _jobs(book: ConsentBook | None, resolution: Resolution) -> list[SegmentationJob]:
+    losing = [
         SegmentationJob(profile=profile, changed=["segments"], silent=True, quiet=quiet)
         for profile, quiet in sorted(resolution.visited_less.items())
     ]
-    owners = {event.origin: owner for event, owner in judged if event is not None and owner is not None}
-    news = announced(resolution, owners, definitions)
-    return [*identified, *resolution.merges, *_lost_races(resolution, taken), *jobs, *news]
+    return [*(book.jobs() if book else []), *losing]
 
 
 async def _load(found: Found, identities: Identities) -> Known:
