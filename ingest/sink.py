@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from math import inf
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
@@ -22,8 +23,12 @@ DEADLINE_S = 8.0
 
 #: A bundle is waited for this many times as long as records usually took lately, within these bounds, so that a Kafka
 #: that is slow as a whole (for want of CPU, say) gets larger bundles, not a sender that spins. Then others go beside
-#: what is left of it, each waited for once as long: a broker that is away holds up its own partitions.
-PATIENCE, LEAST_S, MOST_S = 4, 0.02, 1.0
+#: what is left of it, each waited for once as long, but no less than this: a broker that is away holds up its own
+#: partitions.
+PATIENCE, LEAST_S, MOST_S, BESIDE_S = 4, 0.2, 1.0, 0.02
+#: A bundle that is waited for ends with the record that makes it so large, in bytes: it fits into one request to
+#: whatever partitions it is for, or else what does not fit would keep the sender spinning.
+BUNDLE_BYTES, RECORD_BYTES = 850_000, 300
 
 #: Why Kafka does not take records is said so often at most, for each reason: some partitions may take them meanwhile.
 SAY_EVERY_S = 60.0
@@ -38,6 +43,7 @@ PRODUCER: Mapping[str, Any] = {
     "linger.ms": 1000,
     "compression.type": "lz4",
     "message.max.bytes": 2_097_152,
+    "batch.size": 1_000_000,
     # Before its client gives up, though it was given to librdkafka only when the bundle before it had been waited for:
     # what is sent again must not be overtaken by what was given up on.
     "message.timeout.ms": int((DEADLINE_S - MOST_S - 1) * 1000),
@@ -124,25 +130,27 @@ class Sink:
     def _send_bundles(self) -> None:
         left = 0
         while left or not (self._closing and self._writes.empty()):
-            for write in self._bundle(wait=not left and not self._closing):
+            for write in self._bundle(not left and not self._closing, inf if left else BUNDLE_BYTES):
                 self._produce(write)
             try:
-                left = self._producer.flush(self._patience(1 if left else PATIENCE))
+                left = self._producer.flush(self._patience(beside=left > 0))
             finally:
                 done, self._done = self._done, []
                 if done:
                     self._loop.call_soon_threadsafe(self._hand_over, done)
 
-    def _patience(self, times: int) -> float:
+    def _patience(self, beside: bool) -> float:
         usual = sorted(self._took)[len(self._took) // 2]
-        return min(max(times * usual, LEAST_S), MOST_S)
+        return min(max(usual, BESIDE_S) if beside else max(PATIENCE * usual, LEAST_S), MOST_S)
 
-    def _bundle(self, wait: bool) -> list[_Write]:
-        """All that is to be written by now; if need be, `wait` for the first."""
+    def _bundle(self, wait: bool, most: float) -> list[_Write]:
+        """What is to be written by now, in bytes at `most`, or one more; if need be, `wait` for the first."""
         bundle: list[_Write] = []
+        size = 0
         with suppress(Empty):
-            while (write := self._writes.get(wait and not bundle)) is not None:
+            while size < most and (write := self._writes.get(wait and not bundle)) is not None:
                 bundle.append(write)
+                size += RECORD_BYTES + len(write.body)
         return bundle
 
     def _produce(self, write: _Write) -> None:

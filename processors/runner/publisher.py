@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -13,8 +13,8 @@ from processors.runner.failures import Fenced, Unavailable
 from schemas.codecs import Message
 
 #: Acknowledged by all replicas, never given up on one by one: a later message of the same key must not overtake.
-#: Nothing is sent before the batch's end asks for it: fewer requests, and librdkafka's idempotent producer keeps a core
-#: busy for as long as five messages of a partition are under way and others are due (2.16, `msgs_inflight`).
+#: Nothing is sent before it is asked for, and then all at once: librdkafka's idempotent producer keeps a core busy for
+#: as long as five messages of a partition are under way and others are due (2.16, `msgs_inflight`).
 SAFE = {
     "acks": "all",
     "enable.idempotence": True,
@@ -22,7 +22,11 @@ SAFE = {
     "linger.ms": 1000,
     "compression.type": "lz4",
     "message.max.bytes": 2_097_152,
+    "batch.size": 1_000_000,
 }
+#: What is asked for at once, in bytes: so much fits into one request, to whatever partitions it goes, and is not more
+#: than the 10,000 messages that do. And what a message takes beside its content.
+PORTION_BYTES, MESSAGE_BYTES = 950_000, 100
 
 
 class Publishes(Protocol):
@@ -82,15 +86,16 @@ class Publisher:
 
     def _deliver(self, messages: Sequence[Message]) -> None:
         producer, refused = self._idle.pop() if self._idle else self._made()
-        for message in messages:
-            produce(producer, self._prefix, message)
-        self._reach("before-report")
-        while producer.flush(0.5):
-            if self._closed:
-                raise Unavailable("kafka")
-        self._reach("after-report")
-        if refused:
-            raise PermanentDeliveryFailure(refused[0].name())
+        for portion in portions(messages):
+            for message in portion:
+                produce(producer, self._prefix, message)
+            self._reach("before-report")
+            while producer.flush(0.5):
+                if self._closed:
+                    raise Unavailable("kafka")
+            self._reach("after-report")
+            if refused:
+                raise PermanentDeliveryFailure(refused[0].name())
         if len(self._idle) < self._ready:  # more were made while Kafka was away, and go
             self._idle.append((producer, refused))
 
@@ -138,8 +143,11 @@ class FencedPublisher:
     def _transact(self, messages: Sequence[Message]) -> None:
         producer = self._opened()
         producer.begin_transaction()
-        for message in messages:
-            produce(producer, self._prefix, message)
+        for number, portion in enumerate(portions(messages)):
+            if number:
+                producer.flush(30)
+            for message in portion:
+                produce(producer, self._prefix, message)
         self._reach("before-report")
         producer.commit_transaction(30)
         self._reach("after-report")
@@ -164,6 +172,18 @@ class FencedPublisher:
         except KafkaException as exception:
             return exception.args[0].code() in _FENCED
         return False
+
+
+def portions(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """The messages in order, as many at a time as fit into a request. One that does not fit beside others is alone."""
+    start = size = 0
+    for at, message in enumerate(messages):
+        more = MESSAGE_BYTES + len(message.value or b"") + len(message.key or b"")
+        if at > start and size + more > PORTION_BYTES:
+            yield messages[start:at]
+            start, size = at, 0
+        size += more
+    yield messages[start:]
 
 
 def produce(producer: Producer, prefix: str, message: Message) -> None:
