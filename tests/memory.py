@@ -304,11 +304,13 @@ class Runs(Table):
         recorded = {event.origin: event.profile for event in self.memory.events.values()}
         return {origin: recorded[origin] for origin in origins if origin in recorded and origin not in self.memory.runs}
 
-    async def store(self, runs: Collection[Done]) -> None:
-        for done in runs:
-            assert done.event.origin not in self.memory.runs, "an event's workflows run once"
-            self.memory.runs[done.event.origin] = _encode(done.outcome)
-            self.memory.changes[done.event.origin] = _encode(done.changes)
+    def row(self, done: Done) -> tuple[bytes, bytes]:
+        return _encode(done.outcome), _encode(done.changes)
+
+    async def store(self, rows: Mapping[Origin, tuple[bytes, bytes]]) -> None:
+        for origin, (outcome, changes) in rows.items():
+            assert origin not in self.memory.runs, "an event's workflows run once"
+            self.memory.runs[origin], self.memory.changes[origin] = outcome, changes
 
 
 class ParkedRuns(Table):

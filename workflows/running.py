@@ -37,6 +37,8 @@ class Done(msgspec.Struct):
     event: WorkflowRun
     outcome: dict[str, Any]
     changes: list[Change]
+    #: Which of the batch's events it was.
+    place: int
 
 
 class Part(msgspec.Struct):
@@ -77,8 +79,9 @@ class Running:
     ) -> None:
         """`parked`: the runs that any of the batch may go on with."""
         self._definitions, self._identifiers, self.states = definitions, identifiers, states
-        #: By event.
+        #: By event, where runs wait: what comes in the same batch may still change them.
         self.outcomes: dict[Origin, Done] = {}
+        self._added = 0
         self.parts: list[Part] = []
         self.jobs: dict[str, SegmentationJob] = {}
         self.merges: list[MergeJob] = []
@@ -96,23 +99,29 @@ class Running:
         for one in self.parked.values():
             self._of.setdefault(one.event.profile or "", set()).add(one.key)
 
-    def add(self, event: WorkflowRun, first_time: bool) -> None:
-        """An event of the batch; its workflows run where that has not been done before."""
+    def add(self, event: WorkflowRun, first_time: bool) -> Done | None:
+        """An event of the batch; its workflows run where that has not been done before. What came of it, unless runs
+        of it wait: the less a batch keeps of an event, the more of the processor's caches the next one finds warm."""
         job = self._job(event)
         if not first_time:
-            return
+            return None
         for waiting in list(self._waiting_for(event)) if self._of else ():
             self._offer(waiting, event)
         state = self._state(event)
-        done = self.outcomes[event.origin] = Done(event, {}, [])
+        done, waits = Done(event, {}, [], self._added), False
+        self._added += 1
         for mapping in self._definitions.mappings_of(event) if event.profile else ():
-            self._begin(mapping.graph, done, state, job)
+            waits |= self._begin(mapping.graph, done, state, job)
         for workflow in event.workflows:
             graph = self._definitions.workflows.get(workflow)
             if graph is None:
                 done.outcome[workflow] = {"nodes": [], "errors": [{"node": "", "error": "unknown_workflow"}]}
                 continue
-            self._begin(graph, done, state, job)
+            waits |= self._begin(graph, done, state, job)
+        if not waits:
+            return done
+        self.outcomes[event.origin] = done
+        return None
 
     def resume(self, origin: Origin, told: Resumption) -> None:
         """A run of which time, or an answer, has come. Where it waits for none of it, it was told before; what it asked
@@ -177,7 +186,8 @@ class Running:
             any(event.consents.get(consent) is not True for consent in rule.consents) for rule in rules
         )
 
-    def _begin(self, graph: Graph, done: Done, state: ProfileState, job: SegmentationJob) -> None:
+    def _begin(self, graph: Graph, done: Done, state: ProfileState, job: SegmentationJob) -> bool:
+        """Whether it waits."""
         run = Run(done.event, state)
         ran = run_workflow(graph, run, self._definitions.strategies)
         self._carry_out(done.event, run.changed_at, ran, job)
@@ -185,6 +195,7 @@ class Running:
             self._park(done.event, graph, ran)
         done.outcome[graph.id] = describe(ran)
         done.changes += ran.changes
+        return bool(ran.state.waiting)
 
     def _park(self, event: WorkflowRun, graph: Graph, ran: Ran) -> None:
         parked = self.parked.setdefault((event.origin, graph.id), Parked(event, graph.id, graph, ran.state))

@@ -4,7 +4,7 @@ All of it happens in one transaction of the lane: one commit, one position, one 
 failed it begins again, with a savepoint for each try.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -210,7 +210,7 @@ class Attempt:
         return topic_of(letter).encode(letter)
 
 
-def encode(models: Sequence[Any]) -> list[Message]:
+def encode(models: Iterable[Any]) -> list[Message]:
     """Messages for what a step returned. Raises Poison for one too large for its topic, before anything commits."""
     messages = []
     for model in models:

@@ -1,14 +1,16 @@
 """What a stage is: a name, what it reads, the step, what it writes."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from schemas.topics import Topic
 
-Step = Callable[..., Awaitable[Sequence[Any]]]
+#: What it returns may still be to be made, one by one: the less a batch keeps of a record while it goes through the
+#: others, the more of the processor's caches these find warm.
+Step = Callable[..., Awaitable[Iterable[Any]]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Stage:
         """The tools that the step asks for, by parameter name; its first parameter is the batch."""
         return tuple(inspect.signature(self.step).parameters)[1:]
 
-    def bind(self, tools: Mapping[str, Any]) -> Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]:
+    def bind(self, tools: Mapping[str, Any]) -> Callable[[Sequence[Any]], Awaitable[Iterable[Any]]]:
         """The step with its tools. Raises KeyError for a tool that is not there."""
         arguments = {name: tools[name] for name in self.needs}
         return lambda models: self.step(models, **arguments)

@@ -14,6 +14,7 @@ from processors.storage.parked import ParkedRuns
 from processors.storage.profiles import Profiles
 from processors.storage.runs import Runs, Traits
 from schemas.events import WorkflowRun
+from schemas.origin import Origin
 from workflows.consent import given
 from workflows.definitions import Definitions
 from workflows.identification import Identifiers
@@ -53,7 +54,7 @@ async def run_workflows(
         live |= await profiles.lock_live(set(parted.values()))
         states |= await traits.lock({live[owner] for owner in parted.values()} - states.keys())
     waiting = await _waiting(resumed, wanted.values(), awaited, live, states, definitions, parked, consents, now)
-    batch = Running(definitions, Identifiers(definitions, profile_ids.hide), states, waiting)
+    batch, rows = Running(definitions, Identifiers(definitions, profile_ids.hide), states, waiting), dict[Origin, str]()
     for run in runs:
         if run.resumption is not None:
             batch.resume(run.origin, run.resumption)
@@ -62,9 +63,13 @@ async def run_workflows(
         mine = msgspec.structs.replace(run, profile=owner and live[owner])
         if owner != run.profile:  # what it carries is another person's
             mine.traits, mine.consents = {}, {}
-        batch.add(mine, run.origin in due)
+        if done := batch.add(mine, run.origin in due):
+            rows[run.origin] = finished.row(done)
         due.pop(run.origin, None)
-    await _store(batch, finished, traits, members, parked)
+    rows |= {origin: finished.row(done) for origin, done in batch.outcomes.items()}
+    if rows:
+        await finished.store(rows)
+    await _store(batch, traits, members, parked)
     return [*batch.merges, *batch.emitted, *batch.jobs.values()]
 
 
@@ -107,11 +112,7 @@ async def _waiting(
     return found
 
 
-async def _store(
-    batch: Running, finished: Runs, traits: Traits, members: SegmentMemberships, parked: ParkedRuns
-) -> None:
-    if batch.outcomes:
-        await finished.store(batch.outcomes.values())
+async def _store(batch: Running, traits: Traits, members: SegmentMemberships, parked: ParkedRuns) -> None:
     if batch.touched:
         await traits.store({profile: batch.states[profile] for profile in sorted(batch.touched)})
     if batch.memberships:

@@ -4,7 +4,7 @@ Payloads that the door took have passed the same checks there; what producers wr
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -42,22 +42,35 @@ async def validate(
     replayed: Replayed,
     counts: SourceCounts,
     locate: Locate,
-) -> list[Any]:
+) -> Iterator[ValidEvent | RejectedEvent | DeadLetter]:
     """One ValidEvent or RejectedEvent for each event; a DeadLetter for a payload that cannot be read as a whole."""
-    out: list[Any] = []
+    due: list[tuple[TrackedPayload, Replay | None, TrackerPayload | DeadLetter]] = []
     accepted: Counter[str] = Counter()
     for tracked, replay in await _due(payloads, replays, replayed):
         try:
             payload = read_payload(_body(tracked))
         except PayloadError as error:
             _count(accepted, replay, "", 1)
-            out.append(_dead_letter(tracked, replay, error.code))
+            due.append((tracked, replay, _dead_letter(tracked, replay, error.code)))
             continue
-        events = Judgement(tracked, replay, payload, definitions, profile_ids, locate).events()
-        _count(accepted, replay, payload.source or "", len(events))
-        out.extend(events)
+        _count(accepted, replay, payload.source or "", len(payload.events) - _erased(payload, replay))
+        due.append((tracked, replay, payload))
     await counts.accept(partition, {source: number for source, number in accepted.items() if number})
-    return out
+
+    def judged() -> Iterator[ValidEvent | RejectedEvent | DeadLetter]:
+        for tracked, replay, payload in due:
+            if isinstance(payload, DeadLetter):
+                yield payload
+            else:
+                yield from Judgement(tracked, replay, payload, definitions, profile_ids, locate).events()
+
+    return judged()
+
+
+def _erased(payload: TrackerPayload, replay: Replay | None) -> int:
+    """How many events an archived payload has no more, because their person was erased."""
+    is_archived = replay is not None and replay.kind == "archive"
+    return sum(bytes(raw) == b"null" for raw in payload.events) if is_archived else 0
 
 
 async def _due(

@@ -40,19 +40,18 @@ class Runs:
         )
         return {Origin(*origin): profile for *origin, profile in await cursor.fetchall()}
 
-    async def store(self, runs: Collection[Done]) -> None:
+    def row(self, done: Done) -> str:
+        """What is to be stored of an event's runs, in COPY's format."""
+        event, origin = done.event, done.event.origin
+        outcome, changes = msgspec.json.encode(done.outcome).decode(), msgspec.json.encode(done.changes).decode()
+        return (
+            f"{origin.partition}\t{origin.offset}\t{origin.ordinal}\t{copied(event.source)}\t{copied(event.id)}\t"
+            f"{copied(outcome)}\t{copied(changes)}\t{done.place}\n"
+        )
+
+    async def store(self, rows: Mapping[Origin, str]) -> None:
         """Write runs down. Raises Unavailable where another lane ran one meanwhile: starting again sees it done."""
-        placed = sorted(enumerate(runs), key=lambda one: one[1].event.origin)
-        await copy_rows(self._connection, "workflow_runs", _COLUMNS, (_line(done, place) for place, done in placed))
-
-
-def _line(done: Done, place: int) -> str:
-    event, origin = done.event, done.event.origin
-    outcome, changes = msgspec.json.encode(done.outcome).decode(), msgspec.json.encode(done.changes).decode()
-    return (
-        f"{origin.partition}\t{origin.offset}\t{origin.ordinal}\t{copied(event.source)}\t{copied(event.id)}\t"
-        f"{copied(outcome)}\t{copied(changes)}\t{place}\n"
-    )
+        await copy_rows(self._connection, "workflow_runs", _COLUMNS, (row for _, row in sorted(rows.items())))
 
 
 class Traits:

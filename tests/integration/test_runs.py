@@ -32,6 +32,7 @@ async def test_workflows_are_due_once_and_only_for_what_is_recorded_under_this_o
     async with await connector(url, "test")() as connection:
         await Events(connection).record([event(541, "one"), event(540, "one"), event(7, "two")])
         runs, ran = Runs(connection), event(7, "two")
-        await runs.store([Done(WorkflowRun(**msgspec.structs.asdict(ran), workflows=["w"]), {}, [])])
+        done = Done(WorkflowRun(**msgspec.structs.asdict(ran), workflows=["w"]), {}, [], 0)
+        await runs.store({ran.origin: runs.row(done)})
         origins = [Origin(0, offset, 0) for offset in (540, 541, 7, 99)]
         assert await runs.due(origins) == {Origin(0, 541, 0): None}
