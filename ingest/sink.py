@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from math import inf
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
@@ -22,13 +21,12 @@ log = logging.getLogger("headwater.door")
 DEADLINE_S = 8.0
 
 #: A bundle is waited for this many times as long as records usually took lately, within these bounds, so that a Kafka
-#: that is slow as a whole (for want of CPU, say) gets larger bundles, not a sender that spins. Then others go beside
-#: what is left of it, each waited for once as long, but no less than this: a broker that is away holds up its own
-#: partitions.
+#: that is slow as a whole (for want of CPU, say) does not get a sender that spins. Then others go beside what is left
+#: of it, each waited for once as long, but no less than BESIDE_S: a broker that is away holds up its own partitions.
 PATIENCE, LEAST_S, MOST_S, BESIDE_S = 4, 0.2, 1.0, 0.02
-#: A bundle that is waited for ends with the record that makes it so large, in bytes: it fits into one request to
-#: whatever partitions it is for, or else what does not fit would keep the sender spinning.
-BUNDLE_BYTES, RECORD_BYTES = 850_000, 300
+#: A bundle ends with the record that makes it so large, in bytes, unless its first one has waited for MOST_S: it fits
+#: into one request to whatever partitions it goes, and what does not fit would keep the sender spinning.
+BUNDLE_BYTES, RECORD_BYTES = 850_000, 100
 
 #: Why Kafka does not take records is said so often at most, for each reason: some partitions may take them meanwhile.
 SAY_EVERY_S = 60.0
@@ -44,9 +42,9 @@ PRODUCER: Mapping[str, Any] = {
     "compression.type": "lz4",
     "message.max.bytes": 2_097_152,
     "batch.size": 1_000_000,
-    # Before its client gives up, though it was given to librdkafka only when the bundle before it had been waited for:
-    # what is sent again must not be overtaken by what was given up on.
-    "message.timeout.ms": int((DEADLINE_S - MOST_S - 1) * 1000),
+    # Before its client gives up, though it was given to librdkafka only after so long and one bundle more: what is sent
+    # again must not be overtaken by what was given up on.
+    "message.timeout.ms": int((DEADLINE_S - 2 * MOST_S - 1) * 1000),
     "queue.buffering.max.messages": 100_000,
     "queue.buffering.max.kbytes": 65_536,
 }
@@ -66,11 +64,19 @@ class _Write(NamedTuple):
     key: bytes | None
     body: bytes
     headers: Headers
+    #: When, by the clock `time.monotonic`.
+    at: float
+
+    @property
+    def size(self) -> int:
+        said = sum(len(value or b"") for _, value in self.headers)
+        return RECORD_BYTES + len(self.key or b"") + len(self.body) + said
 
 
 class Sink:
     """Writes payloads to `tracks`. What comes while a bundle is under way makes the next one: bundles are as large as
-    the load wants them, and nobody waits for a clock. Who writes bounds how much; what does not fit is refused."""
+    the load wants them and a request may be, and nobody waits for a clock. Who writes bounds how much; what does not
+    fit is refused."""
 
     def __init__(self, kafka: Mapping[str, Any], topic: str, reach: Callable[[str], None] = lambda name: None) -> None:
         """To be made on the event loop that will write. `reach` is called at named places, for tests."""
@@ -102,7 +108,7 @@ class Sink:
             raise SinkUnavailable
         future: asyncio.Future[Place] = self._loop.create_future()
         headers = [*_HEADERS[bridge], (CLIENT_HEADER, client)] if client else _HEADERS[bridge]
-        self._writes.put(_Write(future, key.encode() or None, body, headers))
+        self._writes.put(_Write(future, key.encode() or None, body, headers, time.monotonic()))
         self._waiting.append((self._loop.time() + DEADLINE_S, future))
         return await future
 
@@ -130,7 +136,7 @@ class Sink:
     def _send_bundles(self) -> None:
         left = 0
         while left or not (self._closing and self._writes.empty()):
-            for write in self._bundle(not left and not self._closing, inf if left else BUNDLE_BYTES):
+            for write in self._bundle(wait=not left and not self._closing, bounded=not left):
                 self._produce(write)
             try:
                 left = self._producer.flush(self._patience(beside=left > 0))
@@ -143,14 +149,16 @@ class Sink:
         usual = sorted(self._took)[len(self._took) // 2]
         return min(max(usual, BESIDE_S) if beside else max(PATIENCE * usual, LEAST_S), MOST_S)
 
-    def _bundle(self, wait: bool, most: float) -> list[_Write]:
-        """What is to be written by now, in bytes at `most`, or one more; if need be, `wait` for the first."""
+    def _bundle(self, wait: bool, bounded: bool) -> list[_Write]:
+        """What is to be written by now; `bounded`: as much as a bundle may be. If need be, `wait` for the first."""
         bundle: list[_Write] = []
         size = 0
         with suppress(Empty):
-            while size < most and (write := self._writes.get(wait and not bundle)) is not None:
+            while (write := self._writes.get(wait and not bundle)) is not None:
                 bundle.append(write)
-                size += RECORD_BYTES + len(write.body)
+                size += write.size
+                if bounded and size > BUNDLE_BYTES and time.monotonic() - bundle[0].at < MOST_S:
+                    break
         return bundle
 
     def _produce(self, write: _Write) -> None:

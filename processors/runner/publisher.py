@@ -179,6 +179,8 @@ def portions(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
     start = size = 0
     for at, message in enumerate(messages):
         more = MESSAGE_BYTES + len(message.value or b"") + len(message.key or b"")
+        if message.headers:
+            more += sum(len(name) + len(value) for name, value in message.headers)
         if at > start and size + more > PORTION_BYTES:
             yield messages[start:at]
             start, size = at, 0

@@ -30,6 +30,8 @@ from workflows.reshaping import reshape
 from workflows.sources import source_reasons
 
 _AHEAD = timedelta(seconds=MAX_CLOCK_AHEAD_S)
+#: What stands in an archived payload where an event was whose person was erased.
+ERASED = b"null"
 _MOST_OFF = timedelta(seconds=MAX_CLOCK_OFF_S)
 
 
@@ -70,7 +72,7 @@ async def validate(
 def _erased(payload: TrackerPayload, replay: Replay | None) -> int:
     """How many events an archived payload has no more, because their person was erased."""
     is_archived = replay is not None and replay.kind == "archive"
-    return sum(bytes(raw) == b"null" for raw in payload.events) if is_archived else 0
+    return sum(bytes(raw) == ERASED for raw in payload.events) if is_archived else 0
 
 
 async def _due(
@@ -180,7 +182,7 @@ class Judgement:
         return [
             self.event(ordinal, raw)[0]
             for ordinal, raw in enumerate(self._payload.events, self._first_ordinal)
-            if not (self._is_archived and bytes(raw) == b"null")
+            if not (self._is_archived and bytes(raw) == ERASED)
         ]
 
     def event(self, ordinal: int, raw: msgspec.Raw) -> tuple[ValidEvent | RejectedEvent, str | None]:

@@ -12,7 +12,7 @@ from schemas.codecs import Message
 from tests.kit.services import Services
 
 
-@pytest.mark.parametrize("count", [1, 20_000], ids=["one record", "more than are handed over before the fence is met"])
+@pytest.mark.parametrize("count", [1, 20_000], ids=["one record", "more than go into a request"])
 async def test_who_was_shut_out_is_told_so_however_much_it_writes(services: Services, count: int) -> None:
     kafka = {"bootstrap.servers": services.kafka.address, "log_level": 0}
     prefix, admin = f"fenced-{time.time_ns()}-", AdminClient(kafka)

@@ -40,7 +40,7 @@ async def test_nor_does_who_publishes_behind_a_fence() -> None:
     await publisher.release()
 
 
-@pytest.mark.parametrize(("payloads", "bytes_each"), [(40, 80_000), (3000, 1000)], ids=["large", "small"])
+@pytest.mark.parametrize(("payloads", "bytes_each"), [(40, 80_000), (1000, 3300)], ids=["large", "small"])
 async def test_nor_does_the_door(payloads: int, bytes_each: int) -> None:
     sink = Sink(FAR, "tracks")
     await sink.write("key", b"{}", "http")

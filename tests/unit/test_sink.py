@@ -1,6 +1,7 @@
 """The door's way to Kafka where Kafka, or the library, does not do as usual. The rest is tested on a real one."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -134,6 +135,36 @@ async def test_a_bundle_is_waited_for_as_long_as_kafka_takes_but_not_for_a_few_s
     took = iter([0.002])
     await written(sink)
     assert sink._producer.waited == waited  # type: ignore[attr-defined]
+    await sink.close()
+
+
+@pytest.mark.parametrize(
+    ("most", "bundles"), [(60.0, [1, 9, 9, 2]), (0.0, [1, 20])], ids=["they have just come", "it has waited"]
+)
+async def test_a_bundle_is_as_much_as_goes_into_a_request_unless_its_first_record_waits_for_too_long(
+    monkeypatch: pytest.MonkeyPatch, most: float, bundles: list[int]
+) -> None:
+    monkeypatch.setattr("ingest.sink.MOST_S", most)
+    sink = sink_over(lambda report: report(None, record(7)))
+    all_written, begun, found = threading.Event(), asyncio.Event(), list[int]()
+    loop = asyncio.get_running_loop()
+    producer: Any = sink._producer
+    flush = producer.flush
+
+    def counted(seconds: float) -> int:
+        found.append(len(producer._reports))
+        loop.call_soon_threadsafe(begun.set)
+        all_written.wait(10)
+        return int(flush(seconds))
+
+    producer.flush = counted
+    writing = [asyncio.ensure_future(sink.write("key", b"x", "http"))]
+    await begun.wait()
+    writing += [asyncio.ensure_future(sink.write("key", b"x" * 100_000, "http")) for _ in range(20)]
+    await asyncio.sleep(0)
+    all_written.set()
+    await asyncio.gather(*writing)
+    assert found == bundles
     await sink.close()
 
 
