@@ -9,7 +9,6 @@ import psycopg
 
 from deploy.definitions import in_force, read_folder, require_whole
 from deploy.settings import Settings, connected
-from processors.steps.validate import Judgement
 from schemas.events import TrackedPayload, ValidEvent
 from schemas.failures import Reason, RejectedEvent
 from schemas.payload import TrackerPayload, read_event, read_payload
@@ -18,6 +17,7 @@ from workflows.actions.builtin import load_actions
 from workflows.definitions import Definitions
 from workflows.enriching import Locate
 from workflows.identity import ProfileIds
+from workflows.judgement import Judgement
 
 
 class RehearsalError(ValueError):
