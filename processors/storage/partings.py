@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -9,6 +10,7 @@ from processors.runner.failures import Poison
 from processors.storage.database import Connection, as_json, take_time, uuids
 from processors.storage.remaking import Remaking
 from schemas.definitions.identity import Strategy
+from schemas.events import IdentifiedEvent
 from workflows.identification import IdentifierKey, Identifiers
 from workflows.known import SessionKey
 from workflows.parting import Division, Happened, IdentifierRow, divide
@@ -70,6 +72,7 @@ class Partings:
         await self._give_back_runs(everybody)
         leaving |= division.profiles
         await self._point(profile, leaving, merge[0])
+        await self._forget_mixtures(everybody, merge)
         remaking = Remaking(self._connection)
         for live, members in ((profile, leaving), (stayed, everybody - leaving)):
             await self._tie(live, members)
@@ -78,6 +81,33 @@ class Partings:
         await self._leave_consents(stayed, everybody - leaving)
         await self._keep_apart(profile, stayed)
         return Parted(profile, stayed, sorted(leaving), len(division.events))
+
+    async def go_along(self, moved: Sequence[IdentifiedEvent], identifiers: Identifiers) -> None:
+        """The sessions of events that turn out to be another's go to that one too, and the identifiers that they
+        linked. Whoever calls holds the profiles' locks."""
+        sessions = {(event.source, event.session): event.profile for event in moved if event.session}
+        await self._give(
+            "update sessions s set profile_id = r.profile from r where s.source = r.one and s.id = r.two",
+            [{"one": one, "two": two, "profile": profile} for (one, two), profile in sessions.items()],
+        )
+        await self._give(
+            "update identifiers i set profile_id = r.profile from r where i.namespace = r.one and i.value = r.two "
+            "and i.source = r.source and i.event_id = r.event and not (i.sole and exists (select from identifiers o "
+            "where o.profile_id = r.profile and o.namespace = r.one and o.sole))",
+            [
+                {"one": name, "two": value, "profile": event.profile, "source": event.source, "event": event.id}
+                for event in moved
+                for (name, value), _ in identifiers.shown_by(event)
+            ],
+        )
+
+    async def _give(self, update: str, rows: Sequence[dict[str, Any]]) -> None:
+        if rows:
+            await self._connection.execute(
+                "with r as (select * from jsonb_to_recordset(%s::jsonb) "
+                f"as r(one text, two text, profile uuid, source text, event text)) {update}".encode(),
+                (as_json(rows),),
+            )
 
     async def _members(self, profile: str) -> set[str]:
         """The profile, and all that had become part of it before it became part of another."""
@@ -106,18 +136,19 @@ class Partings:
         self, everybody: Collection[str], merged_at: datetime, identifiers: Identifiers
     ) -> list[Happened]:
         """All that are recorded. Workflows that have not run yet run for whom the event is recorded under by then."""
-        cursor = await self._connection.execute(
-            "select e.source, e.id, e.profile_id::text, e.session_id, e.recorded_at <= %s, e.type, "
-            "coalesce(e.properties, '{}')::text, coalesce(e.context, '{}')::text "
-            "from events e where e.profile_id = any(%s::uuid[]) "
-            "order by e.received_at, origin_partition, origin_offset, origin_ordinal",
-            (merged_at, uuids(everybody)),
-        )
         found = []
-        for source, id, profile, session, early, type, *held in await cursor.fetchall():
-            shown = identifiers.shown_in(type, source, *(msgspec.Raw(part.encode()) for part in held))
-            keys, logins = [one.key for one in shown], [one.key for one in shown if identifiers.is_login(one)]
-            found.append(Happened(source, id, profile, session, early, tuple(keys), tuple(logins)))
+        async with self._connection.cursor("events of everybody") as cursor:  # what events hold is not kept together
+            await cursor.execute(
+                "select e.source, e.id, e.profile_id::text, e.session_id, e.recorded_at <= %s, e.type, "
+                "coalesce(e.properties, '{}')::text, coalesce(e.context, '{}')::text "
+                "from events e where e.profile_id = any(%s::uuid[]) "
+                "order by e.received_at, origin_partition, origin_offset, origin_ordinal",
+                (merged_at, uuids(everybody)),
+            )
+            async for source, id, profile, session, early, type, *held in cursor:
+                shown = identifiers.shown_in(type, source, *(msgspec.Raw(part.encode()) for part in held))
+                keys, logins = [one.key for one in shown], [one.key for one in shown if identifiers.is_login(one)]
+                found.append(Happened(source, id, profile, session, early, tuple(keys), tuple(logins)))
         return found
 
     async def _sessions(self, everybody: Collection[str]) -> dict[SessionKey, str]:
@@ -177,6 +208,14 @@ class Partings:
             (profile, uuids(leaving)),
         )
         await self._connection.execute("update merges set undone_at = now() where id = %s", (merge,))
+
+    async def _forget_mixtures(self, everybody: Collection[str], merge: tuple[int, datetime]) -> None:
+        """What those were who became part of others later may hold what is another's now, who may be erased."""
+        await self._connection.execute(
+            "update merges set before = before - '{traits,totals,counters}'::text[] "
+            "where absorbed = any(%s::uuid[]) and id <> %s and merged_at >= %s",
+            (uuids(everybody), *merge),
+        )
 
     async def _tie(self, live: str, members: Collection[str]) -> None:
         """Those of one side that had become part of somebody who is on the other one now: part of whom they stay."""
