@@ -54,7 +54,8 @@ async def plan_merge(connection: Connection, settings: Settings, names: Sequence
     live = [(await find(connection, settings, name)).live for name in names]
     merges = Merges(connection)
     job = MergeJob(profiles=live, cause=OPERATOR, namespace="operator", event="", verified=True)
-    decisions = decide([job], await merges.lock(live, definitions), definitions)
+    async with connection.transaction(force_rollback=True):
+        decisions = decide([job], await merges.lock(live, definitions), definitions)
     if not decisions:
         return Plan(None)
     (decision,) = decisions
@@ -77,7 +78,6 @@ async def plan_merge(connection: Connection, settings: Settings, names: Sequence
 async def merge(connection: Connection, settings: Settings, names: Sequence[str]) -> Plan:
     """Have the people of these names merged. What was done, or why it was refused. Raises LookupError, MergingError."""
     plan = await plan_merge(connection, settings, names)
-    await connection.rollback()
     if plan.survivor is None or plan.refused:
         return plan
     job = MergeJob(profiles=[plan.survivor, *plan.absorbed], cause=OPERATOR, namespace="operator", event="")

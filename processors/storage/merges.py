@@ -67,15 +67,17 @@ class Merges:
         )
 
     async def lock(self, ids: Collection[str], definitions: Definitions) -> dict[str, Candidate]:
-        """For each id the live profile that it stands for. All of their groups are locked, in one sorted round."""
-        wanted = set(ids)
-        while True:
+        """For each id the live profile that it stands for. All of their groups are locked, in one sorted round: where
+        a group has grown until it was locked, all is let go before the next try, as who waits while it holds something
+        may wait for ever."""
+        wanted, complete = set(ids), False
+        while not complete:
+            await self._connection.execute("savepoint groups")
+            rows = await self._lock_rows(wanted | await self._group(wanted))
             group = await self._group(wanted)
-            rows = await self._lock_rows(group | wanted)
-            roots = {id: rows[id][1] or id for id in wanted if id in rows}
-            if group.issuperset(roots.values()):
-                break
-            wanted |= set(roots.values())
+            if not (complete := rows.keys() >= group):
+                await self._connection.execute("rollback to savepoint groups")
+        roots = {id: rows[id][1] or id for id in wanted if id in rows}
         unique = await self._unique_values(set(roots.values()), definitions.unique_namespaces())
         refusing = await self._traits(set(roots.values()), definitions.refusing_traits())
         apart = await Identities(self._connection).apart(set(roots.values()))
