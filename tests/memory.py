@@ -195,7 +195,7 @@ class Identities(Table):
                     found.setdefault(profile, {}).setdefault(namespace, set()).add(value)
         return found
 
-    async def apart(self, profiles: Collection[str], since: datetime | None = None) -> dict[str, set[str]]:
+    async def apart(self, profiles: Collection[str]) -> dict[str, set[str]]:
         return {}
 
     def _near(self, profile: str) -> set[str]:

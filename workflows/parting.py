@@ -72,17 +72,6 @@ def divide(
     )
 
 
-def whose_now(profile: str, others: Collection[str], *said: Collection[str]) -> str:
-    """Whose an event is that was identified as `profile`'s before `others` were taken out of it, and recorded after.
-
-    `said`: whose it is by its logins, by its session, by whatever else it shows, all as of now. The first that names
-    one of them alone decides, as if it were identified only now.
-    """
-    concerned = {profile, *others}
-    named = (concerned.intersection(owners) for owners in said)
-    return next((found.pop() for found in named if len(found) == 1), profile)
-
-
 def _followers(sides: Collection[tuple[Happened, bool]], joined_by: Mapping[str, str]) -> set[str]:
     going = [event for event, is_leavers in sides if is_leavers]
     staying = [event for event, is_leavers in sides if not is_leavers]

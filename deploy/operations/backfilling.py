@@ -14,6 +14,7 @@ from deploy.operations.lag import lags, positions
 from deploy.settings import Settings
 from processors.runner.publisher import Publisher
 from processors.storage.database import Connection, uuids
+from processors.storage.merges import Merges
 from schemas.profiles import SegmentationJob
 from schemas.topics import SEGMENTATION_JOBS
 from workflows.definitions import Definitions
@@ -107,9 +108,7 @@ async def _forget_days(connection: Connection, definitions: Definitions) -> None
 
 
 async def _count(connection: Connection, profiles: list[str], types: list[str]) -> None:
-    await connection.execute(
-        "select id from profiles where id = any(%s::uuid[]) order by id for update", (uuids(profiles),)
-    )
+    await Merges(connection).lock_groups(set(profiles))
     await connection.execute(_COUNT, {"ids": uuids(profiles), "types": types})
     await connection.commit()
 

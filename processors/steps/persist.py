@@ -1,53 +1,35 @@
 """persist: events, recorded once and counted once, and the counters of their profiles."""
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from typing import cast
 
 import msgspec
 
 from processors.storage.erasures import Erasures
 from processors.storage.events import Counters, Events
-from processors.storage.identities import Identities
 from processors.storage.measures import Measures
-from processors.storage.partings import Partings
 from processors.storage.profiles import Profiles
 from processors.storage.windows import Windows
 from schemas.events import EMPTY_OBJECT, AcceptedEvent, IdentifiedEvent
-from schemas.origin import Origin
 from workflows.counters import carried
 from workflows.definitions import Definitions
-from workflows.identification import Identifiers
-from workflows.identity import ProfileIds
 from workflows.measuring import measured
-from workflows.parting import whose_now
-
-#: By how much the clocks of a door, of Kafka and of PostgreSQL may differ.
-_CLOCKS_DIFFER = timedelta(minutes=1)
 
 
 async def persist(
     events: Sequence[AcceptedEvent],
     partition: int,
     profiles: Profiles,
-    identities: Identities,
-    partings: Partings,
     recorded: Events,
     counters: Counters,
     windows: Windows,
     erasures: Erasures,
     measures: Measures,
     definitions: Definitions,
-    profile_ids: ProfileIds,
 ) -> list[AcceptedEvent]:
     """The events that are new, with their profile's counters as of each. What happened before its person was erased is
     recorded as a place that is taken, empty, and goes no further."""
     live = await profiles.lock_live({event.profile for event in events if event.profile})
-    identifiers = Identifiers(definitions, profile_ids.hide)
-    if moved := await _of_others_now(events, live, identities, identifiers):
-        events = [moved.get(event.origin, event) for event in events]
-        live = await profiles.lock_live({event.profile for event in events if event.profile})
-        await partings.go_along(list(moved.values()), identifiers)
     erased = await erasures.known(live)
     gone = erased.keys() - await profiles.there(erased) if erased else set()
     empty = {
@@ -75,37 +57,6 @@ async def persist(
     travelling = _carried(totals, outcome.new)
     going_on = [event for event in outcome.new if event.origin not in empty]
     return list(reversed([_accepted(event, travelling) for event in reversed(going_on)]))
-
-
-async def _of_others_now(
-    events: Sequence[AcceptedEvent],
-    live: Mapping[str, str],
-    identities: Identities,
-    identifiers: Identifiers,
-) -> dict[Origin, AcceptedEvent]:
-    """Those that were under way from identify as an operator undid a merge, and are whose they are since.
-
-    What the other one had agreed to does not go along: nothing of anybody is sent because another agreed to it.
-    """
-    apart = await identities.apart(set(live.values()), min(event.received_at for event in events) - _CLOCKS_DIFFER)
-    late = [event for event in events if event.profile and live[event.profile] in apart]
-    shown = {event.origin: identifiers.shown_by(event) for event in late}
-    known = await identities.load(
-        {(event.source, event.session) for event in late if event.session},
-        {one.key for ones in shown.values() for one in ones},
-        (),
-    )
-    moved = {}
-    for event in late:
-        profile = live[event.profile or ""]
-        stored = {one: known.identifiers[one.key] for one in shown[event.origin] if one.key in known.identifiers}
-        logins = [found.owner.id for one, found in stored.items() if identifiers.is_login(one)]
-        session = known.sessions.get((event.source, event.session or ""))
-        others = [found.owner.id for found in stored.values()]
-        now = whose_now(profile, apart[profile], logins, [session.id] if session else [], others)
-        if now != profile:
-            moved[event.origin] = msgspec.structs.replace(event, profile=now, consents={}, traits={})
-    return moved
 
 
 def _carried(totals: dict[str, dict[str, int]], events: Sequence[IdentifiedEvent]) -> dict[str, dict[str, int]]:

@@ -1,7 +1,6 @@
 """Sessions, identifiers and the birth of profiles: identify's tables."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from itertools import chain
 from typing import Any
 
@@ -75,14 +74,13 @@ class Identities:
             found.setdefault(live, {}).setdefault(namespace, set()).add(value)
         return found
 
-    async def apart(self, profiles: Collection[str], since: datetime | None = None) -> dict[str, set[str]]:
-        """From whom, live now, an operator has parted each of these live profiles (`since` then, or ever)."""
+    async def apart(self, profiles: Collection[str]) -> dict[str, set[str]]:
+        """From whom, live now, an operator has parted each of these live profiles."""
         cursor = await self._connection.execute(
             "select coalesce(p.merged_into, p.id)::text, coalesce(o.merged_into, o.id)::text from profiles p "
             "join kept_apart k on k.profile_id = p.id join profiles o on o.id = k.other_id "
-            "where (p.id = any(%(ids)s::uuid[]) or p.merged_into = any(%(ids)s::uuid[])) "
-            "and k.parted_at >= coalesce(%(since)s::timestamptz, '-infinity')",
-            {"ids": uuids(profiles), "since": since},
+            "where p.id = any(%(ids)s::uuid[]) or p.merged_into = any(%(ids)s::uuid[])",
+            {"ids": uuids(profiles)},
         )
         found: dict[str, set[str]] = {}
         for profile, other in await cursor.fetchall():

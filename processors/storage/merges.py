@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
+from processors.runner.failures import Unavailable
 from processors.storage.database import Connection, as_json, uuids
 from processors.storage.identities import Identities
 from processors.storage.moving import Moving
@@ -13,6 +14,9 @@ from schemas.profiles import MergeJob
 from workflows.definitions import Definitions
 from workflows.merging import Candidate, Decision
 from workflows.profile import merge_states
+
+#: So often a group may have grown until it is locked.
+_MOST_ROUNDS = 10
 
 
 class Merges:
@@ -67,17 +71,9 @@ class Merges:
         )
 
     async def lock(self, ids: Collection[str], definitions: Definitions) -> dict[str, Candidate]:
-        """For each id the live profile that it stands for. All of their groups are locked, in one sorted round: where
-        a group has grown until it was locked, all is let go before the next try, as who waits while it holds something
-        may wait for ever."""
-        wanted, complete = set(ids), False
-        while not complete:
-            await self._connection.execute("savepoint groups")
-            rows = await self._lock_rows(wanted | await self._group(wanted))
-            group = await self._group(wanted)
-            if not (complete := rows.keys() >= group):
-                await self._connection.execute("rollback to savepoint groups")
-        roots = {id: rows[id][1] or id for id in wanted if id in rows}
+        """For each id the live profile that it stands for, all of their groups being locked. Raises Unavailable."""
+        rows = await self.lock_groups(set(ids))
+        roots = {id: rows[id][1] or id for id in ids if id in rows}
         unique = await self._unique_values(set(roots.values()), definitions.unique_namespaces())
         refusing = await self._traits(set(roots.values()), definitions.refusing_traits())
         apart = await Identities(self._connection).apart(set(roots.values()))
@@ -92,8 +88,22 @@ class Merges:
                 frozenset(apart.get(root, ())),
             )
             for id, root in roots.items()
-            if id in ids
         }
+
+    async def lock_groups(self, ids: set[str]) -> dict[str, tuple[datetime, str | None]]:
+        """Keep everybody else from these, their survivors, and all that is part of those: each with its birth and
+        whose part it is.
+
+        One sorted round: where a group has grown until it was locked, all is let go before the next try, as who waits
+        while it holds something may wait for ever. Raises Unavailable where it goes on growing.
+        """
+        for _ in range(_MOST_ROUNDS):
+            await self._connection.execute("savepoint groups")
+            rows = await self._lock_rows(ids | await self._group(ids))
+            if rows.keys() >= await self._group(ids):
+                return rows
+            await self._connection.execute("rollback to savepoint groups")
+        raise Unavailable("profiles go on being merged")
 
     async def _group(self, ids: Collection[str]) -> set[str]:
         """The ids, their survivors, and all that was merged into those."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
@@ -10,7 +9,6 @@ from processors.runner.failures import Poison
 from processors.storage.database import Connection, as_json, take_time, uuids
 from processors.storage.remaking import Remaking
 from schemas.definitions.identity import Strategy
-from schemas.events import IdentifiedEvent
 from workflows.identification import IdentifierKey, Identifiers
 from workflows.known import SessionKey
 from workflows.parting import Division, Happened, IdentifierRow, divide
@@ -81,33 +79,6 @@ class Partings:
         await self._leave_consents(stayed, everybody - leaving)
         await self._keep_apart(profile, stayed)
         return Parted(profile, stayed, sorted(leaving), len(division.events))
-
-    async def go_along(self, moved: Sequence[IdentifiedEvent], identifiers: Identifiers) -> None:
-        """The sessions of events that turn out to be another's go to that one too, and the identifiers that they
-        linked. Whoever calls holds the profiles' locks."""
-        sessions = {(event.source, event.session): event.profile for event in moved if event.session}
-        await self._give(
-            "update sessions s set profile_id = r.profile from r where s.source = r.one and s.id = r.two",
-            [{"one": one, "two": two, "profile": profile} for (one, two), profile in sessions.items()],
-        )
-        await self._give(
-            "update identifiers i set profile_id = r.profile from r where i.namespace = r.one and i.value = r.two "
-            "and i.source = r.source and i.event_id = r.event and not (i.sole and exists (select from identifiers o "
-            "where o.profile_id = r.profile and o.namespace = r.one and o.sole))",
-            [
-                {"one": name, "two": value, "profile": event.profile, "source": event.source, "event": event.id}
-                for event in moved
-                for (name, value), _ in identifiers.shown_by(event)
-            ],
-        )
-
-    async def _give(self, update: str, rows: Sequence[dict[str, Any]]) -> None:
-        if rows:
-            await self._connection.execute(
-                "with r as (select * from jsonb_to_recordset(%s::jsonb) "
-                f"as r(one text, two text, profile uuid, source text, event text)) {update}".encode(),
-                (as_json(rows),),
-            )
 
     async def _members(self, profile: str) -> set[str]:
         """The profile, and all that had become part of it before it became part of another."""

@@ -26,9 +26,7 @@ from processors.steps.persist import persist
 from processors.steps.validate import validate
 from processors.storage.erasures import Erasures
 from processors.storage.events import Counters, Events
-from processors.storage.identities import Identities
 from processors.storage.measures import Measures
-from processors.storage.partings import Partings
 from processors.storage.profiles import Profiles
 from processors.storage.windows import Windows
 from schemas.codecs import Message
@@ -73,12 +71,11 @@ async def _persist_step(settings: Settings) -> Step:
     connection = await psycopg.AsyncConnection.connect(settings.database_url, prepare_threshold=1)
     feed = DefinitionsFeed(client_config(settings), settings.topic_prefix + CONFIG.name, load_actions())
     await feed.ready
-    tools = Profiles, Identities, Partings, Events, Counters, Windows, Erasures, Measures
-    storage = [tool(connection) for tool in tools]
+    storage = [tool(connection) for tool in (Profiles, Events, Counters, Windows, Erasures, Measures)]
 
     async def step(models: Sequence[Any]) -> list[Message]:
         async with connection.transaction():
-            out = await persist(models, 0, *storage, feed.get(), profile_ids(settings))
+            out = await persist(models, 0, *storage, feed.get())
         await connection.commit()
         return _encoded(out)
 

@@ -81,8 +81,9 @@ async def test_an_event_that_was_identified_before_its_person_was_erased_is_reco
     made = event(
         9, profile=person, session="s1", properties={"canary": 1}, occurred_at=moment(0) + timedelta(days=9999)
     )
-    tools = Profiles(c), Identities(c), Partings(c), Events(c), Counters(c), Windows(c), Erasures(c), Measures(c)
-    found = await persist([made], 0, *tools, definitions(), ProfileIds(KEY.encode()))
+    found = await persist(
+        [made], 0, Profiles(c), Events(c), Counters(c), Windows(c), Erasures(c), Measures(c), definitions()
+    )
     assert found == []
     assert await all_of(c, "select profile_id, properties, saved from events") == [(None, None, False)]
     assert await all_of(c, "select * from profile_counters") == []

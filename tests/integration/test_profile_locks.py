@@ -4,14 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
+import msgspec
 import pytest
 from psycopg.errors import LockNotAvailable
 
+from deploy.operations.backfilling import count_days
 from processors.storage.database import Connect, Connection
+from processors.storage.events import Events
 from processors.storage.merges import Merges
 from processors.storage.profiles import Profiles
 from processors.storage.runs import Traits
-from tests.unit.making import definitions
+from processors.storage.windows import Windows
+from tests.unit.making import definitions, event
 from workflows.profile import ProfileState, Trait
 
 WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
@@ -93,6 +97,24 @@ async def test_whoever_works_on_one_who_was_absorbed_keeps_the_survivor_from_bei
         await until_one_waits(watch)
         await stage.commit()
         await merging
+
+
+async def test_a_new_window_counts_what_is_being_recorded_of_one_who_was_absorbed(
+    connect: Connect, watch: Connection
+) -> None:
+    survivor, absorbed = await born(watch, 2)
+    await become_part_of(watch, absorbed, survivor)
+    known = definitions({"kind": "window", "id": "views", "event_type": "view", "days": 7})
+    async with await connect() as stage, await connect() as command:
+        live = await Profiles(stage).lock_live([absorbed])
+        seen = event(1, type="view", profile=absorbed)
+        await Events(stage).record([seen])
+        counting = asyncio.create_task(count_days(command, known, lambda line: None))
+        await until_one_waits(watch)
+        await Windows(stage).add([msgspec.structs.replace(seen, profile=live[absorbed])])
+        await stage.commit()
+        assert await counting == ["view"]
+    assert await (await watch.execute("select profile_id::text, count from profile_days")).fetchall() == [(survivor, 1)]
 
 
 async def test_a_merge_locks_who_became_part_of_one_of_its_profiles_as_it_waited(

@@ -106,14 +106,6 @@ class Stages:
         self, session: str, type: str = "view", context: dict[str, Any] | None = None, **properties: Any
     ) -> str:
         """One event through all of them; its id."""
-        found = await self.identified(session, type, context, **properties)
-        await self.recorded(found)
-        return f"event-{self.number}"
-
-    async def identified(
-        self, session: str, type: str = "view", context: dict[str, Any] | None = None, **properties: Any
-    ) -> list[Any]:
-        """One event through identify; what came out."""
         self.number += 1
         properties = {"city": "Oslo", "spent": 1, **properties}
         at = moment(self.number - self.number % self.together)
@@ -130,22 +122,20 @@ class Stages:
         self.sent[made.id] = properties
         valid = msgspec.convert(made, IdentifiedEvent, from_attributes=True)
         c, known = self.connection, definitions(*BODIES)
-        return await identify([valid], 0, known, self.ids, Identities(c), Consents(c), Erasures(c), Traits(c))
-
-    async def recorded(self, found: list[Any]) -> None:
-        """What came out of identify through all the others."""
-        c, known = self.connection, definitions(*BODIES)
+        found = await identify([valid], 0, known, self.ids, Identities(c), Consents(c), Erasures(c), Traits(c))
         identified = [
             msgspec.convert(one, AcceptedEvent, from_attributes=True)
             for one in found
             if isinstance(one, IdentifiedEvent)
         ]
-        tools = Profiles(c), Identities(c), Partings(c), Events(c), Counters(c), Windows(c), Erasures(c), Measures(c)
-        accepted = await persist(identified, 0, *tools, known, self.ids)
+        accepted = await persist(
+            identified, 0, Profiles(c), Events(c), Counters(c), Windows(c), Erasures(c), Measures(c), known
+        )
         runs = await route([msgspec.convert(one, WorkflowRun, from_attributes=True) for one in accepted], known)
         found += await self.run([one for one in runs if isinstance(one, WorkflowRun)])
         await self.join([one for one in found if isinstance(one, MergeJob)])
         await c.commit()
+        return made.id
 
     async def run(self, runs: list[WorkflowRun]) -> list[Any]:
         c = self.connection
@@ -309,34 +299,6 @@ async def test_who_was_parted_stays_parted_until_an_operator_says_otherwise(stag
     assert await stages.live("user:bob") == one
     assert await stages.all("select * from kept_apart") == []
     assert (await why(stages.connection, stages.settings, "user:ann", "user:bob"))[0]
-
-
-async def test_what_was_under_way_as_a_merge_was_undone_is_recorded_for_whoever_it_is_of_since(stages: Stages) -> None:
-    ann, bob = [await stages.see("a", user="ann")], [await stages.see("b", user="bob")]
-    one, other = await stages.live("user:ann"), await stages.live("user:bob")
-    ann.append(await stages.see("a", device="kiosk"))
-    bob.append(await stages.see("b", device="kiosk"))
-    under_way = {}
-    for name, session, shown in (
-        ("ann", "a", {}),
-        ("bob", "b", {"spent": 9}),  # by its session
-        ("bob", "a", {"user": "bob"}),  # by its login, in a session that is Bob's from here on
-        ("bob", "fresh", {"user": "bob", "device": "bobs"}),
-        ("ann", "new", {"device": "kiosk"}),  # by what it shows
-        ("ann", "b", {"user": "ann"}),
-    ):
-        found = await stages.identified(session, **shown)
-        under_way[f"event-{stages.number}"] = name, found
-    assert [found[0].profile for _, found in under_way.values()] == [one] * 6
-    await stages.unmerge(other)
-    for id, (name, found) in under_way.items():
-        await stages.recorded(found)
-        (ann if name == "ann" else bob).append(id)
-    bob.append(await stages.see("fresh"))
-    bob.append(await stages.see("c", device="bobs"))
-    ann.append(await stages.see("new"))
-    assert await stages.state(one) == stages.expected(one, ann)
-    assert await stages.state(other) == stages.expected(other, bob)
 
 
 async def test_what_two_who_were_parted_share_leaves_each_who_they_are_and_a_login_is_whom_it_names(
