@@ -122,7 +122,7 @@ def _replay_of(settings: Settings) -> ReplayOf:
 def _publishers(
     stage: Stage, kafka: Mapping[str, Any], prefix: str, reach: Reach, lanes: int
 ) -> Callable[[LaneKey], Publishes]:
-    if any(topic.fenced for topic in stage.writes):
+    if stage.is_fenced:
         return lambda key: FencedPublisher(kafka, prefix, f"{key.stage}-{key.topic}-{key.partition}", reach)
     shared = Publisher(kafka, prefix, reach, lanes)
     return lambda key: shared

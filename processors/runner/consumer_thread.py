@@ -17,6 +17,9 @@ from processors.runner.pace import LARGE_RECORDS
 
 #: How long the broker may hold a fetch that has nothing: also how long a resumed partition may wait behind it.
 FETCH_WAIT_MS = 250
+#: What was written to several partitions together comes one after another, a request each: how long the broker waits
+#: for the rest of it.
+GATHER_MS = 5
 #: How long a commit may wait for a coordinator, and for its answer.
 COMMIT_S = 10.0
 
@@ -28,6 +31,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     #: Whether Kafka has a large batch more of a partition than the last fetch could bring.
     behind = False
+    #: Whether lanes do small batches together, so that waiting for each other's is worth while.
+    gathers = False
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         """As Faust makes it, but reading committed records only, with short fetches, always able to find brokers."""
@@ -41,22 +46,41 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _fetch_records(
         self, consumer: aiokafka.AIOKafkaConsumer, active_partitions: set[TP], *args: Any, **kwargs: Any
     ) -> Mapping[TP, list[Any]]:
-        """Ask Kafka now, for all of these together. By itself aiokafka asks again as soon as it has handed records on:
-        it would get the few that have come by then, and what comes in the rest after that a rest later."""
+        """What has come of these partitions; few records of some of them, with what comes of the others just then."""
+        found = await self._ask(consumer, active_partitions, *args, **kwargs)
+        others = active_partitions - found.keys()
+        if self.gathers and found and others and sum(map(len, found.values())) < LARGE_RECORDS:
+            found |= await self._ask_briefly(consumer, others)
         known = consumer._subscription
-        assigned = known.assigned_partitions()
-        for tp in active_partitions & assigned:
-            known.resume(tp)
-        try:
-            found: Mapping[TP, list[Any]] = await super()._fetch_records(consumer, active_partitions, *args, **kwargs)
-        finally:
-            for tp in known.assigned_partitions():
-                known.pause(tp)
         self.behind = any(
             known.is_assigned(tp) and (consumer.highwater(tp) or 0) - records[-1].offset > LARGE_RECORDS
             for tp, records in found.items()
         )
         return found
+
+    async def _ask(
+        self, consumer: aiokafka.AIOKafkaConsumer, partitions: set[TP], *args: Any, **kwargs: Any
+    ) -> dict[TP, list[Any]]:
+        """Ask Kafka now, for all of these together. By itself aiokafka asks again as soon as it has handed records on:
+        it would get the few that have come by then, and what comes in the rest after that a rest later."""
+        known = consumer._subscription
+        for tp in partitions & known.assigned_partitions():
+            known.resume(tp)
+        try:
+            return dict(await super()._fetch_records(consumer, partitions, *args, **kwargs))
+        finally:
+            for tp in known.assigned_partitions():
+                known.pause(tp)
+
+    async def _ask_briefly(self, consumer: aiokafka.AIOKafkaConsumer, partitions: set[TP]) -> dict[TP, list[Any]]:
+        """One answer with all that has come by its end, however much that is."""
+        fetcher = consumer._fetcher
+        usual = fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes
+        fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes = GATHER_MS, fetcher._fetch_max_bytes
+        try:
+            return await self._ask(consumer, partitions, 2 * GATHER_MS / 1000, consumer._max_poll_records)
+        finally:
+            fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes = usual
 
     def what_broke(self) -> str | None:
         """What of aiokafka's client works no more; may be asked from any thread. It tells those who fetch in its own

@@ -108,6 +108,41 @@ class Lane:
                 log.warning("%s: %s unavailable%s, try %d follows in %.1f s", self.key, cause, why, tries + 1, delay)
                 await asyncio.sleep(delay)
 
+    @property
+    def connection(self) -> Connection | None:
+        """The lane's own, for what it does together with others; None where it must be opened first."""
+        return self._connection
+
+    async def follows(self, batch: ReadBatch, row: ProgressRow) -> bool:
+        """Whether the batch is next, with nothing to deliver, to drop or to ask for before it. Raises as process."""
+        if (row.next_offset, row.topic_id, batch.start) != (self._delivered, batch.topic_id, row.next_offset):
+            return False
+        if batch.records[0].offset > row.next_offset:
+            if not self._holes:
+                return False
+            require_not_gone(row.next_offset, await self._log.beginning())
+        return True
+
+    def committed(self) -> None:
+        """What comes of the batch is not known to be delivered yet."""
+        self._delivered = None
+
+    def delivered(self, end: int) -> None:
+        """Everything below `end` is done, and what came of it delivered."""
+        self._delivered = end
+        self._log.stored(end)
+
+    async def renew_plans(self, connection: Connection) -> None:
+        """Now and then; see PLANS_AGE_S."""
+        if time.monotonic() - self._planned_at > PLANS_AGE_S:
+            self._planned_at = time.monotonic()
+            await connection.execute("discard plans")
+
+    async def let_go(self) -> None:
+        """Hold no row: roll back, or drop the connection where it is in doubt."""
+        if not await self._is_let_go():
+            await self._forget_connection()
+
     async def idle(self) -> None:
         """Nothing has come for a while: what is delivered need not be kept, it may be of somebody who is erased."""
         await self._persistently(self._forget_outbox)
@@ -134,9 +169,7 @@ class Lane:
         self._reach("before-lock")
         row = await self._lock_delivered(progress, connection)
         self._reach("after-lock")
-        if time.monotonic() - self._planned_at > PLANS_AGE_S:
-            self._planned_at = time.monotonic()
-            await connection.execute("discard plans")
+        await self.renew_plans(connection)
         require_same_topic(row, batch.topic_id)
         if batch.start > row.next_offset:
             await connection.rollback()
@@ -165,7 +198,7 @@ class Lane:
                 raise TooSlow from error
         self._log.stored(max(batch.end, row.next_offset))
         if outcome is not None:
-            self._watch(outcome)
+            self.watch(outcome)
 
     async def _run_outside(
         self, progress: Progress, connection: Connection, row: ProgressRow, records: Sequence[Any], end: int
@@ -227,7 +260,8 @@ class Lane:
         self.health.stopped = None
         return connection
 
-    def _watch(self, outcome: StepOutcome) -> None:
+    def watch(self, outcome: StepOutcome) -> None:
+        """Raises LaneStopped where half of what it did of late, alone or together with others, became dead letters."""
         self._recent.extend([True] * outcome.dead_letters + [False] * (outcome.records - outcome.dead_letters))
         if len(self._recent) == WATCHED_RECORDS and sum(self._recent) * 2 >= WATCHED_RECORDS:
             raise LaneStopped(

@@ -66,6 +66,10 @@ class Pace:
                 self._rest_until = now + self._budget.rest_after(self._records / self._batches, self._began, now)
                 self._quiet.set()
 
+    def joined(self, lanes: int) -> None:
+        """What so many lanes are at work on was one batch."""
+        self._batches -= lanes - 1
+
     def fetched(self, records: int, lanes: int, least_s: float = 0.0, behind: bool = False) -> None:
         """A fetch brought so many, for so many lanes. `least_s`: how long the next one waits at least; but not one of
         who is `behind`: a fetch brings no more than it can, and that would be all there is in that time."""

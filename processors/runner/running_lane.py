@@ -12,6 +12,7 @@ from faust.types import TP
 from processors.runner.fail_points import Reach, nowhere
 from processors.runner.lane import Lane
 from processors.runner.stage import Stage
+from processors.runner.together import Together
 from processors.runner.transport import Batch, BatchConsumer
 
 #: Bytes that make a batch large enough, and that may wait in a lane before its partition is paused. A payload may grow
@@ -70,7 +71,10 @@ class RunningLane:
         stage: Stage,
         ended: Callable[[TP, BaseException], None],
         reach: Reach = nowhere,
+        together: Together | None = None,
     ) -> None:
+        """`together`: who does small batches of this lane and of others as one."""
+        self._together = together
         self._lane, self._tp, self._consumer, self._reach = lane, tp, consumer, reach
         self._gather, self._ended = stage.gather, ended
         #: A stage that waits for others outside does not keep its machine busy, and a slow receiver only its own lane.
@@ -108,7 +112,7 @@ class RunningLane:
             while True:
                 offered = await self._next()
                 with self._at_work(offered.records):
-                    await self._lane.process(offered.joined())
+                    await self._process(offered.joined(), offered.bytes)
                 self._reach("before-acknowledge")
                 for event in offered.events:
                     event.ack()
@@ -119,6 +123,12 @@ class RunningLane:
             self._dead = True
             self._waiting = _Offered()
             self._ended(self._tp, error)
+
+    async def _process(self, batch: Batch, size: int) -> None:
+        if self._together is None:
+            await self._lane.process(batch)
+        else:
+            await self._together.process(self._lane, batch, size)
 
     async def _next(self) -> _Offered:
         """The fetches that make up the next batch: those that wait; for a stage that gathers, as many as it wants."""

@@ -38,6 +38,16 @@ class Stage:
     #: Records in one batch at most.
     max_records: int = 3000
 
+    @property
+    def is_fenced(self) -> bool:
+        """Whether each lane needs a publisher of its own."""
+        return any(topic.fenced for topic in self.writes)
+
+    @property
+    def joins_lanes(self) -> bool:
+        """Whether lanes may do small batches together: in one transaction, with one publisher."""
+        return not (self.outside or self.gather or self.is_fenced)
+
     @cached_property
     def needs(self) -> tuple[str, ...]:
         """The tools that the step asks for, by parameter name; its first parameter is the batch."""

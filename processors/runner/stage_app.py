@@ -66,4 +66,5 @@ def make_app(stage: Stage, installation: Installation) -> StageApp:
         broker_heartbeat_interval=installation.session_timeout_s / 5,
     )
     app.fetch_every_s = stage.gather.seconds / 20 if stage.gather else stage.fetch_every_s
+    app.joins_lanes = stage.joins_lanes
     return app

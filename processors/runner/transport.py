@@ -62,7 +62,9 @@ class BatchConsumer(driver.Consumer):
         self.pace = Pace()
 
     def _new_consumer_thread(self) -> ConsumerThread:
-        return ConsumerThread(self, loop=self.loop, thread_loop=uvloop.new_event_loop(), beacon=self.beacon)
+        made = ConsumerThread(self, loop=self.loop, thread_loop=uvloop.new_event_loop(), beacon=self.beacon)
+        made.gathers = self.app.joins_lanes
+        return made
 
     @Service.task
     async def _end_where_the_client_broke(self) -> None:
@@ -216,6 +218,7 @@ class BatchApp(faust.App):
     BootStrategy = _NoWeb
     #: See Stage.
     fetch_every_s = 0.0
+    joins_lanes = False
     stored_positions: Callable[[set[TP]], Awaitable[Positions]]
     topic_id: Callable[[str], Awaitable[str]]
 

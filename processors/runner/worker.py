@@ -17,9 +17,10 @@ from processors.runner.partition_log import PartitionLog
 from processors.runner.running_lane import RunningLane
 from processors.runner.stage import Stage
 from processors.runner.stage_app import StageApp, make_app
+from processors.runner.together import Together
 from processors.runner.transport import BatchConsumer
 from processors.storage.progress import LaneKey, stored_positions
-from schemas.topics import TRACKS, full_name
+from schemas.topics import TRACKS, Topic, full_name
 
 log = logging.getLogger("headwater.worker")
 
@@ -36,6 +37,7 @@ class StageWorker:
         self._stage, self._installation, self._toolbox = stage, installation, toolbox
         self._topics = {full_name(installation.prefix, topic.name): topic for topic in stage.reads}
         self._lanes: dict[TP, RunningLane] = {}
+        self._together: dict[str, Together] = {}
         self._reviving: set[asyncio.Task[None]] = set()
         self._health = Health()
         self._why_stopped: dict[TP, str] = {}
@@ -89,30 +91,35 @@ class StageWorker:
 
     def _lane(self, tp: TP) -> "RunningLane":
         if tp not in self._lanes:
-            topic = self._topics[tp.topic]
-            key = self._key(tp)
-            consumer = self._consumer()
+            key, consumer, reach = self._key(tp), self._consumer(), self._installation.reach
+            attempt, publisher = self._attempt(self._topics[tp.topic]), self._installation.publisher(key)
             lane = Lane(
                 key,
                 self._stage,
                 PartitionLog(consumer, tp, self._installation.admin, self._app.conf.id),
                 self._installation.connect,
-                self._installation.publisher(key),
-                Attempt(
-                    self._stage,
-                    topic,
-                    self._toolbox,
-                    self._installation.reach,
-                    self._installation.first_partition if topic is TRACKS else 0,
-                    self._installation.replay_of,
-                ),
+                publisher,
+                attempt,
                 self._slots,
-                topic.fenced,
-                self._installation.reach,
+                self._topics[tp.topic].fenced,
+                reach,
                 self._health.of(key),
             )
-            self._lanes[tp] = RunningLane(lane, tp, consumer, self._stage, self._lane_ended, self._installation.reach)
+            if self._stage.joins_lanes and tp.topic not in self._together:
+                self._together[tp.topic] = Together(attempt, publisher, self._slots, reach, consumer.pace)
+            together = self._together.get(tp.topic)
+            self._lanes[tp] = RunningLane(lane, tp, consumer, self._stage, self._lane_ended, reach, together)
         return self._lanes[tp]
+
+    def _attempt(self, topic: Topic) -> Attempt:
+        return Attempt(
+            self._stage,
+            topic,
+            self._toolbox,
+            self._installation.reach,
+            self._installation.first_partition if topic is TRACKS else 0,
+            self._installation.replay_of,
+        )
 
     def _lane_ended(self, tp: TP, error: BaseException) -> None:
         """A lane that must not go on stays silent until the next assignment; the others go on."""

@@ -91,6 +91,30 @@ class Progress:
         )
 
 
+async def lock_lanes(
+    connection: Connection, stage: str, topic: str, partitions: Sequence[int]
+) -> dict[int, ProgressRow]:
+    """The rows of several lanes of a stage, by partition, locked until the transaction ends; of those that have one."""
+    cursor = await connection.execute(
+        "select partition, next_offset, topic_id, forgiven from stage_progress "
+        "where stage = %s and topic = %s and partition = any(%s) order by partition for update",
+        (stage, topic, list(partitions)),
+    )
+    return {partition: ProgressRow(*row) for partition, *row in await cursor.fetchall()}
+
+
+async def store_lanes(
+    connection: Connection, stage: str, topic: str, ends: Mapping[int, int], outbox: Sequence[Message]
+) -> None:
+    """Everything of these partitions below `ends` is done, together: the outputs are kept with each of them."""
+    await connection.execute(
+        "update stage_progress as p set next_offset = e.next_offset, outbox = %b, updated_at = now() "
+        "from unnest(%s::int[], %s::bigint[]) as e (partition, next_offset) "
+        "where stage = %s and topic = %s and p.partition = e.partition",
+        (_stored(outbox), list(ends), list(ends.values()), stage, topic),
+    )
+
+
 def _stored(outbox: Sequence[Message]) -> bytes | None:
     if not outbox:
         return None

@@ -39,7 +39,7 @@ FROZEN_FOR_LONG = (
 class Record:
     """A record as the driver hands it over."""
 
-    def __init__(self, offset: int, value: bytes) -> None:
+    def __init__(self, offset: int, value: bytes | None) -> None:
         self.partition, self.offset, self.timestamp = 0, offset, 0
         self.key: bytes | None = None
         self.value, self.headers = value, ()

@@ -1,18 +1,22 @@
-"""What the consumer's thread does where Kafka does not take a commit."""
+"""What the consumer's thread does where Kafka does not take a commit, and how it asks for the records of several lanes."""
 
 import asyncio
 import gc
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import GroupLoadInProgressError
+from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from processors.runner import consumer_thread
 from processors.runner.consumer_thread import ConsumerThread
+from processors.runner.pace import LARGE_RECORDS
 
 PLACE = TP("tracks", 0)
+PLACES = [TP("tracks", partition) for partition in range(3)]
 
 
 def thread(answer: Any) -> ConsumerThread:
@@ -73,3 +77,64 @@ async def test_who_has_to_join_its_group_again_commits_nothing_meanwhile():
     made = thread(fail)
     made._ensure_consumer()._coordinator.request_rejoin()
     assert not await made._commit({PLACE: 7})
+
+
+class Asked:
+    """In the place of Faust's fetch: what comes of each question, and with which wait and size it was asked."""
+
+    def __init__(self, *answers: dict[TP, list[Any]]) -> None:
+        self._answers = list(answers)
+        self.questions: list[tuple[set[TP], int, int]] = []
+        self.fetcher = SimpleNamespace(_fetch_max_wait_ms=250, _fetch_min_bytes=1, _fetch_max_bytes=50_000_000)
+        subscription = SimpleNamespace(
+            assigned_partitions=lambda: set(PLACES), resume=str, pause=str, is_assigned=lambda tp: True
+        )
+        self.consumer = SimpleNamespace(
+            _fetcher=self.fetcher, _subscription=subscription, _max_poll_records=3000, highwater=lambda tp: 0
+        )
+
+    async def fetch(self, consumer: Any, partitions: set[TP], *args: Any, **kwargs: Any) -> Any:
+        self.questions.append((partitions, self.fetcher._fetch_max_wait_ms, self.fetcher._fetch_min_bytes))
+        return self._answers.pop(0)
+
+    def _method(self) -> Any:
+        return lambda thread, *args, **kwargs: self.fetch(*args, **kwargs)
+
+    async def ask(self, monkeypatch: pytest.MonkeyPatch, gathers: bool = True) -> Any:
+        monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", self._method())
+        made = object.__new__(ConsumerThread)
+        made.gathers = gathers
+        return await made._fetch_records(self.consumer, set(PLACES), timeout=5.0, max_records=3000)
+
+
+def records(partition: int, count: int = 1) -> dict[TP, list[Any]]:
+    return {PLACES[partition]: [SimpleNamespace(offset=number) for number in range(count)]}
+
+
+async def test_few_records_of_one_partition_come_with_what_comes_of_the_others_just_then(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    asked = Asked(records(0), records(1) | records(2))
+    assert await asked.ask(monkeypatch) == records(0) | records(1) | records(2)
+    (every, *_), (others, wait_ms, least) = asked.questions
+    assert (every, others) == (set(PLACES), {PLACES[1], PLACES[2]})
+    assert (wait_ms, least) == (consumer_thread.GATHER_MS, 50_000_000)
+    assert (asked.fetcher._fetch_max_wait_ms, asked.fetcher._fetch_min_bytes) == (250, 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "gathers"),
+    [
+        (records(0, LARGE_RECORDS), True),
+        (records(0) | records(1) | records(2), True),
+        ({}, True),
+        (records(0), False),
+    ],
+    ids=["many records", "records of all", "nothing", "records that no lane does together with others'"],
+)
+async def test_the_others_are_not_waited_for_where_that_gains_nothing(
+    first: dict[TP, list[Any]], gathers: bool, monkeypatch: pytest.MonkeyPatch
+):
+    asked = Asked(first)
+    assert await asked.ask(monkeypatch, gathers) == first
+    assert len(asked.questions) == 1

@@ -97,6 +97,15 @@ async def test_how_large_batches_are_is_what_they_have_each_not_all_together(mon
     assert pace._rest_until > monotonic(), "300 are no large batch"
 
 
+async def test_of_lanes_that_worked_together_it_is_what_they_had_together(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "SAVED_S", 0.0)
+    pace = Pace()
+    with pace.work(300), pace.work(300):
+        await asyncio.sleep(0.02)
+        pace.joined(2)
+    assert pace._rest_until <= monotonic(), "600 are a large batch"
+
+
 async def test_who_is_behind_waits_for_nobody(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "MAX_WAIT_S", 60.0)
     pace = Pace()
