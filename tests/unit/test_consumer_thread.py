@@ -1,4 +1,4 @@
-"""What the consumer's thread does where Kafka does not take a commit, and how it asks for the records of several lanes."""
+"""What the consumer's thread does where Kafka does not take a commit, and how it asks for several lanes' records."""
 
 import asyncio
 import gc
