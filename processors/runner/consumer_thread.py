@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 import aiokafka
@@ -20,6 +21,8 @@ FETCH_WAIT_MS = 250
 #: What was written to several partitions together comes one after another, a request each: how long the broker waits
 #: for the rest of it.
 GATHER_MS = 5
+#: A partition that has brought nothing for so long is not waited for.
+LATELY_S = 0.3
 #: How long a commit may wait for a coordinator, and for its answer.
 COMMIT_S = 10.0
 
@@ -33,6 +36,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     behind = False
     #: Whether lanes do small batches together, so that waiting for each other's is worth while.
     gathers = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: When a partition last brought something.
+        self._brought: dict[TP, float] = {}
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         """As Faust makes it, but reading committed records only, with short fetches, always able to find brokers."""
@@ -48,9 +56,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     ) -> Mapping[TP, list[Any]]:
         """What has come of these partitions; few records of some of them, with what comes of the others just then."""
         found = await self._ask(consumer, active_partitions, *args, **kwargs)
-        others = active_partitions - found.keys()
-        if self.gathers and found and others and sum(map(len, found.values())) < LARGE_RECORDS:
-            found |= await self._ask_briefly(consumer, others)
+        if self.gathers and found and sum(map(len, found.values())) < LARGE_RECORDS:
+            now = monotonic()
+            others = {tp for tp in active_partitions - found.keys() if now - self._brought.get(tp, 0.0) < LATELY_S}
+            if others:
+                found |= await self._ask_briefly(consumer, others)
+            self._brought |= dict.fromkeys(found, now)
         known = consumer._subscription
         self.behind = any(
             known.is_assigned(tp) and (consumer.highwater(tp) or 0) - records[-1].offset > LARGE_RECORDS

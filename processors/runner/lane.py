@@ -113,15 +113,15 @@ class Lane:
         """The lane's own, for what it does together with others; None where it must be opened first."""
         return self._connection
 
-    async def follows(self, batch: ReadBatch, row: ProgressRow) -> bool:
+    async def follows(self, batch: ReadBatch, row: ProgressRow | None) -> bool:
         """Whether the batch is next, with nothing to deliver, to drop or to ask for before it. Raises as process."""
-        if (row.next_offset, row.topic_id, batch.start) != (self._delivered, batch.topic_id, row.next_offset):
+        if row is None or (row.next_offset, row.topic_id) != (self._delivered, batch.topic_id):
             return False
-        if batch.records[0].offset > row.next_offset:
-            if not self._holes:
-                return False
+        first = int(batch.records[0].offset)
+        if batch.start == row.next_offset < first and self._holes:
             require_not_gone(row.next_offset, await self._log.beginning())
-        return True
+            return True
+        return batch.start == row.next_offset == first
 
     def committed(self) -> None:
         """What comes of the batch is not known to be delivered yet."""
@@ -198,7 +198,7 @@ class Lane:
                 raise TooSlow from error
         self._log.stored(max(batch.end, row.next_offset))
         if outcome is not None:
-            self.watch(outcome)
+            self._watch(outcome)
 
     async def _run_outside(
         self, progress: Progress, connection: Connection, row: ProgressRow, records: Sequence[Any], end: int
@@ -260,8 +260,7 @@ class Lane:
         self.health.stopped = None
         return connection
 
-    def watch(self, outcome: StepOutcome) -> None:
-        """Raises LaneStopped where half of what it did of late, alone or together with others, became dead letters."""
+    def _watch(self, outcome: StepOutcome) -> None:
         self._recent.extend([True] * outcome.dead_letters + [False] * (outcome.records - outcome.dead_letters))
         if len(self._recent) == WATCHED_RECORDS and sum(self._recent) * 2 >= WATCHED_RECORDS:
             raise LaneStopped(

@@ -1,17 +1,19 @@
 """Small batches of several lanes as one: one transaction, one step, one delivery.
 
 A batch costs what some 250 records cost, whatever is in it: four lanes with a few records each would pay that four
-times. Only plain sailing is done together. Whatever else there is (something undelivered, records that are missing, an
-error of any kind) each lane meets again as it does its batch by itself, under the protocol of `lane`. Each lane's row
-keeps what came of all of them: whoever takes one over delivers it before anything new of that lane, so first
-occurrences stay in order; of the others' it is a late repeat.
+times. Only plain sailing is done together. Whatever else there is (something undelivered, records that are missing, a
+dead letter, an error of any kind) each lane meets again as it does its batch by itself, under the protocol of `lane`.
+Each lane's row keeps what came of all of them: whoever takes one over delivers it before anything new of that lane, so
+first occurrences stay in order; of the others' it is a late repeat.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 
-from processors.runner.attempt import Attempt, StepOutcome
+from processors.runner.attempt import Attempt
 from processors.runner.fail_points import Reach
 from processors.runner.lane import Lane
 from processors.runner.pace import LARGE_RECORDS, Pace
@@ -19,41 +21,49 @@ from processors.runner.partition import ReadBatch
 from processors.runner.publisher import Publishes
 from processors.storage.progress import lock_lanes, store_lanes
 
-#: A batch of so many records or bytes gains nothing by company. And what goes together at most.
-LARGE_BYTES = 2**19
-MOST_RECORDS, MOST_BYTES = 3 * LARGE_RECORDS, 4 * LARGE_BYTES
+log = logging.getLogger("headwater.together")
+
+#: A batch of so many bytes, or of LARGE_RECORDS, gains nothing by company. Each row keeps the outputs of all: no more
+#: than so many lanes go together.
+LARGE_BYTES, MOST_LANES = 2**19, 4
+#: How long each lane goes by itself after something went wrong, and is likely to again.
+APART_S = 1.0
+#: What waits for a lock of others longer goes by itself, and keeps nobody from work but its own lane.
+LOCK_MS = 1000
 #: So many turns of the event loop lie between two batches of one fetch, as Faust hands them on, at most.
 HANDED_ON_WITHIN = 20
 
 
 @dataclass(eq=False)
 class _Asked:
-    """A lane with a batch to be done; `outcome` once it is, together with others'."""
+    """A lane with a batch to be done; `is_done` once it is, together with others'."""
 
     lane: Lane
     batch: ReadBatch
-    bytes: int
-    outcome: StepOutcome | None = None
+    is_done: bool = False
 
 
 class _Apart(Exception):
-    """The step failed over the records of all: each lane finds out whose it was."""
+    """Some of the records are bad: each lane finds out which of its own are, and counts them."""
 
 
 class Together:
     """The lanes of one topic in one worker, which write with one publisher."""
 
-    def __init__(self, attempt: Attempt, publisher: Publishes, slots: asyncio.Semaphore, reach: Reach, pace: Pace):
+    def __init__(
+        self, attempt: Attempt, publisher: Publishes, slots: asyncio.Semaphore, reach: Reach, pace: Pace
+    ) -> None:
         self._attempt, self._publisher, self._slots, self._reach = attempt, publisher, slots, reach
         self._pace = pace
         self._turn = asyncio.Lock()
         self._waiting: list[_Asked] = []
+        self._apart_until = 0.0
 
     async def process(self, lane: Lane, batch: ReadBatch, size: int) -> None:
         """As Lane.process, together with what other lanes have to do; `size` in bytes."""
-        if len(batch.records) >= LARGE_RECORDS or size >= LARGE_BYTES:
+        if len(batch.records) >= LARGE_RECORDS or size >= LARGE_BYTES or monotonic() < self._apart_until:
             return await lane.process(batch)
-        asked = _Asked(lane, batch, size)
+        asked = _Asked(lane, batch)
         self._waiting.append(asked)
         try:
             async with self._turn:  # what comes while others are under way goes together next
@@ -63,10 +73,8 @@ class Together:
         finally:
             if asked in self._waiting:
                 self._waiting.remove(asked)
-        if asked.outcome is None:
+        if not asked.is_done:
             await lane.process(batch)
-        else:
-            lane.watch(asked.outcome)
 
     async def _all_have_come(self) -> None:
         """One fetch brings the records of all lanes, which Faust hands on one after another."""
@@ -77,42 +85,35 @@ class Together:
                 await asyncio.sleep(0)
 
     async def _lead(self, first: _Asked) -> None:
-        mine = self._taken(first)
-        if len(mine) == 1 or first.lane.connection is None:
+        self._waiting.remove(first)
+        others, self._waiting = self._waiting[: MOST_LANES - 1], self._waiting[MOST_LANES - 1 :]
+        if not others or first.lane.connection is None:
             return
         try:
             async with self._slots:
-                await self._do(first.lane, mine)
-        except Exception:  # not lost: each lane does its batch by itself now, and meets whatever this was
+                await self._do(first.lane, [first, *others])
+        except Exception as error:  # not lost: each lane does its batch by itself now, and meets whatever this was
+            self._apart_until = monotonic() + APART_S
+            if not isinstance(error, _Apart):
+                log.info("%s: not together with others: %s", first.lane.key, type(error).__name__)
             await first.lane.let_go()
-
-    def _taken(self, first: _Asked) -> list[_Asked]:
-        self._waiting.remove(first)
-        mine, records, size = [first], len(first.batch.records), first.bytes
-        for other in list(self._waiting):
-            records, size = records + len(other.batch.records), size + other.bytes
-            if records > MOST_RECORDS or size > MOST_BYTES:
-                break
-            self._waiting.remove(other)
-            mine.append(other)
-        return mine
 
     async def _do(self, leader: Lane, asked: Sequence[_Asked]) -> None:
         """On the leader's connection: a lane that ends closes its own. Raises whatever goes wrong."""
         connection, key = leader.connection, leader.key
         assert connection is not None
         self._reach("before-lock")
-        rows = await lock_lanes(connection, key.stage, key.topic, [one.lane.key.partition for one in asked])
+        partitions = [one.lane.key.partition for one in asked]
+        rows = await lock_lanes(connection, key.stage, key.topic, partitions, LOCK_MS)
         self._reach("after-lock")
         await leader.renew_plans(connection)
-        mine = [
-            one
-            for one in asked
-            if (row := rows.get(one.lane.key.partition)) is not None and await one.lane.follows(one.batch, row)
-        ]
+        plain = [one.lane.follows(one.batch, rows.get(one.lane.key.partition)) for one in asked]
+        mine = [one for one, follows in zip(asked, await asyncio.gather(*plain), strict=True) if follows]
         if len(mine) < 2:
             return await connection.rollback()
         outcome = await self._attempt.run(connection, [r for one in mine for r in one.batch.records], _stop)
+        if outcome.dead_letters:
+            raise _Apart
         self._reach("before-checkpoint")
         ends = {one.lane.key.partition: one.batch.end for one in mine}
         await store_lanes(connection, key.stage, key.topic, ends, outcome.messages)
@@ -127,7 +128,7 @@ class Together:
         self._reach("after-produce")
         for one in mine:
             one.lane.delivered(one.batch.end)
-            one.outcome = outcome
+            one.is_done = True
         self._pace.joined(len(mine))
 
 

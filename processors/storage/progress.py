@@ -92,15 +92,16 @@ class Progress:
 
 
 async def lock_lanes(
-    connection: Connection, stage: str, topic: str, partitions: Sequence[int]
+    connection: Connection, stage: str, topic: str, partitions: Sequence[int], patience_ms: int
 ) -> dict[int, ProgressRow]:
-    """The rows of several lanes of a stage, by partition, locked until the transaction ends; of those that have one."""
+    """The rows of several lanes of a stage, by partition, locked until the transaction ends; of those that have one.
+    From then on the transaction waits for a lock no longer than `patience_ms`."""
     cursor = await connection.execute(
-        "select partition, next_offset, topic_id, forgiven from stage_progress "
+        "select partition, next_offset, topic_id, forgiven, set_config('lock_timeout', %s, true) from stage_progress "
         "where stage = %s and topic = %s and partition = any(%s) order by partition for update",
-        (stage, topic, list(partitions)),
+        (str(patience_ms), stage, topic, list(partitions)),
     )
-    return {partition: ProgressRow(*row) for partition, *row in await cursor.fetchall()}
+    return {partition: ProgressRow(*row) for partition, *row, _ in await cursor.fetchall()}
 
 
 async def store_lanes(

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+from collections.abc import Collection
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
@@ -100,10 +102,11 @@ class Asked:
     def _method(self) -> Any:
         return lambda thread, *args, **kwargs: self.fetch(*args, **kwargs)
 
-    async def ask(self, monkeypatch: pytest.MonkeyPatch, gathers: bool = True) -> Any:
+    async def ask(self, monkeypatch: pytest.MonkeyPatch, gathers: bool = True, quiet: Collection[TP] = ()) -> Any:
         monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", self._method())
         made = object.__new__(ConsumerThread)
         made.gathers = gathers
+        made._brought = {tp: monotonic() - (60 if tp in quiet else 0) for tp in PLACES}
         return await made._fetch_records(self.consumer, set(PLACES), timeout=5.0, max_records=3000)
 
 
@@ -120,6 +123,12 @@ async def test_few_records_of_one_partition_come_with_what_comes_of_the_others_j
     assert (every, others) == (set(PLACES), {PLACES[1], PLACES[2]})
     assert (wait_ms, least) == (consumer_thread.GATHER_MS, 50_000_000)
     assert (asked.fetcher._fetch_max_wait_ms, asked.fetcher._fetch_min_bytes) == (250, 1)
+
+
+async def test_partitions_to_which_nothing_has_come_of_late_are_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    asked = Asked(records(0), records(1))
+    await asked.ask(monkeypatch, quiet=[PLACES[2]])
+    assert [partitions for partitions, *_ in asked.questions] == [set(PLACES), {PLACES[1]}]
 
 
 @pytest.mark.parametrize(
