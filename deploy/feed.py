@@ -65,6 +65,8 @@ class DefinitionsFeed:
         return self.current
 
     def stop(self) -> None:
+        """Read no more: the process ends, and its consumer with it. To close that, of a group that nobody joins, would
+        gain nothing, and librdkafka is known to crash there now and then (its issue 3608)."""
         self._stopping = True
 
     def _run(self) -> None:
@@ -79,8 +81,6 @@ class DefinitionsFeed:
             # The process must end: with definitions it cannot read it would judge events by old ones.
             log.exception("the definitions cannot be read")
             self._loop.call_soon_threadsafe(_fail, self.failed, error)
-        finally:
-            self._consumer.close()
 
     def _take(self, messages: list[Any]) -> None:
         changed = at_end = False

@@ -1,6 +1,7 @@
 """How every long-lived process runs: one event loop, until TERM or Ctrl-C."""
 
 import asyncio
+import faulthandler
 import signal
 from collections.abc import Awaitable, Callable
 
@@ -10,7 +11,8 @@ from deploy.memory import settle
 
 
 def run_until_signal(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Run `main` on uvloop with an event that TERM and INT set."""
+    """Run `main` on uvloop with an event that TERM and INT set. A crash of a library says where all threads were."""
+    faulthandler.enable()
 
     async def run() -> None:
         stop = asyncio.Event()
