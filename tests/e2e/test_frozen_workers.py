@@ -36,6 +36,10 @@ def load(shop: Installation) -> Load:
     return Load(shop, sessions=12)
 
 
+#: What a worker says where an answer of PostgreSQL is lost: of one lane's batch, or of several lanes' together.
+LOST = "postgresql unavailable, try 2", "not together with others: OperationalError"
+
+
 def require_done(shop: Installation, load: Load, receiver: Receiver) -> None:
     """When nothing is left to do, everything is as it must be."""
     shop.wait_through()
@@ -73,7 +77,7 @@ def test_a_commit_whose_answer_is_lost_took_effect_once_or_is_done_again(
 
     def waiting() -> list[str]:
         load.send()
-        return [name for name in names if "postgresql unavailable, try 2" not in shop.children[name].output()]
+        return [name for name in names if not any(lost in shop.children[name].output() for lost in LOST)]
 
     until(lambda: not waiting(), 150, lambda: f"not reached: {waiting()}; {shop.tell()}")
     require_done(shop, load, receiver)
