@@ -66,7 +66,7 @@ class DefinitionsFeed:
 
     def stop(self) -> None:
         """Read no more: the process ends, and its consumer with it. To close that, of a group that nobody joins, would
-        gain nothing, and librdkafka is known to crash there now and then (its issue 3608)."""
+        gain nothing, and others have seen librdkafka crash at it (its issue 3608, open)."""
         self._stopping = True
 
     def _run(self) -> None:

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import random
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
@@ -20,8 +19,9 @@ from psycopg.errors import IdleInTransactionSessionTimeout
 
 from processors.runner.attempt import Attempt, RunStep, StepOutcome
 from processors.runner.continuity import require_not_back, require_not_cut, require_not_gone, require_same_topic
+from processors.runner.dead_letter_watch import DeadLetterWatch
 from processors.runner.fail_points import Reach, nowhere
-from processors.runner.failures import LaneStopped, TooSlow, Unavailable, unavailable_cause
+from processors.runner.failures import TooSlow, Unavailable, unavailable_cause
 from processors.runner.partition import Log, ReadBatch, halves
 from processors.runner.publisher import Publishes
 from processors.runner.stage import Stage
@@ -31,8 +31,6 @@ from schemas.codecs import Message
 
 log = logging.getLogger("headwater.lane")
 
-#: A lane whose last this many records were half dead letters stops: more likely a mistake of ours than of the senders.
-WATCHED_RECORDS = 1000
 MAX_BACKOFF_S = 5.0
 #: How often a record alone may take too long before it is a dead letter: its process may have been frozen.
 SLOW_TRIES = 3
@@ -68,7 +66,7 @@ class Lane:
         self._delivered: int | None = None
         self._seen_hole: int | None = None
         self._planned_at = 0.0
-        self._recent: deque[bool] = deque(maxlen=WATCHED_RECORDS)
+        self._letters = DeadLetterWatch()
 
     async def recover(self) -> None:
         """Deliver what the lane's last life may have left undelivered, before anything new comes. Raises as process."""
@@ -198,7 +196,7 @@ class Lane:
                 raise TooSlow from error
         self._log.stored(max(batch.end, row.next_offset))
         if outcome is not None:
-            self._watch(outcome)
+            self._letters.add(outcome)
 
     async def _run_outside(
         self, progress: Progress, connection: Connection, row: ProgressRow, records: Sequence[Any], end: int
@@ -259,15 +257,6 @@ class Lane:
         require_not_back(row, committed)
         self.health.stopped = None
         return connection
-
-    def _watch(self, outcome: StepOutcome) -> None:
-        self._recent.extend([True] * outcome.dead_letters + [False] * (outcome.records - outcome.dead_letters))
-        if len(self._recent) == WATCHED_RECORDS and sum(self._recent) * 2 >= WATCHED_RECORDS:
-            raise LaneStopped(
-                f"half of the last {WATCHED_RECORDS} records became dead letters; once the cause is mended, start the "
-                "stage's workers again",
-                mendable=False,
-            )
 
     async def _is_let_go(self) -> bool:
         """Whether the row is let go, and all is as it was before the batch: where only the step has to wait, nothing

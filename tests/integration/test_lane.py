@@ -15,8 +15,8 @@ from faust.types import TP
 from psycopg.errors import AdminShutdown
 
 from deploy.installation import create_topics
-from processors.runner import lane as lane_module
 from processors.runner.attempt import Attempt
+from processors.runner.dead_letter_watch import WATCHED_RECORDS
 from processors.runner.failures import LaneStopped, Poison, Unavailable
 from processors.runner.lane import Lane
 from processors.runner.publisher import FencedPublisher, Publisher
@@ -369,7 +369,7 @@ async def test_a_lane_stops_when_half_of_its_records_become_dead_letters(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lane = bench.lane()
-    values = [b"poison" if n % 2 else b"good" for n in range(lane_module.WATCHED_RECORDS)]
+    values = [b"poison" if n % 2 else b"good" for n in range(WATCHED_RECORDS)]
     await lane.process(bench.batch(0, *values[:-2]))
     with pytest.raises(LaneStopped, match="half of the last 1000 records"):
         await lane.process(bench.batch(len(values) - 2, *values[-2:]))

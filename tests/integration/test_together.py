@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
@@ -293,10 +293,8 @@ async def test_a_lane_that_is_taken_away_under_way_keeps_no_other_from_its_work(
 
 
 async def test_dead_letters_count_for_the_lane_whose_they_are(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("processors.runner.lane.WATCHED_RECORDS", 4)
+    monkeypatch.setattr("processors.runner.dead_letter_watch.WATCHED_RECORDS", 4)
     lanes = await bench.open()
-    for lane in lanes.values():
-        lane._recent = deque(maxlen=4)
     bench.refused = set(names(1, 0, 1))
     found = await bench.run(lanes, *(bench.batch(partition, 0, 4) for partition in LANES))
     assert [type(one) for one in found] == [type(None), LaneStopped, type(None)]

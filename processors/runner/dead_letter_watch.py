@@ -1,0 +1,26 @@
+"""The brake of a lane: half dead letters are more likely a mistake of ours than of the senders."""
+
+from collections import deque
+
+from processors.runner.attempt import StepOutcome
+from processors.runner.failures import LaneStopped
+
+#: A lane whose last this many records were half dead letters stops.
+WATCHED_RECORDS = 1000
+
+
+class DeadLetterWatch:
+    """What became of a lane's last records."""
+
+    def __init__(self) -> None:
+        self._recent: deque[bool] = deque(maxlen=WATCHED_RECORDS)
+
+    def add(self, outcome: StepOutcome) -> None:
+        """Raises LaneStopped where half of the last records became dead letters."""
+        self._recent.extend([True] * outcome.dead_letters + [False] * (outcome.records - outcome.dead_letters))
+        if len(self._recent) == WATCHED_RECORDS and sum(self._recent) * 2 >= WATCHED_RECORDS:
+            raise LaneStopped(
+                f"half of the last {WATCHED_RECORDS} records became dead letters; once the cause is mended, start the "
+                "stage's workers again",
+                mendable=False,
+            )
