@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 from psycopg.errors import IdleInTransactionSessionTimeout
+from psycopg.pq import TransactionStatus
 
 from processors.runner.attempt import Attempt, RunStep, StepOutcome
 from processors.runner.continuity import require_not_back, require_not_cut, require_not_gone, require_same_topic
@@ -60,7 +61,7 @@ class Lane:
         self._slots, self._holes, self._reach = slots or asyncio.Semaphore(), holes, reach
         self.key, self._stage, self._log = key, stage, kafka
         self.health = health or LaneHealth()
-        self._connect, self._publisher, self._attempt = connect, publisher, attempt
+        self._connect, self.publisher, self._attempt = connect, publisher, attempt
         self._connection: Connection | None = None
         #: The row's next_offset when its outputs were last known to be delivered; None: not known.
         self._delivered: int | None = None
@@ -138,7 +139,8 @@ class Lane:
 
     async def let_go(self) -> None:
         """Hold no row: roll back, or drop the connection where it is in doubt."""
-        if not await self._is_let_go():
+        at_rest = self._connection is not None and self._connection.info.transaction_status == TransactionStatus.IDLE
+        if not at_rest and not await self._is_let_go():
             await self._forget_connection()
 
     async def idle(self) -> None:
@@ -153,7 +155,7 @@ class Lane:
     async def close(self) -> None:
         """Let go of the connection and the publisher; whatever was not committed never happened."""
         await self._forget_connection()
-        await self._publisher.release()
+        await self.publisher.release()
 
     async def _recover_once(self) -> None:
         connection = await self._open()
@@ -239,13 +241,13 @@ class Lane:
 
     async def _publish(self, messages: Sequence[Message], end: int) -> None:
         self._delivered = None
-        await self._publisher.publish(messages)
+        await self.publisher.publish(messages)
         self._delivered = end
 
     async def _open(self) -> Connection:
         if self._connection is not None:
             return self._connection
-        await self._publisher.open()
+        await self.publisher.open()
         connection = self._connection = await self._connect()
         await end_frozen(connection)
         topic_id, committed = await self._log.topic_id(), await self._log.committed()

@@ -45,8 +45,8 @@ class Stage:
 
     @property
     def joins_lanes(self) -> bool:
-        """Whether lanes may do small batches together: in one transaction, with one publisher."""
-        return not (self.outside or self.gather or self.is_fenced)
+        """Whether lanes may do small batches together, in one transaction."""
+        return not (self.outside or self.gather)
 
     @cached_property
     def needs(self) -> tuple[str, ...]:

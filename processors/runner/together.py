@@ -4,7 +4,8 @@ A batch costs what some 250 records cost, whatever is in it: four lanes with a f
 times. Only plain sailing is done together. Whatever else there is (something undelivered, records that are missing, a
 dead letter, an error of any kind) each lane meets again as it does its batch by itself, under the protocol of `lane`.
 Each lane's row keeps what came of all of them: whoever takes one over delivers it before anything new of that lane, so
-first occurrences stay in order; of the others' it is a late repeat.
+first occurrences stay in order; of the others' it is a late repeat. Where outputs are fenced there must be no such
+repeats, so each lane keeps and publishes its own, which the key says: such a stage's inputs and outputs have the same.
 """
 
 import asyncio
@@ -18,8 +19,8 @@ from processors.runner.fail_points import Reach
 from processors.runner.lane import Lane
 from processors.runner.pace import LARGE_RECORDS, Pace
 from processors.runner.partition import ReadBatch
-from processors.runner.publisher import Publishes
 from processors.storage.progress import lock_lanes, store_lanes
+from schemas.codecs import Message
 
 log = logging.getLogger("headwater.together")
 
@@ -43,17 +44,24 @@ class _Asked:
     is_done: bool = False
 
 
+@dataclass(frozen=True)
+class _Share:
+    """What these lanes keep, all of it each, and the first of them publishes."""
+
+    asked: Sequence[_Asked]
+    messages: Sequence[Message]
+
+
 class _Apart(Exception):
-    """Some of the records are bad: each lane finds out which of its own are, and counts them."""
+    """Each lane meets by itself what is odd here: which of its records are bad, or whose an output is."""
 
 
 class Together:
-    """The lanes of one topic in one worker, which write with one publisher."""
+    """The lanes of one topic in one worker."""
 
-    def __init__(
-        self, attempt: Attempt, publisher: Publishes, slots: asyncio.Semaphore, reach: Reach, pace: Pace
-    ) -> None:
-        self._attempt, self._publisher, self._slots, self._reach = attempt, publisher, slots, reach
+    def __init__(self, attempt: Attempt, fenced: bool, slots: asyncio.Semaphore, reach: Reach, pace: Pace) -> None:
+        """`fenced`: whether each lane has a publisher of its own, which shuts others out."""
+        self._attempt, self._fenced, self._slots, self._reach = attempt, fenced, slots, reach
         self._pace = pace
         self._turn = asyncio.Lock()
         self._waiting: list[_Asked] = []
@@ -115,8 +123,9 @@ class Together:
         if outcome.dead_letters:
             raise _Apart
         self._reach("before-checkpoint")
-        ends = {one.lane.key.partition: one.batch.end for one in mine}
-        await store_lanes(connection, key.stage, key.topic, ends, outcome.messages)
+        shares = _by_key(mine, outcome.messages) if self._fenced else [_Share(mine, outcome.messages)]
+        kept = [({one.lane.key.partition: one.batch.end for one in share.asked}, share.messages) for share in shares]
+        await store_lanes(connection, key.stage, key.topic, kept)
         self._reach("after-checkpoint")
         self._reach("before-commit")
         await connection.commit()
@@ -124,12 +133,33 @@ class Together:
         for one in mine:
             one.lane.committed()
         self._reach("before-produce")
-        await self._publisher.publish(outcome.messages)
+        # None is left behind: two deliveries of one lane must not be under way at a time.
+        failed = await asyncio.gather(*map(self._publish, shares), return_exceptions=True)
+        if error := next(filter(None, failed), None):
+            raise error
         self._reach("after-produce")
-        for one in mine:
+        self._pace.joined(len(mine))
+
+    async def _publish(self, share: _Share) -> None:
+        await share.asked[0].lane.publisher.publish(share.messages)
+        for one in share.asked:
             one.lane.delivered(one.batch.end)
             one.is_done = True
-        self._pace.joined(len(mine))
+
+
+def _by_key(asked: Sequence[_Asked], messages: Sequence[Message]) -> list[_Share]:
+    """To each lane what has a key of its records. Raises _Apart where that does not say whose something is."""
+    whose: dict[bytes | None, _Asked] = {}
+    for one in asked:
+        for record in one.batch.records:
+            if whose.setdefault(record.key, one) is not one:
+                raise _Apart
+    own: dict[int, list[Message]] = {one.lane.key.partition: [] for one in asked}
+    for message in messages:
+        if message.key not in whose:
+            raise _Apart
+        own[whose[message.key].lane.key.partition].append(message)
+    return [_Share([one], own[one.lane.key.partition]) for one in asked]
 
 
 async def _stop() -> None:

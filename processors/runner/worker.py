@@ -92,13 +92,13 @@ class StageWorker:
     def _lane(self, tp: TP) -> "RunningLane":
         if tp not in self._lanes:
             key, consumer, reach = self._key(tp), self._consumer(), self._installation.reach
-            attempt, publisher = self._attempt(self._topics[tp.topic]), self._installation.publisher(key)
+            attempt = self._attempt(self._topics[tp.topic])
             lane = Lane(
                 key,
                 self._stage,
                 PartitionLog(consumer, tp, self._installation.admin, self._app.conf.id),
                 self._installation.connect,
-                publisher,
+                self._installation.publisher(key),
                 attempt,
                 self._slots,
                 self._topics[tp.topic].fenced,
@@ -106,7 +106,7 @@ class StageWorker:
                 self._health.of(key),
             )
             if self._stage.joins_lanes and tp.topic not in self._together:
-                self._together[tp.topic] = Together(attempt, publisher, self._slots, reach, consumer.pace)
+                self._together[tp.topic] = Together(attempt, self._stage.is_fenced, self._slots, reach, consumer.pace)
             together = self._together.get(tp.topic)
             self._lanes[tp] = RunningLane(lane, tp, consumer, self._stage, self._lane_ended, reach, together)
         return self._lanes[tp]

@@ -105,14 +105,16 @@ async def lock_lanes(
 
 
 async def store_lanes(
-    connection: Connection, stage: str, topic: str, ends: Mapping[int, int], outbox: Sequence[Message]
+    connection: Connection, stage: str, topic: str, shares: Sequence[tuple[Mapping[int, int], Sequence[Message]]]
 ) -> None:
-    """Everything of these partitions below `ends` is done, together: the outputs are kept with each of them."""
+    """Of each share: everything of these partitions below these offsets is done, and with each of them these outputs
+    are kept."""
+    lanes = [(partition, end, at) for at, (ends, _) in enumerate(shares, 1) for partition, end in ends.items()]
     await connection.execute(
-        "update stage_progress as p set next_offset = e.next_offset, outbox = %b, updated_at = now() "
-        "from unnest(%s::int[], %s::bigint[]) as e (partition, next_offset) "
-        "where stage = %s and topic = %s and p.partition = e.partition",
-        (_stored(outbox), list(ends), list(ends.values()), stage, topic),
+        "update stage_progress as p set next_offset = l.next_offset, outbox = nullif((%b::bytea[])[l.at], ''), "
+        "updated_at = now() from unnest(%s::int[], %s::bigint[], %s::int[]) as l (partition, next_offset, at) "
+        "where stage = %s and topic = %s and p.partition = l.partition",
+        ([_stored(outbox) or b"" for _, outbox in shares], *map(list, zip(*lanes, strict=True)), stage, topic),
     )
 
 
