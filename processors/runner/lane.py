@@ -61,7 +61,7 @@ class Lane:
         self._slots, self._holes, self._reach = slots or asyncio.Semaphore(), holes, reach
         self.key, self._stage, self._log = key, stage, kafka
         self.health = health or LaneHealth()
-        self._connect, self.publisher, self._attempt = connect, publisher, attempt
+        self._connect, self._publisher, self._attempt = connect, publisher, attempt
         self._connection: Connection | None = None
         #: The row's next_offset when its outputs were last known to be delivered; None: not known.
         self._delivered: int | None = None
@@ -126,10 +126,17 @@ class Lane:
         """What comes of the batch is not known to be delivered yet."""
         self._delivered = None
 
-    def delivered(self, end: int) -> None:
-        """Everything below `end` is done, and what came of it delivered."""
-        self._delivered = end
-        self._log.stored(end)
+    async def deliver(self, messages: Sequence[Message], end: int) -> None:
+        """What came of a batch that ends there and is committed. Raises what its publisher does."""
+        self._reach("before-produce")
+        await self._publish(messages, end)
+        self._reach("after-produce")
+
+    def delivered(self, batch: ReadBatch) -> None:
+        """All of it is done, well, and what came of it delivered. Raises LaneStopped."""
+        self._delivered = batch.end
+        self._log.stored(batch.end)
+        self._letters.add(len(batch.records), 0)
 
     async def renew_plans(self, connection: Connection) -> None:
         """Now and then; see PLANS_AGE_S."""
@@ -155,7 +162,7 @@ class Lane:
     async def close(self) -> None:
         """Let go of the connection and the publisher; whatever was not committed never happened."""
         await self._forget_connection()
-        await self.publisher.release()
+        await self._publisher.release()
 
     async def _recover_once(self) -> None:
         connection = await self._open()
@@ -198,7 +205,7 @@ class Lane:
                 raise TooSlow from error
         self._log.stored(max(batch.end, row.next_offset))
         if outcome is not None:
-            self._letters.add(outcome)
+            self._letters.add(outcome.records, outcome.dead_letters)
 
     async def _run_outside(
         self, progress: Progress, connection: Connection, row: ProgressRow, records: Sequence[Any], end: int
@@ -224,9 +231,7 @@ class Lane:
         self._reach("before-commit")
         await connection.commit()
         self._reach("after-commit")
-        self._reach("before-produce")
-        await self._publish(outcome.messages, end)
-        self._reach("after-produce")
+        await self.deliver(outcome.messages, end)
 
     async def _lock_delivered(self, progress: Progress, connection: Connection) -> ProgressRow:
         """The lane's row, locked, its outputs known to be delivered. No batch commits over an undelivered outbox."""
@@ -241,13 +246,13 @@ class Lane:
 
     async def _publish(self, messages: Sequence[Message], end: int) -> None:
         self._delivered = None
-        await self.publisher.publish(messages)
+        await self._publisher.publish(messages)
         self._delivered = end
 
     async def _open(self) -> Connection:
         if self._connection is not None:
             return self._connection
-        await self.publisher.open()
+        await self._publisher.open()
         connection = self._connection = await self._connect()
         await end_frozen(connection)
         topic_id, committed = await self._log.topic_id(), await self._log.committed()

@@ -5,7 +5,7 @@ times. Only plain sailing is done together. Whatever else there is (something un
 dead letter, an error of any kind) each lane meets again as it does its batch by itself, under the protocol of `lane`.
 Each lane's row keeps what came of all of them: whoever takes one over delivers it before anything new of that lane, so
 first occurrences stay in order; of the others' it is a late repeat. Where outputs are fenced there must be no such
-repeats, so each lane keeps and publishes its own, which the key says: such a stage's inputs and outputs have the same.
+repeats, so each lane keeps and delivers its own, which the key says: what such a stage reads and writes has the same.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from time import monotonic
 
 from processors.runner.attempt import Attempt
 from processors.runner.fail_points import Reach
+from processors.runner.failures import Unavailable
 from processors.runner.lane import Lane
 from processors.runner.pace import LARGE_RECORDS, Pace
 from processors.runner.partition import ReadBatch
@@ -24,8 +25,8 @@ from schemas.codecs import Message
 
 log = logging.getLogger("headwater.together")
 
-#: A batch of so many bytes, or of LARGE_RECORDS, gains nothing by company. Each row keeps the outputs of all: no more
-#: than so many lanes go together.
+#: A batch of so many bytes, or of LARGE_RECORDS, gains nothing by company. Each row may keep the outputs of all: no
+#: more than so many lanes go together.
 LARGE_BYTES, MOST_LANES = 2**19, 4
 #: How long each lane goes by itself after something went wrong, and is likely to again.
 APART_S = 1.0
@@ -37,19 +38,26 @@ HANDED_ON_WITHIN = 20
 
 @dataclass(eq=False)
 class _Asked:
-    """A lane with a batch to be done; `is_done` once it is, together with others'."""
+    """A lane with a batch to be done; `is_done` once it is, together with others'. What it `owes` is committed, and
+    its own to deliver: whoever is shut out, or slow, harms no other."""
 
     lane: Lane
     batch: ReadBatch
     is_done: bool = False
+    owes: Sequence[Message] | None = None
 
 
 @dataclass(frozen=True)
 class _Share:
-    """What these lanes keep, all of it each, and the first of them publishes."""
+    """What each of these lanes keeps."""
 
     asked: Sequence[_Asked]
     messages: Sequence[Message]
+
+    @property
+    def ends(self) -> dict[int, int]:
+        """By partition."""
+        return {one.lane.key.partition: one.batch.end for one in self.asked}
 
 
 class _Apart(Exception):
@@ -60,7 +68,7 @@ class Together:
     """The lanes of one topic in one worker."""
 
     def __init__(self, attempt: Attempt, fenced: bool, slots: asyncio.Semaphore, reach: Reach, pace: Pace) -> None:
-        """`fenced`: whether each lane has a publisher of its own, which shuts others out."""
+        """`fenced`: whether each lane has a publisher of its own, which shuts out whoever had the lane before."""
         self._attempt, self._fenced, self._slots, self._reach = attempt, fenced, slots, reach
         self._pace = pace
         self._turn = asyncio.Lock()
@@ -81,8 +89,11 @@ class Together:
         finally:
             if asked in self._waiting:
                 self._waiting.remove(asked)
+        if asked.owes is not None:
+            asked.is_done = await _is_paid(asked)
         if not asked.is_done:
-            await lane.process(batch)
+            return await lane.process(batch)
+        lane.delivered(batch)
 
     async def _all_have_come(self) -> None:
         """One fetch brings the records of all lanes, which Faust hands on one after another."""
@@ -124,42 +135,45 @@ class Together:
             raise _Apart
         self._reach("before-checkpoint")
         shares = _by_key(mine, outcome.messages) if self._fenced else [_Share(mine, outcome.messages)]
-        kept = [({one.lane.key.partition: one.batch.end for one in share.asked}, share.messages) for share in shares]
-        await store_lanes(connection, key.stage, key.topic, kept)
+        await store_lanes(connection, key.stage, key.topic, [(share.ends, share.messages) for share in shares])
         self._reach("after-checkpoint")
         self._reach("before-commit")
         await connection.commit()
         self._reach("after-commit")
+        self._pace.joined(len(mine))
         for one in mine:
             one.lane.committed()
-        self._reach("before-produce")
-        # None is left behind: two deliveries of one lane must not be under way at a time.
-        failed = await asyncio.gather(*map(self._publish, shares), return_exceptions=True)
-        if error := next(filter(None, failed), None):
-            raise error
-        self._reach("after-produce")
-        self._pace.joined(len(mine))
-
-    async def _publish(self, share: _Share) -> None:
-        await share.asked[0].lane.publisher.publish(share.messages)
-        for one in share.asked:
-            one.lane.delivered(one.batch.end)
+        if self._fenced:
+            for share in shares:
+                share.asked[0].owes = share.messages
+            return
+        await mine[0].lane.deliver(outcome.messages, mine[0].batch.end)
+        for one in mine:
             one.is_done = True
+
+
+async def _is_paid(asked: _Asked) -> bool:
+    """Whether a lane could deliver what it owes; else it finds that in its row. Raises Fenced."""
+    try:
+        await asked.lane.deliver(asked.owes or (), asked.batch.end)
+    except Unavailable:
+        return False
+    return True
 
 
 def _by_key(asked: Sequence[_Asked], messages: Sequence[Message]) -> list[_Share]:
     """To each lane what has a key of its records. Raises _Apart where that does not say whose something is."""
-    whose: dict[bytes | None, _Asked] = {}
-    for one in asked:
+    own: list[list[Message]] = [[] for _ in asked]
+    whose: dict[bytes | None, list[Message]] = {}
+    for one, its in zip(asked, own, strict=True):
         for record in one.batch.records:
-            if whose.setdefault(record.key, one) is not one:
+            if whose.setdefault(record.key, its) is not its:
                 raise _Apart
-    own: dict[int, list[Message]] = {one.lane.key.partition: [] for one in asked}
     for message in messages:
         if message.key not in whose:
             raise _Apart
-        own[whose[message.key].lane.key.partition].append(message)
-    return [_Share([one], own[one.lane.key.partition]) for one in asked]
+        whose[message.key].append(message)
+    return [_Share([one], its) for one, its in zip(asked, own, strict=True)]
 
 
 async def _stop() -> None:

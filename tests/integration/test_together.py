@@ -4,7 +4,7 @@ import asyncio
 import gc
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -69,8 +69,8 @@ class OfOneLane:
 
     def __init__(self, published: Published, newest: dict[int, "OfOneLane"], partition: int) -> None:
         self._published, self._newest, self._partition = published, newest, partition
-        self.waits: asyncio.Event | None = None
-        self.under_way = False
+        #: What happens before anything is published.
+        self.before: Callable[[], Awaitable[Any]] | None = None
 
     async def open(self) -> None:
         self._newest[self._partition] = self
@@ -78,11 +78,8 @@ class OfOneLane:
     async def release(self) -> None: ...
 
     async def publish(self, messages: Sequence[Message]) -> None:
-        assert not self.under_way
-        self.under_way = True
-        if self.waits is not None:
-            await self.waits.wait()
-        self.under_way = False
+        if self.before is not None:
+            await self.before()
         if self._newest[self._partition] is not self:
             raise Fenced
         await self._published.publish(messages)
@@ -335,6 +332,15 @@ async def test_dead_letters_count_for_the_lane_whose_they_are(bench: Bench, monk
     assert (bench.published.letters, bench.positions()) == (2, {0: 4, 1: 4, 2: 4})
 
 
+async def test_what_is_done_together_counts_as_well_done(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("processors.runner.dead_letter_watch.WATCHED_RECORDS", 4)
+    lanes = await bench.open()
+    await bench.run(lanes, *(bench.batch(partition, 0, 2) for partition in LANES))
+    bench.refused = set(names(1, 2, 3))
+    found = await bench.run(lanes, *(bench.batch(partition, 2, 2) for partition in LANES))
+    assert [type(one) for one in found] == [type(None), LaneStopped, type(None)], "two of four are half"
+
+
 async def test_after_something_went_wrong_lanes_go_by_themselves_for_a_while(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ):
@@ -368,15 +374,9 @@ async def test_what_is_fenced_each_lane_keeps_and_delivers_by_itself(bench: Benc
     lanes = await bench.open()
     assert await bench.run(lanes, *(bench.batch(partition, 0, 2) for partition in LANES)) == [None] * 3
     assert (len(bench.steps), bench.published.calls, sorted(bench.published.jobs)) == (1, 3, bench.done())
-    together = bench.together()
-    for publisher in bench.newest.values():
-        publisher.waits = asyncio.Event()
-    works = [asyncio.create_task(together.process(lanes[p], bench.batch(p, 2, 1), 1000)) for p in LANES]
-    while not all(publisher.under_way for publisher in bench.newest.values()):  # noqa: ASYNC110 - nothing tells of it
-        await asyncio.sleep(0)
-    for work in works:  # committed, and dies before anything is delivered
-        work.cancel()
-    await asyncio.wait(works)
+    bench.published.ends, together = Death(), bench.together()
+    with pytest.raises(Death):
+        await _until_one_dies([together.process(lanes[p], bench.batch(p, 2, 1), 1000) for p in LANES])
     await bench.close()
     bench.published.jobs.clear()
     successor = bench.lane(1)
@@ -389,7 +389,7 @@ async def test_a_lane_that_was_shut_out_delivers_nothing_and_keeps_no_other_from
     bench.fenced = True
     lanes = await bench.open()
     other = bench.lane(1)
-    await other.publisher.open()
+    await other._publisher.open()
     assert [type(one) for one in await bench.run(lanes, *(bench.batch(partition, 0, 1) for partition in LANES))] == [
         type(None),
         Fenced,
@@ -400,18 +400,45 @@ async def test_a_lane_that_was_shut_out_delivers_nothing_and_keeps_no_other_from
     assert sorted(bench.published.jobs) == bench.done() == ["0-000", "1-000", "2-000"]
 
 
-async def test_no_lane_delivers_again_what_it_is_still_delivering_as_another_fails(bench: Bench):
+async def test_a_lane_that_was_shut_out_does_not_shut_out_who_did_so_even_if_its_connection_breaks(bench: Bench):
     bench.fenced = True
     lanes = await bench.open()
-    slow = bench.newest[2].waits = asyncio.Event()
-    await bench.lane(0).publisher.open()
-    running = asyncio.create_task(bench.run(lanes, *(bench.batch(partition, 0, 1) for partition in LANES)))
-    while not running.done():
-        await asyncio.sleep(0)
-        if bench.published.jobs == ["1-000"]:  # the first was shut out, the second is done
-            slow.set()
-    assert [type(one) for one in await running] == [Fenced, type(None), type(None)]
-    assert bench.published.jobs == ["1-000", "2-000"]
+    shut_out = bench.newest[1]
+    other = bench.lane(1)
+    await other._publisher.open()
+
+    async def broken() -> None:
+        assert lanes[1].connection is not None
+        await lanes[1].connection.close()
+
+    shut_out.before = broken
+    found = await bench.run(lanes, *(bench.batch(partition, 0, 1) for partition in LANES))
+    assert (type(found[1]), bench.newest[1]) == (Fenced, other._publisher)
+
+
+async def test_one_lanes_slow_delivery_holds_up_no_other(bench: Bench):
+    bench.fenced = True
+    lanes, together = await bench.open(), bench.together()
+    slow = asyncio.Event()
+    bench.newest[2].before = slow.wait
+    works = [asyncio.create_task(together.process(lanes[p], bench.batch(p, 0, 1), 1000)) for p in LANES]
+    async with asyncio.timeout(20):
+        await asyncio.gather(*works[:2])
+        await asyncio.gather(*(together.process(lanes[p], bench.batch(p, 1, 1), 1000) for p in (0, 1)))
+        assert (works[2].done(), bench.published.jobs[-2:]) == (False, ["0-001", "1-001"])
+        slow.set()
+        await works[2]
+    assert sorted(bench.published.jobs) == bench.done()
+
+
+async def test_a_fenced_delivery_that_fails_is_made_up_for_and_the_step_runs_once(bench: Bench):
+    bench.fenced = True
+    lanes = await bench.open()
+    bench.published.ends = Unavailable("kafka transaction")
+    assert await bench.run(lanes, *(bench.batch(partition, 0, 1) for partition in LANES)) == [None] * 3
+    assert len(bench.steps) == 1
+    assert sorted(bench.published.jobs) == bench.done() == ["0-000", "1-000", "2-000"]
+    assert {log.done for log in bench.logs.values()} == {1}
 
 
 @pytest.mark.parametrize("odd", ["a key of two lanes", "an output of nobody's"])
