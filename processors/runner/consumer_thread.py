@@ -20,7 +20,7 @@ from processors.runner.pace import LARGE_RECORDS
 FETCH_WAIT_MS = 250
 #: What was written to several partitions together comes one after another, a request each: how long the broker waits
 #: for the rest of it.
-GATHER_MS = 5
+GATHER_MS = 10
 #: A partition that has brought nothing for so long is not waited for.
 LATELY_S = 0.3
 #: How long a commit may wait for a coordinator, and for its answer.

@@ -18,6 +18,9 @@ WORKS_ONE_IN, SAVED_S, MAX_REST_S = 3.0, 0.1, 0.2
 #: After a fetch that brought something the next one waits, so that it brings more: a fetch costs as much as dozens of
 #: records. At least this long, longer after many records, and no longer.
 MIN_WAIT_S, WAIT_A_RECORD_S, MAX_WAIT_S = 0.01, 0.001, 0.1
+#: The stage that sets the rhythm for those behind it fetches no oftener than once in so many times what its work takes,
+#: and no less often than that: on a busy machine work takes long, and that of the other stages has to fit in between.
+RHYTHM, MAX_RHYTHM_S = 6.0, 0.3
 
 
 class Budget:
@@ -48,6 +51,8 @@ class Pace:
         self._at_work = self._batches = self._records = 0
         self._quiet = asyncio.Event()
         self._wait_s, self._brought_few = 0.0, True
+        #: How long its lanes were at work, of late.
+        self._took_s = 0.0
 
     @contextmanager
     def work(self, records: int) -> Iterator[None]:
@@ -63,6 +68,7 @@ class Pace:
             self._records += records
             if not self._at_work:
                 now = monotonic()
+                self._took_s += 0.3 * (now - self._began - self._took_s)
                 self._rest_until = now + self._budget.rest_after(self._records / self._batches, self._began, now)
                 self._quiet.set()
 
@@ -71,10 +77,12 @@ class Pace:
         self._batches -= lanes - 1
 
     def fetched(self, records: int, lanes: int, least_s: float = 0.0, behind: bool = False) -> None:
-        """A fetch brought so many, for so many lanes. `least_s`: how long the next one waits at least; but not one of
-        who is `behind`: a fetch brings no more than it can, and that would be all there is in that time."""
+        """A fetch brought so many, for so many lanes. `least_s`: how long the next one waits at least, of a stage that
+        sets a rhythm; but not of one that is `behind`: a fetch brings no more than it can, and that would be all there
+        is in that time."""
         usual_s = min(MAX_WAIT_S, max(MIN_WAIT_S, WAIT_A_RECORD_S * records))
-        self._wait_s = usual_s if behind else max(least_s, usual_s)
+        rhythm_s = max(least_s, min(MAX_RHYTHM_S, RHYTHM * self._took_s)) if least_s else 0.0
+        self._wait_s = usual_s if behind else max(rhythm_s, usual_s)
         self._brought_few = not behind and records < LARGE_RECORDS * lanes
 
     async def rest(self) -> None:

@@ -127,6 +127,30 @@ def test_the_more_a_fetch_brought_the_longer_the_next_one_waits_within_bounds(
     assert pace._wait_s == pytest.approx(waits)
 
 
+@pytest.mark.parametrize(
+    ("took_s", "least_s", "behind", "waits"),
+    [
+        (0.02, 0.05, False, 0.12),
+        (0.001, 0.05, False, 0.05),
+        (1.0, 0.05, False, module.MAX_RHYTHM_S),
+        (0.02, 0.05, True, 0.01),
+        (0.02, 0.0, False, 0.01),
+    ],
+    ids=["work that takes a while", "a short one", "a long one", "who is behind", "who sets no rhythm"],
+)
+def test_who_sets_the_rhythm_leaves_the_others_time_for_work_that_takes_as_long_as_its_own(
+    took_s: float, least_s: float, behind: bool, waits: float, monkeypatch: pytest.MonkeyPatch
+):
+    now = [100.0]
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
+    pace = Pace()
+    for _ in range(30):
+        with pace.work(1):
+            now[0] += took_s
+    pace.fetched(1, 1, least_s, behind)
+    assert pace._wait_s == pytest.approx(waits, rel=0.01)
+
+
 def test_a_quiet_night_does_not_pay_for_a_busy_hour():
     budget, now, worked = Budget(0), 10_000.0, 0.0
     for _ in range(100):
