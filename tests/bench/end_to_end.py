@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 from confluent_kafka import Consumer, TopicPartition
@@ -38,7 +38,10 @@ class Held(NamedTuple):
 
 
 class Pipeline(Rig):
-    """An installation with everything running."""
+    """An installation with everything running, its settings at their defaults: tests' archives write sooner."""
+
+    def __init__(self, *given: Any, **settings: Any) -> None:
+        super().__init__(*given, archive_seconds=10, **settings)
 
     def start_all(self) -> None:
         self.start(*ALL)
