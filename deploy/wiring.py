@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -123,7 +124,8 @@ def _publishers(
     stage: Stage, kafka: Mapping[str, Any], prefix: str, reach: Reach, lanes: int
 ) -> Callable[[LaneKey], Publishes]:
     if stage.is_fenced:
-        return lambda key: FencedPublisher(kafka, prefix, f"{key.stage}-{key.topic}-{key.partition}", reach)
+        threads = ThreadPoolExecutor(64, "publish")
+        return lambda key: FencedPublisher(kafka, prefix, f"{key.stage}-{key.topic}-{key.partition}", reach, threads)
     shared = Publisher(kafka, prefix, reach, lanes)
     return lambda key: shared
 

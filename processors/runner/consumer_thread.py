@@ -23,6 +23,8 @@ FETCH_WAIT_MS = 250
 GATHER_MS = 10
 #: A partition that has brought nothing for so long is not waited for.
 LATELY_S = 0.3
+#: Fewer records that a fetch has left are no sign that fetches bring too little.
+LEFT_RECORDS = 8
 #: How long a commit may wait for a coordinator, and for its answer.
 COMMIT_S = 10.0
 
@@ -32,7 +34,7 @@ Positions = Mapping[TP, int]
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Fetches when it is asked to, commits what it can, and lets neither end the worker."""
 
-    #: Whether Kafka has a large batch more of a partition than the last fetch could bring.
+    #: Whether Kafka has a large batch more of a partition than the last fetch could bring, or as much again.
     behind = False
     #: Whether lanes do small batches together, so that waiting for each other's is worth while.
     gathers = False
@@ -64,7 +66,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             self._brought |= dict.fromkeys(found, now)
         known = consumer._subscription
         self.behind = any(
-            known.is_assigned(tp) and (consumer.highwater(tp) or 0) - records[-1].offset > LARGE_RECORDS
+            known.is_assigned(tp)
+            and (consumer.highwater(tp) or 0) - records[-1].offset > min(LARGE_RECORDS, max(LEFT_RECORDS, len(records)))
             for tp, records in found.items()
         )
         return found

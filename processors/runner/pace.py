@@ -18,9 +18,12 @@ WORKS_ONE_IN, SAVED_S, MAX_REST_S = 3.0, 0.1, 0.2
 #: After a fetch that brought something the next one waits, so that it brings more: a fetch costs as much as dozens of
 #: records. At least this long, longer after many records, and no longer.
 MIN_WAIT_S, WAIT_A_RECORD_S, MAX_WAIT_S = 0.01, 0.001, 0.1
-#: The stage that sets the rhythm for those behind it fetches no oftener than once in so many times what its work takes,
-#: and no less often than that: on a busy machine work takes long, and that of the other stages has to fit in between.
-RHYTHM, MAX_RHYTHM_S = 6.0, 0.3
+#: Who sets the rhythm for the stages behind it fetches no oftener than once in so many times what its batches take:
+#: on a busy machine they take long, and so do those of the others, which have to fit in between. But no less often than
+#: that; what a batch takes for its records does not count, else a slow rhythm would bring more and be slower still.
+RHYTHM, MAX_RHYTHM_S = 6.0, 0.2
+#: What a batch takes beside its records is what so many of them take.
+TAKES_RECORDS = 250
 
 
 class Budget:
@@ -51,7 +54,7 @@ class Pace:
         self._at_work = self._batches = self._records = 0
         self._quiet = asyncio.Event()
         self._wait_s, self._brought_few = 0.0, True
-        #: How long its lanes were at work, of late.
+        #: What a batch has taken beside its records, of late.
         self._took_s = 0.0
 
     @contextmanager
@@ -68,8 +71,10 @@ class Pace:
             self._records += records
             if not self._at_work:
                 now = monotonic()
-                self._took_s += 0.3 * (now - self._began - self._took_s)
-                self._rest_until = now + self._budget.rest_after(self._records / self._batches, self._began, now)
+                each = self._records / self._batches
+                took_s = (now - self._began) / max(1.0, each / TAKES_RECORDS)
+                self._took_s += 0.3 * (min(took_s, MAX_RHYTHM_S / RHYTHM) - self._took_s)
+                self._rest_until = now + self._budget.rest_after(each, self._began, now)
                 self._quiet.set()
 
     def joined(self, lanes: int) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -110,8 +110,16 @@ _FENCED = (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRO
 class FencedPublisher:
     """A lane's own producer, its transactional.id used purely as a fence: opening it shuts out the previous owner."""
 
-    def __init__(self, kafka: Mapping[str, Any], prefix: str, name: str, reach: Reach = nowhere) -> None:
-        self._prefix, self._reach = prefix, reach
+    def __init__(
+        self,
+        kafka: Mapping[str, Any],
+        prefix: str,
+        name: str,
+        reach: Reach = nowhere,
+        threads: ThreadPoolExecutor | None = None,
+    ) -> None:
+        """`threads`: where it waits for Kafka; as many lanes as are slow at a time take one each."""
+        self._prefix, self._reach, self._threads = prefix, reach, threads
         self._config = {
             **SAFE,
             "transactional.id": f"{prefix}{name}",
@@ -123,11 +131,14 @@ class FencedPublisher:
     async def open(self) -> None:
         await self.release()
         self._producer = Producer(self._config)
-        await asyncio.to_thread(self._guarded, lambda: self._opened().init_transactions(30))
+        await self._in_thread(lambda: self._opened().init_transactions(30))
 
     async def publish(self, messages: Sequence[Message]) -> None:
         if messages:
-            await asyncio.to_thread(self._guarded, lambda: self._transact(messages))
+            await self._in_thread(lambda: self._transact(messages))
+
+    async def _in_thread(self, call: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._guarded, call)
 
     async def release(self) -> None:
         """Let the producer go, with its sockets and threads; left to the garbage collector they pile up."""
@@ -152,7 +163,7 @@ class FencedPublisher:
         producer.commit_transaction(30)
         self._reach("after-report")
 
-    def _guarded(self, call: Any) -> None:
+    def _guarded(self, call: Callable[[], None]) -> None:
         try:
             call()
         except KafkaException as exception:

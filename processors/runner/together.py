@@ -16,7 +16,7 @@ from time import monotonic
 
 from processors.runner.attempt import Attempt
 from processors.runner.fail_points import Reach
-from processors.runner.failures import Unavailable
+from processors.runner.failures import unavailable_cause
 from processors.runner.lane import Lane
 from processors.runner.pace import LARGE_RECORDS, Pace
 from processors.runner.partition import ReadBatch
@@ -153,10 +153,12 @@ class Together:
 
 
 async def _is_paid(asked: _Asked) -> bool:
-    """Whether a lane could deliver what it owes; else it finds that in its row. Raises Fenced."""
+    """Whether a lane could deliver what it owes; else it finds that in its row. Raises what is no outage."""
     try:
         await asked.lane.deliver(asked.owes or (), asked.batch.end)
-    except Unavailable:
+    except Exception as error:
+        if unavailable_cause(error) is None:
+            raise
         return False
     return True
 

@@ -303,8 +303,10 @@ async def test_a_delivery_that_fails_is_made_up_for_and_the_step_runs_once(bench
     assert list(dict.fromkeys(bench.published.jobs)) == ["0-000", "1-000", "2-000"]
 
 
+@pytest.mark.parametrize("fenced", [False, True], ids=["", "fenced"])
 @pytest.mark.parametrize("ended", [0, 1], ids=["who leads", "who follows"])
-async def test_a_lane_that_is_taken_away_under_way_keeps_no_other_from_its_work(bench: Bench, ended: int):
+async def test_a_lane_that_is_taken_away_under_way_keeps_no_other_from_its_work(bench: Bench, ended: int, fenced: bool):
+    bench.fenced = fenced
     lanes, together = await bench.open(), bench.together()
     bench.at_step = asyncio.Event()
     tasks = [asyncio.create_task(together.process(lanes[p], bench.batch(p, 0, 1), 1000)) for p in LANES]
@@ -378,11 +380,12 @@ async def test_what_is_fenced_each_lane_keeps_and_delivers_by_itself(bench: Benc
     with pytest.raises(Death):
         await _until_one_dies([together.process(lanes[p], bench.batch(p, 2, 1), 1000) for p in LANES])
     await bench.close()
+    assert "0-002" in bench.done() and "0-002" not in bench.published.jobs
     bench.published.jobs.clear()
-    successor = bench.lane(1)
+    successor = bench.lane(0)
     await successor.recover()
-    await successor.process(bench.batch(1, 3, 1))
-    assert bench.published.jobs == names(1, 2, 3)
+    await successor.process(bench.batch(0, 3, 1))
+    assert bench.published.jobs == names(0, 2, 3)
 
 
 async def test_a_lane_that_was_shut_out_delivers_nothing_and_keeps_no_other_from_it(bench: Bench):
@@ -429,6 +432,23 @@ async def test_one_lanes_slow_delivery_holds_up_no_other(bench: Bench):
         slow.set()
         await works[2]
     assert sorted(bench.published.jobs) == bench.done()
+
+
+async def test_who_is_taken_over_before_it_could_deliver_leaves_it_to_its_successor(bench: Bench):
+    bench.fenced = True
+    lanes, together = await bench.open(), bench.together()
+    never = asyncio.Event()
+    bench.newest[1].before = never.wait
+    works = [asyncio.create_task(together.process(lanes[p], bench.batch(p, 0, 1), 1000)) for p in LANES]
+    async with asyncio.timeout(20):
+        await asyncio.gather(works[0], works[2])
+        works[1].cancel()
+        await asyncio.wait({works[1]})
+        await lanes[1].close()
+        assert (bench.positions()[1], "1-000" in bench.published.jobs) == (1, False)
+        successor = bench.lane(1)
+        await successor.recover()
+    assert sorted(bench.published.jobs) == bench.done() == ["0-000", "1-000", "2-000"]
 
 
 async def test_a_fenced_delivery_that_fails_is_made_up_for_and_the_step_runs_once(bench: Bench):

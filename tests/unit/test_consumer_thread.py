@@ -104,7 +104,7 @@ class Asked:
 
     async def ask(self, monkeypatch: pytest.MonkeyPatch, gathers: bool = True, quiet: Collection[TP] = ()) -> Any:
         monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", self._method())
-        made = object.__new__(ConsumerThread)
+        self.thread = made = object.__new__(ConsumerThread)
         made.gathers = gathers
         made._brought = {tp: monotonic() - (60 if tp in quiet else 0) for tp in PLACES}
         return await made._fetch_records(self.consumer, set(PLACES), timeout=5.0, max_records=3000)
@@ -147,3 +147,25 @@ async def test_the_others_are_not_waited_for_where_that_gains_nothing(
     asked = Asked(first)
     assert await asked.ask(monkeypatch, gathers) == first
     assert len(asked.questions) == 1
+
+
+@pytest.mark.parametrize(
+    ("brought", "left", "behind"),
+    [
+        (3000, 501, True),
+        (3000, 499, False),
+        (20, 20, True),
+        (20, 19, False),
+        (1, 8, True),
+        (1, 7, False),
+        (1, 0, False),
+    ],
+)
+async def test_who_leaves_more_than_it_could_bring_is_behind(
+    brought: int, left: int, behind: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """A fetch is bounded in bytes, too: of large payloads it brings few, however many there are."""
+    asked = Asked(records(0, brought))
+    asked.consumer.highwater = lambda tp: brought + left
+    await asked.ask(monkeypatch, gathers=False)
+    assert asked.thread.behind is behind
