@@ -39,7 +39,7 @@ HANDED_ON_WITHIN = 20
 @dataclass(eq=False)
 class _Asked:
     """A lane with a batch to be done; `is_done` once it is, together with others'. What it `owes` is committed, and
-    its own to deliver: whoever is shut out, or slow, harms no other."""
+    its own to deliver, outside the slots: whoever is shut out, or slow, harms no other."""
 
     lane: Lane
     batch: ReadBatch
