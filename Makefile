@@ -4,7 +4,12 @@
 # of constraints.txt or pyproject.toml brings it up to date. Nothing is installed outside it, but
 # Chromium for the tests of browsers, where they run as root and there is none.
 
-PYTHON ?= python3
+# What can make the environment; what was compiled without optimisation, as tools that compile Pythons do unless told.
+FITS := 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))'
+SLOW := 'import sys, sysconfig; sys.exit("--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or ""))'
+
+# The PATH's, or the system's own where that one is slow: each event would take it an eighth longer.
+PYTHON ?= $(shell python3 -c $(SLOW) 2>/dev/null && command -p python3 -c $(FITS) 2>/dev/null && command -pv python3 || echo python3)
 VENV ?= .venv
 ARGS ?=
 
@@ -57,7 +62,7 @@ pins: $(VENV)-pins/bin/uv ## write constraints.txt anew after a change of pyproj
 
 # Stops with one line where the Python at hand cannot make the environment.
 define check_python
-	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null || { \
+	@$(PYTHON) -c $(FITS) 2>/dev/null || { \
 	    echo "Headwater needs Python 3.11 to 3.14 with its venv module; '$(PYTHON)' is" \
 	        "$$($(PYTHON) --version 2>/dev/null || echo 'not there')." \
 	        "Name another one (make PYTHON=python3.12 ...) or install it (on Debian: python3 and python3-venv)." >&2; \
@@ -69,8 +74,7 @@ endef
 $(INSTALLED): constraints.txt pyproject.toml
 	$(check_python)
 	@if test -e $(BIN)/python; then echo "bringing $(VENV) up to date"; \
-	    else echo "installing into $(VENV) (first time, about a minute)"; fi
-	@$(PYTHON) -m venv $(VENV)
+	    else echo "installing into $(VENV) with $(PYTHON) (first time, about a minute)"; $(PYTHON) -m venv $(VENV); fi
 	@$(PIP) install --require-hashes --no-deps -r constraints.txt || { \
 	    echo "Installing failed, see above. It needs the network; 'make $(MAKECMDGOALS)' tries again." >&2; exit 1; }
 	@$(PIP) install --no-deps --no-build-isolation --editable .

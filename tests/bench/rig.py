@@ -11,6 +11,7 @@ import psycopg
 
 from deploy.embedded.kafka import EmbeddedKafka
 from deploy.embedded.postgres import EmbeddedPostgres
+from deploy.turns import take_long_turns
 from tests.kit.installation import Installation
 
 #: Process to CPU seconds used so far.
@@ -25,6 +26,7 @@ class Servers:
         self.folder, self._databases = folder, 0
 
     def start(self) -> "Servers":
+        take_long_turns()
         self.postgres.start()
         self.kafka.start()
         return self
