@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -61,6 +62,14 @@ class Up:
             with suppress(psutil.NoSuchProcess):  # a zombie, too
                 if tuple(process.cmdline()[-len(command) :]) == command:
                     found.append(process)
+        return found
+
+    def policies(self) -> set[int]:
+        """By which the kernel chooses who of the family works next."""
+        found = set()
+        for process in self.family():
+            with suppress(ProcessLookupError):
+                found.add(os.sched_getscheduler(process.pid))
         return found
 
     def worker(self, stage: str) -> psutil.Process | None:
@@ -129,6 +138,8 @@ def test_up_runs_everything_restarts_the_dead_ends_cleanly_and_keeps_its_data(
     up = Up(tmp_path, port, shop)
     try:
         up.wait_ready()
+        if sys.platform == "linux":  # the servers, too
+            assert up.policies() == {os.SCHED_BATCH}
         (line,) = [line for line in up.child.output().splitlines() if "ready after" in line]
         assert f"POST {up.url}/track" in line
         up.track("first")
