@@ -4,12 +4,8 @@
 # of constraints.txt or pyproject.toml brings it up to date. Nothing is installed outside it, but
 # Chromium for the tests of browsers, where they run as root and there is none.
 
-# What can make the environment; what was compiled without optimisation, as tools that compile Pythons do unless told.
-FITS := 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))'
-SLOW := 'import sys, sysconfig; sys.exit("--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or ""))'
-
-# The PATH's, or the system's own where that one is slow: each event would take it an eighth longer.
-PYTHON ?= $(shell python3 -c $(SLOW) 2>/dev/null && command -p python3 -c $(FITS) 2>/dev/null && command -pv python3 || echo python3)
+# The PATH's, unless the system has one that is faster.
+PYTHON ?= $(shell python3 deploy/choose_python.py 2>/dev/null || echo python3)
 VENV ?= .venv
 ARGS ?=
 
@@ -62,7 +58,7 @@ pins: $(VENV)-pins/bin/uv ## write constraints.txt anew after a change of pyproj
 
 # Stops with one line where the Python at hand cannot make the environment.
 define check_python
-	@$(PYTHON) -c $(FITS) 2>/dev/null || { \
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null || { \
 	    echo "Headwater needs Python 3.11 to 3.14 with its venv module; '$(PYTHON)' is" \
 	        "$$($(PYTHON) --version 2>/dev/null || echo 'not there')." \
 	        "Name another one (make PYTHON=python3.12 ...) or install it (on Debian: python3 and python3-venv)." >&2; \
@@ -71,14 +67,20 @@ endef
 
 # Two steps: pip can check the hashes of packages, not of a source tree. All are wheels but Faust on ARM Linux, which is
 # built there and wants a C compiler.
-$(INSTALLED): constraints.txt pyproject.toml
-	$(check_python)
-	@if test -e $(BIN)/python; then echo "bringing $(VENV) up to date"; \
-	    else echo "installing into $(VENV) with $(PYTHON) (first time, about a minute)"; $(PYTHON) -m venv $(VENV); fi
+$(INSTALLED): constraints.txt pyproject.toml | $(BIN)/pip
+	@echo "installing into $(VENV) (the first time about a minute)"
 	@$(PIP) install --require-hashes --no-deps -r constraints.txt || { \
-	    echo "Installing failed, see above. It needs the network; 'make $(MAKECMDGOALS)' tries again." >&2; exit 1; }
+	    echo "Installing failed, see above. It needs the network; 'make $(MAKECMDGOALS)' tries again," \
+	        "after 'make clean' from the beginning." >&2; exit 1; }
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# The last thing that comes into a new environment.
+$(BIN)/pip:
+	$(check_python)
+	@echo "making $(VENV) with $(PYTHON)"
+	@rm -f $(BIN)/python*
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)-pins/bin/uv: Makefile
 	$(check_python)

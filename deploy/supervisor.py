@@ -41,7 +41,7 @@ class Services:
 
     def start(self) -> Settings:
         """Start what is needed; the settings with the addresses filled in. Raises EmbeddedError."""
-        take_long_turns()  # the servers, too
+        take_long_turns()
         addresses: dict[str, str] = {}
         if not self._settings.kafka:
             from deploy.embedded.kafka import EmbeddedKafka

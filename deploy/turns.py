@@ -5,6 +5,7 @@ import os
 import platform
 import struct
 import sys
+from contextlib import suppress
 
 #: A dozen processes share few cores, and each needs its caches: where they take each other's places some thousand times
 #: a second, an event costs a tenth more.
@@ -23,8 +24,10 @@ def take_long_turns() -> None:
     has chosen another policy.
     """
     call = _SCHED_SETATTR.get(platform.machine())
-    if sys.platform != "linux" or call is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
+    if sys.platform != "linux" or call is None or sys.maxsize < 2**32:
         return
-    nice = os.getpriority(os.PRIO_PROCESS, 0)
-    wanted = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_BATCH, 0, nice, 0, round(TURN_S * 1e9), 0, 0)
-    ctypes.CDLL(None).syscall(call, 0, wanted, 0)
+    with suppress(OSError, AttributeError):  # other C libraries have no such calls
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            nice = os.getpriority(os.PRIO_PROCESS, 0)
+            wanted = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_BATCH, 0, nice, 0, round(TURN_S * 1e9), 0, 0)
+            ctypes.CDLL(None).syscall(call, 0, wanted, 0)

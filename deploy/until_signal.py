@@ -8,13 +8,11 @@ from collections.abc import Awaitable, Callable
 import uvloop
 
 from deploy.memory import settle
-from deploy.turns import take_long_turns
 
 
 def run_until_signal(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Run `main` on uvloop with an event that TERM and INT set. A crash of a library says where all threads were."""
     faulthandler.enable()
-    take_long_turns()
 
     async def run() -> None:
         stop = asyncio.Event()

@@ -26,7 +26,7 @@ class Servers:
         self.folder, self._databases = folder, 0
 
     def start(self) -> "Servers":
-        take_long_turns()
+        take_long_turns()  # as `headwater up` does: what is started from here on, too
         self.postgres.start()
         self.kafka.start()
         return self
