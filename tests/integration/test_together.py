@@ -419,12 +419,20 @@ async def test_a_lane_that_was_shut_out_does_not_shut_out_who_did_so_even_if_its
     assert (type(found[1]), bench.newest[1]) == (Fenced, other._publisher)
 
 
-async def test_one_lanes_slow_delivery_holds_up_no_other(bench: Bench):
+async def fenced_lanes_at_work(
+    bench: Bench, slow: int, until: asyncio.Event
+) -> tuple[dict[int, Lane], Together, list[asyncio.Task[None]]]:
+    """All lanes with a batch of one record; what the `slow` one publishes takes until then."""
     bench.fenced = True
     lanes, together = await bench.open(), bench.together()
-    slow = asyncio.Event()
-    bench.newest[2].before = slow.wait
+    bench.newest[slow].before = until.wait
     works = [asyncio.create_task(together.process(lanes[p], bench.batch(p, 0, 1), 1000)) for p in LANES]
+    return lanes, together, works
+
+
+async def test_one_lanes_slow_delivery_holds_up_no_other(bench: Bench):
+    slow = asyncio.Event()
+    lanes, together, works = await fenced_lanes_at_work(bench, 2, slow)
     async with asyncio.timeout(20):
         await asyncio.gather(*works[:2])
         await asyncio.gather(*(together.process(lanes[p], bench.batch(p, 1, 1), 1000) for p in (0, 1)))
@@ -435,11 +443,7 @@ async def test_one_lanes_slow_delivery_holds_up_no_other(bench: Bench):
 
 
 async def test_who_is_taken_over_before_it_could_deliver_leaves_it_to_its_successor(bench: Bench):
-    bench.fenced = True
-    lanes, together = await bench.open(), bench.together()
-    never = asyncio.Event()
-    bench.newest[1].before = never.wait
-    works = [asyncio.create_task(together.process(lanes[p], bench.batch(p, 0, 1), 1000)) for p in LANES]
+    lanes, _, works = await fenced_lanes_at_work(bench, 1, asyncio.Event())
     async with asyncio.timeout(20):
         await asyncio.gather(works[0], works[2])
         works[1].cancel()
