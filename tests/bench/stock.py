@@ -26,8 +26,10 @@ class StockFigure(NamedTuple):
     worker_us: float
 
 
-def compare(rig: Rig, events: int, seed: int) -> tuple[dict[str, StageFigure], dict[tuple[str, str], StockFigure]]:
-    """The runner's figures by step, and the stock agent's by step and mode."""
+def compare(
+    rig: Rig, events: int, single_events: int, seed: int
+) -> tuple[dict[str, StageFigure], dict[tuple[str, str], StockFigure]]:
+    """The runner's figures by step, and the stock agent's by step and mode; one by one it sees only `single_events`."""
     fill_tracks(rig, Web(seed), events)
     for future in rig._admin.create_topics([NewTopic(rig.prefix + "stock-out", rig.partitions, 1)]).values():
         future.result(30)
@@ -35,21 +37,19 @@ def compare(rig: Rig, events: int, seed: int) -> tuple[dict[str, StageFigure], d
     stock: dict[tuple[str, str], StockFigure] = {}
     for step in ("validate", "identify", "persist"):
         for mode in MODES if step in STEPS else ():
-            stock[step, mode] = _run_stock(rig, step, mode)
+            stock[step, mode] = _run_stock(rig, step, mode, single_events if mode == "per-event" else events)
         figure = run_stage(rig, step)
         assert figure is not None, f"too few events for {step}"
         runner[step] = figure
     return runner, stock
 
 
-def _run_stock(rig: Rig, step: str, mode: str) -> StockFigure:
+def _run_stock(rig: Rig, step: str, mode: str, most: int) -> StockFigure:
     """On an empty database of its own: what was recorded once is not recorded again."""
-    count = sum(end for (topic, _), end in rig.ends(READS[step]).items())
+    count = min(most, sum(end for (topic, _), end in rig.ends(READS[step]).items()))
     url = rig.services.new_database()
     settings = rig.settings.model_copy(update={"database_url": url})
     asyncio.run(migrate_database(settings))
-    # A slow one need not see all of it.
-    count = min(count, 20_000 if mode == "per-event" else count)
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench.stock_agent", step, mode, str(count)],
         cwd=REPOSITORY,
