@@ -193,11 +193,14 @@ class BatchConsumer(driver.Consumer):
         # Also a lower one: after a restore PostgreSQL is behind what was committed, and PostgreSQL is right.
         return offset != self._told.get(tp, 0)
 
-    async def _commit(self, offsets: Positions) -> bool:
-        """Try again with the next commit where one fails: it only informs, and must not end the worker."""
-        committed: bool = await super()._commit(offsets)
+    async def _commit_offsets(self, offsets: Positions, start_new_transaction: bool = True) -> bool:
+        """Without Faust's table of them, which it draws each second whether or not its log is read. Where one fails it
+        is tried again with the next: a commit only informs, and must not end the worker."""
+        assigned = self.assignment()
+        mine = {tp: offset for tp, offset in offsets.items() if tp in assigned}
+        committed = bool(mine) and await self._commit(mine)
         if committed:
-            self._told.update(offsets)
+            self._told.update(mine)
         return committed
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:

@@ -137,6 +137,16 @@ def test_a_key_may_have_as_many_bytes_as_the_limit_whatever_it_is_written_with(c
     assert [reason.code for reason in read_event(msgspec.Raw(plain)).reasons] == ["key_too_long"]
 
 
+@pytest.mark.parametrize("colon", [":", " :", "\n\t : "])
+def test_a_key_too_long_is_found_wherever_it_stands_behind_values_of_any_length(colon: str):
+    for length in range(0, 3 * MAX_KEY_BYTES, 5):
+        values = ["v" * length, "w" * (300 + length), *range(length)]
+        before = f'"a":{json.dumps(values)},"b":{json.dumps(values[:2])}'
+        for more, codes in ((0, []), (1, ["key_too_long"])):
+            body = f'{{"type":"a","properties":{{{before},"{"k" * (MAX_KEY_BYTES + more)}"{colon}"x"}}}}'
+            assert [reason.code for reason in read_event(msgspec.Raw(body.encode())).reasons] == codes
+
+
 def test_a_long_value_is_no_long_key():
     assert reasons_of({"type": "a", "properties": {"k": "v" * 10_000, "l": 'a"' * 5_000}}) == []
 
