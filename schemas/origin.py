@@ -8,7 +8,7 @@ import msgspec
 NAMESPACE = UUID("6b1d0a52-1f0f-5c7e-9d6f-2f6c0f8f3a11")
 
 
-class Origin(msgspec.Struct, frozen=True, array_like=True, order=True, gc=False):
+class Origin(msgspec.Struct, frozen=True, array_like=True, order=True, cache_hash=True, gc=False):
     """One event's place in `tracks`: its payload's partition and offset there, and its ordinal inside the payload.
 
     It stays with the event to the end and through replay. Ordinal -1 stands for the payload as a whole.

@@ -27,6 +27,9 @@ def main() -> int:
     if unknown := sorted(set(only) - set(MEASURES)):
         print(f"no such measure: {', '.join(unknown)}; there are {', '.join(MEASURES)}", file=sys.stderr)
         return 2
+    if quick and os.environ.get("PLOTS"):
+        print("PLOTS=1 wants the whole bench: what QUICK=1 measures is too short to be drawn", file=sys.stderr)
+        return 2
     names = only or (QUICK_MEASURES if quick else MEASURES)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="headwater-bench-") as name:
@@ -48,7 +51,8 @@ def main() -> int:
         from tests.bench.plots import draw
 
         draw(found, Path(__file__).parents[2] / "docs")
-    print(json.dumps({"seconds": round(time.monotonic() - started), "machine": machine, **_line(found)}))
+    about = {"seconds": round(time.monotonic() - started), "quick": quick, "machine": machine}
+    print(json.dumps({**about, **_line(found)}))
     return 0
 
 

@@ -41,7 +41,7 @@ class Pipeline(Rig):
     """An installation with everything running, its settings at their defaults: tests' archives write sooner."""
 
     def __init__(self, *given: Any, **settings: Any) -> None:
-        super().__init__(*given, archive_seconds=10, **settings)
+        super().__init__(*given, **{"archive_seconds": 10, **settings})
 
     def start_all(self) -> None:
         self.start(*ALL)

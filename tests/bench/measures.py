@@ -22,7 +22,7 @@ from tests.bench.pressed import PLACES, PressedFigure, run_pressed
 from tests.bench.receiver import Receiver
 from tests.bench.rig import Rig, Servers
 from tests.bench.scaling import add_profiles, cost_an_event
-from tests.bench.stages import StageFigure, run_merge, run_stages
+from tests.bench.stages import STAGES, StageFigure, run_merge, run_stages
 from tests.bench.stock import compare
 from tests.bench.web import Web
 
@@ -40,8 +40,8 @@ class Plan(NamedTuple):
     hold_s: float
     latency_s: float
     stock_events: int
-    #: Of which the stock agent sees so many where it takes them one by one.
-    stock_single_events: int
+    #: Of which the stock agent persists so many one by one, at some hundred a second.
+    stock_persisted: int
     scaling_events: int
     many_profiles: int
     backfill_profiles: int
@@ -54,6 +54,8 @@ FULL = Plan(3, 10, (16, 64, 256), 100_000, 60, 30, 60_000, 20_000, 240_000, 1_00
 QUICK = Plan(1, 2, (256,), 15_000, 6, 3, 8_000, 1_000, 0, 0, 10_000)
 
 
+#: merge wants a topic of its own, archive large files.
+QUICK_STAGES = tuple(stage for stage in STAGES if stage not in ("merge", "archive"))
 #: What is told of single requests, by connections.
 _DOOR = ("requests_per_s", "p50_ms", "p99_ms", "door_us")
 
@@ -130,15 +132,19 @@ class Bench:
         return {name: middle([getattr(run, name) for run in runs]) for name in PressedFigure._fields}
 
     def stages(self) -> Figures:
-        """Every stage alone, from a full topic; merge, which wants one of its own, unless it is to be quick."""
+        """Every stage alone, from a full topic; merge from one of its own."""
         runs: dict[str, list[StageFigure]] = {}
         for number in range(self.plan.runs):
             self._tell(f"stages: run {number + 1} of {self.plan.runs}, {self.plan.stage_events:,} events")
-            for run, events in ((run_stages, self.plan.stage_events), (run_merge, self.plan.stage_events // 5)):
-                if run is run_merge and self.plan is QUICK:
-                    continue
+            measured = [partial(run_stages, events=self.plan.stage_events, stages=QUICK_STAGES)]
+            if self.plan is not QUICK:
+                measured = [
+                    partial(run_stages, events=self.plan.stage_events),
+                    partial(run_merge, events=self.plan.stage_events // 5),
+                ]
+            for run in measured:
                 with self.rig(Rig) as rig:
-                    for stage, figure in run(rig, events, self.seed()).items():
+                    for stage, figure in run(rig, seed=self.seed()).items():
                         runs.setdefault(stage, []).append(figure)
         return {
             stage: {
@@ -215,7 +221,8 @@ class Bench:
 
     def _whole_way(self, partitions: int, times: int) -> tuple[list[Held], Figures]:
         """Spans at the highest rate, and latencies below it."""
-        with self.rig(Pipeline, partitions=partitions) as rig:
+        # In each span at least one file is written.
+        with self.rig(Pipeline, partitions=partitions, archive_seconds=min(10, int(self.plan.hold_s / 2))) as rig:
             rig.start_all()
             runs: list[Held] = []
             for number in range(times):
@@ -239,7 +246,7 @@ class Bench:
         for number in range(self.plan.runs):
             self._tell(f"stock Faust: run {number + 1} of {self.plan.runs}")
             with self.rig(Rig) as rig:
-                runner, stock = compare(rig, self.plan.stock_events, self.plan.stock_single_events, self.seed())
+                runner, stock = compare(rig, self.plan.stock_events, self.plan.stock_persisted, self.seed())
             for (step, mode), figure in stock.items():
                 ours = runner[step].records_per_s
                 found.setdefault(f"{step}, {mode}", []).append(

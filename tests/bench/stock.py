@@ -12,6 +12,7 @@ from deploy.embedded.process import dying_with_parent
 from deploy.installation import migrate_database
 from tests.bench.rig import Rig
 from tests.bench.stages import StageFigure, fill_tracks, run_stage
+from tests.bench.stock_agent import TAKE
 from tests.bench.web import Web
 from tests.kit.installation import READS
 from tests.kit.processes import REPOSITORY
@@ -27,9 +28,9 @@ class StockFigure(NamedTuple):
 
 
 def compare(
-    rig: Rig, events: int, single_events: int, seed: int
+    rig: Rig, events: int, persisted: int, seed: int
 ) -> tuple[dict[str, StageFigure], dict[tuple[str, str], StockFigure]]:
-    """The runner's figures by step, and the stock agent's by step and mode; one by one it sees only `single_events`."""
+    """The runner's figures by step, and the stock agent's by step and mode; one by one it persists only so many."""
     fill_tracks(rig, Web(seed), events)
     for future in rig._admin.create_topics([NewTopic(rig.prefix + "stock-out", rig.partitions, 1)]).values():
         future.result(30)
@@ -37,7 +38,8 @@ def compare(
     stock: dict[tuple[str, str], StockFigure] = {}
     for step in ("validate", "identify", "persist"):
         for mode in MODES if step in STEPS else ():
-            stock[step, mode] = _run_stock(rig, step, mode, single_events if mode == "per-event" else events)
+            one_by_one = min(events, 20_000) if step == "validate" else persisted
+            stock[step, mode] = _run_stock(rig, step, mode, events if mode == "take" else one_by_one)
         figure = run_stage(rig, step)
         assert figure is not None, f"too few events for {step}"
         runner[step] = figure
@@ -47,6 +49,8 @@ def compare(
 def _run_stock(rig: Rig, step: str, mode: str, most: int) -> StockFigure:
     """On an empty database of its own: what was recorded once is not recorded again."""
     count = min(most, sum(end for (topic, _), end in rig.ends(READS[step]).items()))
+    if mode == "take":
+        count -= count % TAKE
     url = rig.services.new_database()
     settings = rig.settings.model_copy(update={"database_url": url})
     asyncio.run(migrate_database(settings))

@@ -1,6 +1,7 @@
 """What the transport does with records that it fetched and may not hand on."""
 
 import asyncio
+from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -109,3 +110,32 @@ async def test_nothing_is_fetched_while_the_worker_rests(monkeypatch: Any):
     done, _ = await asyncio.wait({fetching}, timeout=0.05)
     fetching.cancel()
     assert not done
+
+
+@pytest.mark.parametrize(("kafka_takes", "told"), [(True, {PLACE: 7}), (False, {})])
+async def test_what_is_assigned_is_committed_until_kafka_has_taken_it(kafka_takes: bool, told: dict[TP, int]):
+    made, asked = consumer([], None), []
+    made._told, made._acked, made._acked_index = {}, defaultdict(list), defaultdict(set)
+
+    async def commit(offsets: dict[TP, int]) -> bool:
+        asked.append(offsets)
+        return kafka_takes
+
+    made._commit, made._handle_attached = commit, _nothing_attached
+    made._stored = {PLACE: 7, TP("tracks", 1): 9}  # the other one was revoked
+    places = [PLACE, TP("tracks", 1)]
+    assert await made._commit_tps(places, start_new_transaction=False) is kafka_takes
+    await made._commit_tps(places, start_new_transaction=False)
+    assert asked == ([{PLACE: 7}] if kafka_takes else [{PLACE: 7}] * 2)
+    assert made._told == told
+
+
+async def test_nothing_is_committed_of_what_was_revoked():
+    made = consumer([], None)
+    made._told, made._acked, made._acked_index = {}, defaultdict(list), defaultdict(set)
+    made._handle_attached, made._stored = _nothing_attached, {TP("tracks", 1): 9}
+    assert not await made._commit_tps([TP("tracks", 1)], start_new_transaction=False)
+
+
+async def _nothing_attached(offsets: dict[TP, int]) -> None:
+    pass
