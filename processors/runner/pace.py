@@ -83,11 +83,11 @@ class Pace:
 
     def fetched(self, records: int, lanes: int, least_s: float = 0.0, behind: bool = False) -> None:
         """A fetch brought so many, for so many lanes. `least_s`: how long the next one waits at least, of a stage that
-        sets a rhythm; but not of one that is `behind`: a fetch brings no more than it can, and that would be all there
-        is in that time."""
+        sets a rhythm. Of one that is `behind` it hardly waits: it brings as much as it can anyway, and that would be
+        all there is in that time."""
         usual_s = min(MAX_WAIT_S, max(MIN_WAIT_S, WAIT_A_RECORD_S * records))
         rhythm_s = max(least_s, min(MAX_RHYTHM_S, RHYTHM * self._took_s)) if least_s else 0.0
-        self._wait_s = usual_s if behind else max(rhythm_s, usual_s)
+        self._wait_s = MIN_WAIT_S if behind else max(rhythm_s, usual_s)
         self._brought_few = not behind and records < LARGE_RECORDS * lanes
 
     async def rest(self) -> None:

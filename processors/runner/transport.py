@@ -19,7 +19,7 @@ from mode import Service
 
 from processors.runner.consumer_thread import ConsumerThread, Positions
 from processors.runner.failures import Unavailable
-from processors.runner.pace import Pace
+from processors.runner.pace import MAX_WAIT_S, Pace
 
 #: How old the knowledge of a topic's id may be, in seconds. Reading it after each fetch would cost a request each.
 TOPIC_ID_AGE_S = 1.0
@@ -106,6 +106,8 @@ class BatchConsumer(driver.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109
         await self.pace.rest()
+        if self._thread.behind:
+            await self._all_want_more()
         generation = self.app.consumer_generation_id
         if not self.flow_active:
             await self.can_resume_flow.wait()
@@ -135,6 +137,15 @@ class BatchConsumer(driver.Consumer):
             start = self._starts.get(tp, records[0].offset)
             self._starts[tp] = records[-1].offset + 1
             yield tp, self._message(Batch(tp, start, records, topic_id), generation)
+
+    async def _all_want_more(self) -> None:
+        """No lane has enough, or it takes as long as a fetch waits at most: one for the others alone might find
+        nothing, and would hold up those that want more meanwhile."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MAX_WAIT_S):
+                while self._paused_partitions:
+                    self._resumed.clear()
+                    await self._resumed.wait()
 
     def _give_back(self, fetched: Iterable[tuple[str, TP, list[Any]]]) -> None:
         """What was fetched and is not handed on must be fetched again: the client counts it as read."""

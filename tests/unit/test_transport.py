@@ -6,9 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from processors.runner import pace as pacing
+from processors.runner import transport
 from processors.runner.pace import Pace
 from processors.runner.transport import BatchConsumer
 
@@ -21,7 +23,7 @@ def consumer(fetches: list[dict[TP, list[Any]]], while_fetching: Any) -> BatchCo
     made.app = SimpleNamespace(consumer_generation_id=1, topic_id=_topic_id, fetch_every_s=0.0)
     made._starts, made._seeks, made._stored, made._topic_ids = {PLACE: 100}, {}, {}, {}
     made._resumed, made.pace, made._thread = asyncio.Event(), Pace(), SimpleNamespace(behind=False)
-    made.flow_active, made.sought = True, []
+    made.flow_active, made.sought, made._paused_partitions = True, [], set()
     made._get_active_partitions = lambda: {PLACE}
     made.assignment = lambda: {PLACE}
 
@@ -88,6 +90,25 @@ async def test_after_a_fetch_the_next_waits_as_long_as_the_stage_gathers_unless_
     done, _ = await asyncio.wait({fetching}, timeout=0.3 if waits else 5)
     fetching.cancel()
     assert bool(done) is not waits
+
+
+@pytest.mark.parametrize(("behind", "waits"), [(True, True), (False, False)])
+async def test_who_is_behind_fetches_for_all_lanes_again_once_none_has_enough(
+    behind: bool, waits: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """A fetch for some of them might find nothing, and the others would wait for its end."""
+    monkeypatch.setattr(BatchConsumer, "should_stop", False)
+    monkeypatch.setattr(transport, "MAX_WAIT_S", 60.0)
+    monkeypatch.setattr(driver.Consumer, "resume_partitions", lambda made, tps: made._paused_partitions.clear())
+    made = consumer([records(100, 101)], lambda made: None)
+    made._thread.behind = behind
+    made._paused_partitions = {TP("tracks", 1)}
+    fetching = asyncio.create_task(anext(made.getmany(timeout=1)))
+    done, _ = await asyncio.wait({fetching}, timeout=0.05)
+    assert bool(done) is not waits
+    made.resume_partitions({TP("tracks", 1)})
+    async with asyncio.timeout(5):
+        assert await fetching
 
 
 async def test_every_fetch_is_followed_by_a_pause_even_a_short_one(monkeypatch: Any):
