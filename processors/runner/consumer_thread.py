@@ -67,7 +67,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         known = consumer._subscription
         self.behind = any(
             known.is_assigned(tp)
-            and (consumer.highwater(tp) or 0) - records[-1].offset > min(LARGE_RECORDS, max(LEFT_RECORDS, len(records)))
+            # What is not committed yet cannot be fetched.
+            and (consumer.last_stable_offset(tp) or 0) - records[-1].offset
+            > min(LARGE_RECORDS, max(LEFT_RECORDS, len(records)))
             for tp, records in found.items()
         )
         return found

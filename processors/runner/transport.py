@@ -17,7 +17,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode import Service
 
-from processors.runner.consumer_thread import ConsumerThread, Positions
+from processors.runner.consumer_thread import FETCH_WAIT_MS, ConsumerThread, Positions
 from processors.runner.failures import Unavailable
 from processors.runner.pace import MAX_WAIT_S, Pace
 
@@ -59,6 +59,8 @@ class BatchConsumer(driver.Consumer):
         self._told: dict[TP, int] = {}
         self._topic_ids: dict[str, tuple[str, float]] = {}
         self._resumed = asyncio.Event()
+        #: Lanes that had enough for longer than they are waited for, and still have.
+        self._slow: set[TP] = set()
         self.pace = Pace()
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -84,6 +86,7 @@ class BatchConsumer(driver.Consumer):
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
         super().resume_partitions(tps)
+        self._slow.difference_update(tps)
         self._resumed.set()
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
@@ -123,7 +126,9 @@ class BatchConsumer(driver.Consumer):
                 async with asyncio.timeout(timeout):
                     await self._resumed.wait()
             return
-        fetched = await self._getmany(active_partitions=active, timeout=timeout)
+        # Who wants more meanwhile waits for the end of it.
+        patience_s = min(timeout, FETCH_WAIT_MS / 1000) if self._paused_partitions else timeout
+        fetched = await self._getmany(active_partitions=active, timeout=patience_s)
         if self.should_stop or not fetched:
             return
         brought = sum(map(len, fetched.values()))
@@ -139,13 +144,15 @@ class BatchConsumer(driver.Consumer):
             yield tp, self._message(Batch(tp, start, records, topic_id), generation)
 
     async def _all_want_more(self) -> None:
-        """No lane has enough, or it takes as long as a fetch waits at most: one for the others alone might find
-        nothing, and would hold up those that want more meanwhile."""
-        with suppress(TimeoutError):
+        """No lane has enough: a fetch for the others alone might find nothing, and would hold up those that want more
+        meanwhile. A lane that takes longer than a fetch waits at most, or stands still, is waited for once."""
+        try:
             async with asyncio.timeout(MAX_WAIT_S):
-                while self._paused_partitions:
+                while self._paused_partitions - self._slow:
                     self._resumed.clear()
                     await self._resumed.wait()
+        except TimeoutError:
+            self._slow = set(self._paused_partitions)
 
     def _give_back(self, fetched: Iterable[tuple[str, TP, list[Any]]]) -> None:
         """What was fetched and is not handed on must be fetched again: the client counts it as read."""

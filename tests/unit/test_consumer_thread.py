@@ -92,7 +92,7 @@ class Asked:
             assigned_partitions=lambda: set(PLACES), resume=str, pause=str, is_assigned=lambda tp: True
         )
         self.consumer = SimpleNamespace(
-            _fetcher=self.fetcher, _subscription=subscription, _max_poll_records=3000, highwater=lambda tp: 0
+            _fetcher=self.fetcher, _subscription=subscription, _max_poll_records=3000, last_stable_offset=lambda tp: 0
         )
 
     async def fetch(self, consumer: Any, partitions: set[TP], *args: Any, **kwargs: Any) -> Any:
@@ -166,6 +166,6 @@ async def test_who_leaves_more_than_it_could_bring_is_behind(
 ):
     """A fetch is bounded in bytes, too: of large payloads it brings few, however many there are."""
     asked = Asked(records(0, brought))
-    asked.consumer.highwater = lambda tp: brought + left
+    asked.consumer.last_stable_offset = lambda tp: brought + left
     await asked.ask(monkeypatch, gathers=False)
     assert asked.thread.behind is behind

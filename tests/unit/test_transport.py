@@ -23,7 +23,7 @@ def consumer(fetches: list[dict[TP, list[Any]]], while_fetching: Any) -> BatchCo
     made.app = SimpleNamespace(consumer_generation_id=1, topic_id=_topic_id, fetch_every_s=0.0)
     made._starts, made._seeks, made._stored, made._topic_ids = {PLACE: 100}, {}, {}, {}
     made._resumed, made.pace, made._thread = asyncio.Event(), Pace(), SimpleNamespace(behind=False)
-    made.flow_active, made.sought, made._paused_partitions = True, [], set()
+    made.flow_active, made.sought, made._paused_partitions, made._slow = True, [], set(), set()
     made._get_active_partitions = lambda: {PLACE}
     made.assignment = lambda: {PLACE}
 
@@ -92,23 +92,52 @@ async def test_after_a_fetch_the_next_waits_as_long_as_the_stage_gathers_unless_
     assert bool(done) is not waits
 
 
-@pytest.mark.parametrize(("behind", "waits"), [(True, True), (False, False)])
+def paused(made: BatchConsumer, monkeypatch: pytest.MonkeyPatch, *partitions: int) -> list[TP]:
+    """These partitions are, until they are resumed."""
+    monkeypatch.setattr(BatchConsumer, "should_stop", False)
+    monkeypatch.setattr(
+        driver.Consumer, "resume_partitions", lambda made, tps: made._paused_partitions.difference_update(tps)
+    )
+    made._paused_partitions = {TP("tracks", partition) for partition in partitions}
+    return sorted(made._paused_partitions)
+
+
+@pytest.mark.parametrize("behind", [True, False])
 async def test_who_is_behind_fetches_for_all_lanes_again_once_none_has_enough(
-    behind: bool, waits: bool, monkeypatch: pytest.MonkeyPatch
+    behind: bool, monkeypatch: pytest.MonkeyPatch
 ):
     """A fetch for some of them might find nothing, and the others would wait for its end."""
-    monkeypatch.setattr(BatchConsumer, "should_stop", False)
     monkeypatch.setattr(transport, "MAX_WAIT_S", 60.0)
-    monkeypatch.setattr(driver.Consumer, "resume_partitions", lambda made, tps: made._paused_partitions.clear())
     made = consumer([records(100, 101)], lambda made: None)
     made._thread.behind = behind
-    made._paused_partitions = {TP("tracks", 1)}
+    one, other = paused(made, monkeypatch, 1, 2)
     fetching = asyncio.create_task(anext(made.getmany(timeout=1)))
     done, _ = await asyncio.wait({fetching}, timeout=0.05)
-    assert bool(done) is not waits
-    made.resume_partitions({TP("tracks", 1)})
+    assert bool(done) is not behind
+    made.resume_partitions({one})
+    done, _ = await asyncio.wait({fetching}, timeout=0.05)
+    assert bool(done) is not behind, "the other one has enough"
+    made.resume_partitions({other})
     async with asyncio.timeout(5):
         assert await fetching
+
+
+async def test_a_lane_that_stands_still_is_waited_for_once_until_it_goes_on(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(transport, "MAX_WAIT_S", 0.02)
+    made = consumer([records(100, 101), records(101, 102)], lambda made: None)
+    made._thread.behind = True
+    [lane] = paused(made, monkeypatch, 1)
+    async with asyncio.timeout(5):
+        assert [batch async for batch in made.getmany(timeout=1)]
+    monkeypatch.setattr(transport, "MAX_WAIT_S", 60.0)
+    async with asyncio.timeout(5):
+        await made._all_want_more()
+    made.resume_partitions({lane})
+    made._paused_partitions = {lane}
+    waiting = asyncio.create_task(made._all_want_more())
+    done, _ = await asyncio.wait({waiting}, timeout=0.05)
+    assert not done, "it goes on: it is waited for again"
+    waiting.cancel()
 
 
 async def test_every_fetch_is_followed_by_a_pause_even_a_short_one(monkeypatch: Any):
