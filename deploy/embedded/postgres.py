@@ -40,6 +40,8 @@ SETTINGS: Mapping[str, str] = {
     "max_connections": "200",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
+    # What was recorded is vacuumed while it is still in these buffers.
+    "autovacuum_naptime": "10s",
     "random_page_cost": "1.1",
     "jit": "off",
     "timezone": "UTC",

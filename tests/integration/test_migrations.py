@@ -1,11 +1,15 @@
 """Migrations on a real PostgreSQL: they make everything from nothing, and change nothing when repeated."""
 
 import asyncio
+from contextlib import closing
+from pathlib import Path
 
 import psycopg
 
+from deploy.embedded.postgres import EmbeddedPostgres
 from processors.storage.migrate import migrate
 from tests.kit.services import Services
+from tests.kit.waiting import until
 
 CATALOGUE = (
     "select table_name, column_name, data_type, is_nullable, column_default from information_schema.columns "
@@ -54,3 +58,24 @@ def test_data_survives_a_repeated_migration(services: Services) -> None:
     asyncio.run(migrated(url))
     with psycopg.connect(url) as connection:
         assert connection.execute("select accepted from source_counts").fetchall() == [(7,)]
+
+
+ROWS = {
+    "events": "select 'shop', n, '', 0, n, 0, 'seen', null, null, now(), now(), now(), true, false, 0, 1",
+    "event_duplicates": "select 0, n, 0, 'shop', n, now()",
+    "workflow_runs": "select 0, n, 0, 'shop', n, now(), '{}'",
+}
+FROZEN = "select bool_and(relpages > 1 and relallfrozen >= relpages - 1) from pg_class where relname = any(%s)"
+
+
+def test_what_is_only_added_is_frozen_by_the_first_vacuum_of_it(tmp_path: Path) -> None:
+    server = EmbeddedPostgres(tmp_path / "postgres", settings={"autovacuum_naptime": "1s"})
+    server.start()
+    try:
+        asyncio.run(migrated(server.url))
+        with closing(psycopg.connect(server.url, autocommit=True)) as connection:
+            for table, rows in ROWS.items():
+                connection.execute(f"insert into {table} {rows} from generate_series(1, 30000) n".encode())
+            until(lambda: connection.execute(FROZEN, [list(ROWS)]).fetchall() == [(True,)])
+    finally:
+        server.kill()

@@ -11,13 +11,16 @@ import psycopg
 from deploy.embedded.kafka import EmbeddedKafka
 from deploy.embedded.postgres import EmbeddedPostgres
 
+#: There are hundreds of databases: every ten seconds a vacuum for each would be most of the work.
+POSTGRES = {"checkpoint_timeout": "30min", "autovacuum_naptime": "1min"}
+
 
 class Services:
     """One Kafka and one PostgreSQL, for as many installations as there are tests."""
 
     def __init__(self, folder: Path) -> None:
         self.kafka = EmbeddedKafka(folder / "kafka", heap_mb=512, short_lived=True)
-        self.postgres = EmbeddedPostgres(folder / "postgres", settings={"checkpoint_timeout": "30min"})
+        self.postgres = EmbeddedPostgres(folder / "postgres", settings=POSTGRES)
 
     def start(self) -> None:
         self.postgres.start()
