@@ -67,7 +67,7 @@ class Door:
         request = Request(id, scope, protocol, self._proxies, self._deadlines, self._room)
         code = ""
         try:
-            status, headers, body = await self._respond(request)
+            status, headers, body = await self._answer(request)
         except Refused as refused:
             code = refused.code
             status, headers, body = self._refuse(request, refused)
@@ -87,32 +87,37 @@ class Door:
         said = problem(refused.code, refused.message, request.id)
         return reply(refused.status, said, [*JSON, *refused.headers])
 
-    async def _respond(self, request: Request) -> Reply:
+    def _answer(self, request: Request) -> Awaitable[Reply]:
+        """What will answer it. Raises Refused, then or when it is awaited."""
         request.check_head()
         route = route_of(request.path)
         if route is None:
-            return await self._tell(request)
+            return self._tell(request)
         definitions = self._definitions()
         if definitions is None:
             raise Refused(503, "starting", "the definitions have not been read yet", 1)
         if request.method == "OPTIONS":
-            return preflight(request, route.methods, definitions)
+            return self._preflight(request, route.methods, definitions)
         if request.method not in route.methods:
             raise Refused(405, "method_not_allowed", f"use {' or '.join(route.methods)}", allow=route.methods)
-        return await self._take(request, route.handle, definitions)
+        return self._take(request, route.handle, definitions)
 
-    async def _tell(self, request: Request) -> Reply:
+    def _tell(self, request: Request) -> Awaitable[Reply]:
         """What the door says of itself."""
         own = self._own.get(request.path)
         if own is None:
             raise Refused(404, "not_found", "there is nothing here; payloads go to POST /track")
         if request.method != "GET":
             raise Refused(405, "method_not_allowed", "use GET", allow=("GET",))
-        return await own()
+        return own()
+
+    async def _preflight(self, request: Request, methods: tuple[str, ...], definitions: Definitions) -> Reply:
+        return preflight(request, methods, definitions)
 
     async def _take(self, request: Request, handle: Handler, definitions: Definitions) -> Reply:
         started = time.monotonic()
-        await self._intake.wait_for_place()
+        if self._intake.is_full:
+            await self._intake.wait_for_place()
         try:
             answer = await handle(request, self._intake, definitions)
         finally:

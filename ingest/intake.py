@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
 
 from ingest.access import Access
 from ingest.numbers import Numbers
@@ -17,8 +16,7 @@ from workflows.clients import noted
 from workflows.definitions import Definitions
 from workflows.identity import ProfileIds
 
-T = TypeVar("T")
-#: What takes some milliseconds, where the JSON is as others write it.
+#: What takes some milliseconds, where the JSON is as others write it: beside the loop, which others wait for.
 LARGE_BYTES = 200_000
 
 #: Who finds no place waits so long. A refusal costs as much as half an answer, and who is refused at once is back at
@@ -42,10 +40,14 @@ class Intake:
         self._sink, self._profile_ids, self._numbers = sink, profile_ids, numbers
         self._first_partition, self._places = first_partition, places
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as much waits as may."""
+        return self._places <= 0
+
     async def wait_for_place(self) -> None:
-        """Raises Refused where as much waits as may, and still does after a moment."""
-        if self._places <= 0:
-            await asyncio.sleep(PATIENCE_S)
+        """Raises Refused where it is still full after a moment."""
+        await asyncio.sleep(PATIENCE_S)
         self._require_place()
 
     def _require_place(self) -> None:
@@ -65,7 +67,10 @@ class Intake:
         self._require_place()
         self._places -= 1
         try:
-            checked = await apart(size, lambda: [check(*one, source, definitions) for one in payloads])
+            if size <= LARGE_BYTES:
+                checked = check_all(payloads, source, definitions)
+            else:
+                checked = await asyncio.to_thread(check_all, payloads, source, definitions)
             if source.is_limited:
                 self.access.spend(request, source, sum(len(one.ids) for one in checked))
             if len(checked) == 1:
@@ -87,9 +92,9 @@ class Intake:
         return found
 
 
-async def apart(size: int, work: Callable[[], T]) -> T:
-    """What the work over so many bytes comes to: a large one beside the loop, which others wait for."""
-    return await asyncio.to_thread(work) if size > LARGE_BYTES else work()
+def check_all(payloads: Sequence[Read], source: Source, definitions: Definitions) -> list[Checked]:
+    """What is to be said of each."""
+    return [check(body, payload, source, definitions) for body, payload in payloads]
 
 
 def none_acceptable(found: Sequence[Taken]) -> bool:

@@ -127,10 +127,11 @@ class Request:
         """
         self._check_type(types)
         length = self.header("content-length")
-        if length.isdigit() and int(length) > most:
+        size = int(length) if length.isdigit() else None
+        if size is not None and size > most:
             raise Refused(413, "body_too_large", f"a body may have {most} bytes")
         # What is small is read in one go: the server hands over each piece, and the end, at some cost.
-        small = length.isdigit() and int(length) <= SMALL_BODY_BYTES
+        small = size is not None and size <= SMALL_BODY_BYTES
         try:
             self.sent = await self._deadlines.keep(self._protocol() if small else self._read(most))
         except TimeoutError as error:
@@ -167,7 +168,8 @@ class Request:
         if size <= self.taken:
             return
         # Small ones need no room: who holds it with large ones that do not end keeps nobody else out.
-        self._room.take(_beyond(size) - _beyond(self.taken))
+        if size > SMALL_BODY_BYTES:
+            self._room.take(_beyond(size) - _beyond(self.taken))
         self.taken = size
 
     def _check_type(self, types: Collection[str]) -> None:
@@ -201,7 +203,8 @@ class Request:
 
     def end(self) -> None:
         """It is answered: others have its room."""
-        self._room.give_back(_beyond(self.taken))
+        if self.taken > SMALL_BODY_BYTES:
+            self._room.give_back(_beyond(self.taken))
         self.taken = 0
 
 

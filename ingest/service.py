@@ -46,13 +46,15 @@ def unreadable(error: PayloadError) -> Refused:
 
 def check(body: bytes, payload: TrackerPayload, source: Source, definitions: Definitions) -> Checked:
     """What is to be said of each event, for a source that may send it."""
-    events = [read_event(raw) for raw in payload.events]
-    reasons = [payload.reasons + event.reasons for event in events]
-    for event, found in zip(events, reasons, strict=True):
+    ids, reasons = list[str | None](), list[list[Reason]]()
+    for raw in payload.events:
+        event = read_event(raw)
+        found = payload.reasons + event.reasons
         if not found and (schema := definitions.schemas.get(event.type)):
             found.extend(schema.reasons(event.parsed_properties))
-    key = payload.session or payload.profile or events[0].id or ""
-    ids = [event.id for event in events]
+        ids.append(event.id)
+        reasons.append(found)
+    key = payload.session or payload.profile or ids[0] or ""
     return Checked(body, payload, ids, reasons, key, source.client_profile_ids, "client" in source.enrich)
 
 

@@ -101,16 +101,16 @@ class Sink:
         self._thread = threading.Thread(target=self._send, name="to-kafka", daemon=True)
         self._thread.start()
 
-    async def write(self, key: str, body: bytes, bridge: str, client: bytes = b"") -> Place:
+    def write(self, key: str, body: bytes, bridge: str, client: bytes = b"") -> "asyncio.Future[Place]":
         """(partition, offset) of the record, that came by this bridge; `client` says whose request it was. Raises
-        SinkUnavailable."""
+        SinkUnavailable, and so does who waits for it."""
         if self.failed.done():
             raise SinkUnavailable
         future: asyncio.Future[Place] = self._loop.create_future()
         headers = [*_HEADERS[bridge], (CLIENT_HEADER, client)] if client else _HEADERS[bridge]
         self._writes.put(_Write(future, key.encode() or None, body, headers, time.monotonic()))
         self._waiting.append((self._loop.time() + DEADLINE_S, future))
-        return await future
+        return future
 
     def _give_up(self) -> None:
         """librdkafka reports in time; should it not, nobody waits for ever."""

@@ -17,10 +17,13 @@ class ProfileIds:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        #: Copied for each id: a third cheaper than to begin with the key again.
+        self._names = hashlib.blake2b(key=key, digest_size=12)
+        self._macs = hashlib.blake2b(key=key, digest_size=4, person=b"profile-id")
 
     def mint(self, *what: str) -> str:
         """The id for this source and session (or source and event), always the same one."""
-        name = hashlib.blake2b("\x1f".join(what).encode(), key=self._key, digest_size=12).hexdigest()
+        name = _digest(self._names, "\x1f".join(what))
         return _dashed(name + self._mac(name))
 
     def hide(self, namespace: str, value: str) -> str:
@@ -34,7 +37,7 @@ class ProfileIds:
         return len(digits) == 32 and hmac.compare_digest(digits[24:].encode(), self._mac(digits[:24]).encode())
 
     def _mac(self, name: str) -> str:
-        return hashlib.blake2b(name.encode(), key=self._key, digest_size=4, person=b"profile-id").hexdigest()
+        return _digest(self._macs, name)
 
     def resolve(self, source: str, session: str | None, sent: str | None, event: str, client_made: bool) -> str:
         """The id to use: the sent one if ours, the one it maps to if clients may make them, else a minted one."""
@@ -45,6 +48,12 @@ class ProfileIds:
         if session is not None:
             return self.mint("session", source, session)
         return self.mint("event", source, event)
+
+
+def _digest(begun: "hashlib.blake2b", text: str) -> str:
+    hash = begun.copy()
+    hash.update(text.encode())
+    return hash.hexdigest()
 
 
 def _digits(profile_id: str) -> str:

@@ -1,11 +1,12 @@
 """The paths that PostHog's libraries call."""
 
+import asyncio
 from typing import Any
 
 from ingest.access import keys_of
 from ingest.endpoints.collect import FORM
 from ingest.endpoints.track import NONE_ACCEPTABLE
-from ingest.intake import Intake, apart
+from ingest.intake import LARGE_BYTES, Intake
 from ingest.libraries import posthog
 from ingest.libraries.translated import placed
 from ingest.refused import Refused
@@ -51,7 +52,7 @@ async def _take(request: Request, intake: Intake, definitions: Definitions) -> l
     def translate() -> list[tuple[bytes, list[int]]]:
         return placed(posthog.translated(batch, intake.hide), source.id)
 
-    bodies = await apart(len(body), translate)
+    bodies = translate() if len(body) <= LARGE_BYTES else await asyncio.to_thread(translate)
     found = await intake.take(request, source, "posthog", [(one, read(one)) for one, _ in bodies], definitions)
     ids = posthog.ids_of(batch)
     return [

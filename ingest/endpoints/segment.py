@@ -1,5 +1,6 @@
 """The paths that Segment's and RudderStack's libraries call."""
 
+import asyncio
 from base64 import b64decode
 from typing import Any
 
@@ -7,7 +8,7 @@ import msgspec
 
 from ingest.access import keys_of
 from ingest.endpoints.track import NONE_ACCEPTABLE, TYPES
-from ingest.intake import Handler, Intake, Read, apart, none_acceptable
+from ingest.intake import LARGE_BYTES, Handler, Intake, Read, none_acceptable
 from ingest.libraries import segment
 from ingest.libraries.translated import payloads
 from ingest.refused import Refused
@@ -112,7 +113,7 @@ async def _take(
     def translate() -> list[Read]:
         return [(one, read(one)) for one in payloads(segment.translated(batch, intake.hide), source.id)]
 
-    bodies = await apart(len(body), translate)
+    bodies = translate() if len(body) <= LARGE_BYTES else await asyncio.to_thread(translate)
     found = await intake.take(request, source, "segment", bodies, definitions)
     if none_acceptable(found):
         raise Refused(400, *NONE_ACCEPTABLE)
