@@ -35,7 +35,7 @@ from workflows.actions.builtin import load_actions
 from workflows.replays import Replays
 
 TAKE = 1000
-#: The clock starts when so many are done: to begin is not what a step costs.
+#: The clock starts when so many are done: to begin is not what a step costs. COUNT is more.
 BEGUN = 500
 
 Step = Callable[[Sequence[Any]], Awaitable[list[Message]]]
