@@ -46,7 +46,7 @@ class Intake:
         return self._places <= 0
 
     async def wait_for_place(self) -> None:
-        """Raises Refused where it is still full after a moment."""
+        """For who finds it full. Raises Refused where it still is after a moment."""
         await asyncio.sleep(PATIENCE_S)
         self._require_place()
 

@@ -46,7 +46,8 @@ def unreadable(error: PayloadError) -> Refused:
 
 def check(body: bytes, payload: TrackerPayload, source: Source, definitions: Definitions) -> Checked:
     """What is to be said of each event, for a source that may send it."""
-    ids, reasons = list[str | None](), list[list[Reason]]()
+    ids: list[str | None] = []
+    reasons: list[list[Reason]] = []
     for raw in payload.events:
         event = read_event(raw)
         found = payload.reasons + event.reasons

@@ -103,7 +103,7 @@ class Sink:
 
     def write(self, key: str, body: bytes, bridge: str, client: bytes = b"") -> "asyncio.Future[Place]":
         """(partition, offset) of the record, that came by this bridge; `client` says whose request it was. Raises
-        SinkUnavailable, and so does who waits for it."""
+        SinkUnavailable, at once or when it is awaited."""
         if self.failed.done():
             raise SinkUnavailable
         future: asyncio.Future[Place] = self._loop.create_future()

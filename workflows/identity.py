@@ -17,7 +17,7 @@ class ProfileIds:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        #: Copied for each id: a third cheaper than to begin with the key again.
+        #: Copied for each id: cheaper than to begin with the key again.
         self._names = hashlib.blake2b(key=key, digest_size=12)
         self._macs = hashlib.blake2b(key=key, digest_size=4, person=b"profile-id")
 
@@ -51,9 +51,9 @@ class ProfileIds:
 
 
 def _digest(begun: "hashlib.blake2b", text: str) -> str:
-    hash = begun.copy()
-    hash.update(text.encode())
-    return hash.hexdigest()
+    going_on = begun.copy()
+    going_on.update(text.encode())
+    return going_on.hexdigest()
 
 
 def _digits(profile_id: str) -> str:

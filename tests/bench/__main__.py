@@ -1,7 +1,7 @@
 """`python -m tests.bench`: measures, a table for people, and one line of JSON at the end.
 
 ONLY=door,pressed,stages,automation,destinations,end_to_end,stock,backfill,scaling takes some of them; QUICK=1 takes
-the door, stages, end_to_end and stock in two and a half minutes; PLOTS=1 draws docs/*.svg anew.
+the door, stages, end_to_end and stock in two minutes; PLOTS=1 draws docs/*.svg anew.
 """
 
 import json
