@@ -2,10 +2,13 @@
 
 import hashlib
 import hmac
+from collections.abc import Callable
+from functools import lru_cache
 
 from workflows.identifiers import identifier_value
 
-_MAC_CHARS = 8
+#: So many ids are remembered: who sends one event mostly sends more.
+_REMEMBERED = 10_000
 
 
 class ProfileIds:
@@ -17,13 +20,11 @@ class ProfileIds:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        #: Copied for each id: cheaper than to begin with the key again.
-        self._names = hashlib.blake2b(key=key, digest_size=12)
-        self._macs = hashlib.blake2b(key=key, digest_size=4, person=b"profile-id")
+        #: The id for this source and session (or source and event), always the same one.
+        self.mint: Callable[..., str] = lru_cache(_REMEMBERED)(self._mint)
 
-    def mint(self, *what: str) -> str:
-        """The id for this source and session (or source and event), always the same one."""
-        name = _digest(self._names, "\x1f".join(what))
+    def _mint(self, *what: str) -> str:
+        name = hashlib.blake2b("\x1f".join(what).encode(), key=self._key, digest_size=12).hexdigest()
         return _dashed(name + self._mac(name))
 
     def hide(self, namespace: str, value: str) -> str:
@@ -37,7 +38,7 @@ class ProfileIds:
         return len(digits) == 32 and hmac.compare_digest(digits[24:].encode(), self._mac(digits[:24]).encode())
 
     def _mac(self, name: str) -> str:
-        return _digest(self._macs, name)
+        return hashlib.blake2b(name.encode(), key=self._key, digest_size=4, person=b"profile-id").hexdigest()
 
     def resolve(self, source: str, session: str | None, sent: str | None, event: str, client_made: bool) -> str:
         """The id to use: the sent one if ours, the one it maps to if clients may make them, else a minted one."""
@@ -48,12 +49,6 @@ class ProfileIds:
         if session is not None:
             return self.mint("session", source, session)
         return self.mint("event", source, event)
-
-
-def _digest(begun: "hashlib.blake2b", text: str) -> str:
-    going_on = begun.copy()
-    going_on.update(text.encode())
-    return going_on.hexdigest()
 
 
 def _digits(profile_id: str) -> str:
