@@ -16,6 +16,7 @@ OPTIONS: Mapping[str, Any] = {
     "legend_at_bottom": True,
     "no_prefix": True,
     "truncate_legend": -1,
+    "truncate_label": -1,
     "value_formatter": lambda value: f"{value:,.0f}" if value else "",
 }
 
