@@ -22,6 +22,8 @@ class ProfileIds:
         self._key = key
         #: The id for this source and session (or source and event), always the same one.
         self.mint: Callable[..., str] = lru_cache(_REMEMBERED)(self._mint)
+        #: The id that a client means by the one that it sent.
+        self._meant: Callable[[str, bool], str | None] = lru_cache(_REMEMBERED)(self._meant_by)
 
     def _mint(self, *what: str) -> str:
         name = hashlib.blake2b("\x1f".join(what).encode(), key=self._key, digest_size=12).hexdigest()
@@ -42,13 +44,16 @@ class ProfileIds:
 
     def resolve(self, source: str, session: str | None, sent: str | None, event: str, client_made: bool) -> str:
         """The id to use: the sent one if ours, the one it maps to if clients may make them, else a minted one."""
-        if sent is not None and self.is_ours(sent):
-            return _dashed(_digits(sent))
-        if sent is not None and client_made and identifier_value(sent, "trim"):
-            return self.mint("client", sent)
+        if sent is not None and (meant := self._meant(sent, client_made)):
+            return meant
         if session is not None:
             return self.mint("session", source, session)
         return self.mint("event", source, event)
+
+    def _meant_by(self, sent: str, client_made: bool) -> str | None:
+        if self.is_ours(sent):
+            return _dashed(_digits(sent))
+        return self._mint("client", sent) if client_made and identifier_value(sent, "trim") else None
 
 
 def _digits(profile_id: str) -> str:
