@@ -22,7 +22,7 @@ from tests.bench.pressed import PLACES, PressedFigure, run_pressed
 from tests.bench.receiver import Receiver
 from tests.bench.rig import Rig, Servers
 from tests.bench.scaling import add_profiles, cost_an_event
-from tests.bench.stages import STAGES, StageFigure, run_merge, run_stages
+from tests.bench.stages import STAGES, StageFigure, run_beside, run_merge, run_stages
 from tests.bench.stock import compare
 from tests.bench.web import Web
 
@@ -132,7 +132,7 @@ class Bench:
         return {name: middle([getattr(run, name) for run in runs]) for name in PressedFigure._fields}
 
     def stages(self) -> Figures:
-        """Every stage alone, from a full topic; merge from one of its own."""
+        """Every stage alone, from a full topic; merge from one of its own, and validate with a worker a core."""
         runs: dict[str, list[StageFigure]] = {}
         for number in range(self.plan.runs):
             self._tell(f"stages: run {number + 1} of {self.plan.runs}, {self.plan.stage_events:,} events")
@@ -141,6 +141,7 @@ class Bench:
                 measured = [
                     partial(run_stages, events=self.plan.stage_events),
                     partial(run_merge, events=self.plan.stage_events // 5),
+                    partial(run_beside, events=self.plan.stage_events * 2, workers=CORES),
                 ]
             for run in measured:
                 with self.rig(Rig) as rig:

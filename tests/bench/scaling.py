@@ -6,9 +6,9 @@ from functools import partial
 import psycopg
 
 from tests.bench.rig import Rig
-from tests.bench.stages import STAGES, fill_tracks, run_stage
+from tests.bench.stages import STAGES, at_work, fill_tracks, run_stage
 from tests.bench.web import Web
-from tests.kit.installation import IDENTITY_KEY, READS
+from tests.kit.installation import IDENTITY_KEY
 from workflows.identity import ProfileIds
 
 #: The archive gathers for ten seconds: its cost says nothing here.
@@ -23,15 +23,9 @@ def cost_an_event(rig: Rig, events: int, seed: int, workers: int = 1, visitors: 
     fill_tracks(rig, Web(seed, visitors=visitors), events)
     total = 0.0
     for stage in MEASURED:
-        if (figure := run_stage(rig, stage, workers, partial(_at_work, rig, stage, workers))) is not None:
+        if (figure := run_stage(rig, stage, workers, partial(at_work, rig, stage, workers))) is not None:
             total += figure.cpu_us * rig.positions(stage) / events
     return total
-
-
-def _at_work(rig: Rig, stage: str, workers: int) -> bool:
-    lanes = sum(end > 0 for end in rig.ends(READS[stage]).values())
-    began = rig.one("select count(*) from stage_progress where stage = %s and next_offset > first_offset", stage)
-    return began >= lanes and rig._members([stage]) == {stage: workers}
 
 
 def add_profiles(rig: Rig, count: int) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from confluent_kafka import Producer
@@ -106,6 +107,20 @@ def run_merge(rig: Rig, events: int, seed: int) -> dict[str, StageFigure]:
     fill_tracks(rig, Web(seed, merging=1 / 3), events)
     found = _run_each(rig, ("validate", "identify", "merge"))
     return {stage: figure for stage, figure in found.items() if stage == "merge"}
+
+
+def run_beside(rig: Rig, events: int, seed: int, stage: str = "validate", workers: int = 2) -> dict[str, StageFigure]:
+    """The first stage alone with several workers, measured while all of them are at work."""
+    fill_tracks(rig, Web(seed), events)
+    figure = run_stage(rig, stage, workers, partial(at_work, rig, stage, workers))
+    return {f"{stage}, {workers} workers": figure} if figure else {}
+
+
+def at_work(rig: Rig, stage: str, workers: int) -> bool:
+    """Whether all workers have joined, and each lane has done a batch: to begin is not what a record costs."""
+    lanes = sum(end > 0 for end in rig.ends(READS[stage]).values())
+    began = rig.one("select count(*) from stage_progress where stage = %s and next_offset > first_offset", stage)
+    return began >= lanes and rig.members([stage]) == {stage: workers}
 
 
 def _run_each(rig: Rig, stages: Sequence[str]) -> dict[str, StageFigure]:

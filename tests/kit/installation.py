@@ -363,7 +363,7 @@ class Installation:
     def wait_joined(self, *stages: str, within_s: float = 60) -> None:
         """Return when the workers of these stages that run (none that is frozen) are their consumer groups."""
         until(
-            lambda: self._members(stages) == self._awake(stages),
+            lambda: self.members(stages) == self._awake(stages),
             within_s,
             lambda: f"members {self._awake(stages)}; {self.tell()}",
         )
@@ -372,7 +372,7 @@ class Installation:
         awake = [name for name, child in self.children.items() if child.running and not child.frozen]
         return {stage: sum(self._stage_of[name] == stage for name in awake) for stage in stages}
 
-    def _members(self, stages: Iterable[str]) -> dict[str, int]:
+    def members(self, stages: Iterable[str]) -> dict[str, int]:
         """Stage to the members of its group, 0 while that group changes."""
         asked = self._admin.describe_consumer_groups(
             [self.prefix + stage for stage in stages], request_timeout=NEVER_GIVE_UP_S
