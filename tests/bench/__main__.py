@@ -1,7 +1,7 @@
 """`python -m tests.bench`: measures, a table for people, and one line of JSON at the end.
 
-ONLY=door,pressed,stages,automation,destinations,end_to_end,stock,backfill,scaling takes some of them; QUICK=1 takes
-the door, stages, end_to_end and stock in two minutes; PLOTS=1 draws docs/*.svg anew.
+ONLY=door,pressed,stages,workers,automation,destinations,end_to_end,stock,backfill,scaling takes some of them; QUICK=1
+takes the door, stages, end_to_end and stock in two minutes; PLOTS=1 draws docs/*.svg anew.
 """
 
 import json
@@ -17,7 +17,10 @@ from tests.bench.measures import FULL, QUICK, Bench
 from tests.bench.rig import Servers
 from tests.bench.table import print_table
 
-MEASURES = ("door", "pressed", "stages", "automation", "destinations", "end_to_end", "stock", "backfill", "scaling")
+MEASURES = (
+    *("door", "pressed", "stages", "workers", "automation", "destinations", "end_to_end", "stock", "backfill"),
+    "scaling",
+)
 QUICK_MEASURES = ("door", "stages", "end_to_end", "stock")
 
 

@@ -22,7 +22,7 @@ from tests.bench.pressed import PLACES, PressedFigure, run_pressed
 from tests.bench.receiver import Receiver
 from tests.bench.rig import Rig, Servers
 from tests.bench.scaling import add_profiles, cost_an_event
-from tests.bench.stages import STAGES, StageFigure, run_beside, run_merge, run_stages
+from tests.bench.stages import STAGES, StageFigure, run_merge, run_stages, run_workers
 from tests.bench.stock import compare
 from tests.bench.web import Web
 
@@ -132,7 +132,7 @@ class Bench:
         return {name: middle([getattr(run, name) for run in runs]) for name in PressedFigure._fields}
 
     def stages(self) -> Figures:
-        """Every stage alone, from a full topic; merge from one of its own, and validate with a worker a core."""
+        """Every stage alone, from a full topic; merge from one of its own."""
         runs: dict[str, list[StageFigure]] = {}
         for number in range(self.plan.runs):
             self._tell(f"stages: run {number + 1} of {self.plan.runs}, {self.plan.stage_events:,} events")
@@ -141,7 +141,6 @@ class Bench:
                 measured = [
                     partial(run_stages, events=self.plan.stage_events),
                     partial(run_merge, events=self.plan.stage_events // 5),
-                    partial(run_beside, events=self.plan.stage_events * 2, workers=CORES),
                 ]
             for run in measured:
                 with self.rig(Rig) as rig:
@@ -154,6 +153,15 @@ class Bench:
             }
             for stage, figures in runs.items()
         }
+
+    def workers(self) -> Figures:
+        """One stage, validate, with several workers: what it puts through, beside `stages`, where it has one."""
+        runs = []
+        for number in range(self.plan.runs):
+            self._tell(f"{CORES} workers of validate: run {number + 1} of {self.plan.runs}")
+            with self.rig(Rig) as rig:
+                runs.append(run_workers(rig, self.plan.stage_events * 2, self.seed(), CORES))
+        return {"workers": CORES, **{name: middle([getattr(run, name) for run in runs]) for name in _STAGE}}
 
     def automation(self) -> Figures:
         """Workflow runs of five nodes, and deliveries to a webhook, a second."""
@@ -280,7 +288,7 @@ class Bench:
             return {}
         self._tell("scaling: warming up")  # Kafka's compiler, above all
         with self.rig(Rig) as rig:
-            cost_an_event(rig, events, self.seed())
+            cost_an_event(rig, events // 2, self.seed())
         for name, partitions, workers in (
             ("4 partitions", 4, 1),
             ("32 partitions", 32, 1),
@@ -292,8 +300,8 @@ class Bench:
         few, many = 10_000, self.plan.many_profiles
         for name, profiles, visitors in (
             (f"{few:,} profiles", few, few),
-            (f"{many:,} profiles", many, few),
-            (f"{many:,} profiles, all may come", many, many),
+            (f"{many:,} profiles, {few:,} of them come", many, few),
+            (f"{many:,} profiles", many, many),
         ):
             self._tell(f"scaling: {name}")
             with self.rig(Rig) as rig:

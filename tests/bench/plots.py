@@ -26,7 +26,7 @@ def draw(found: Mapping[str, Any], folder: Path) -> None:
     if stages := found.get("stages"):
         names = list(stages)
         _bar(
-            "Records a second, each stage alone, one worker if not said", names, {"": _medians(stages, "records_per_s")}
+            "Records a second, each stage alone, one worker", names, {"": _medians(stages, "records_per_s")}
         ).render_to_file(folder / "throughput.svg")
         parts = {"worker": "worker_us", "PostgreSQL": "postgres_us", "Kafka": "kafka_us"}
         series = {label: _medians(stages, key) for label, key in parts.items()}

@@ -1,12 +1,12 @@
 """What an event costs as workers, partitions and profiles grow: CPU of all stages, PostgreSQL and Kafka together."""
 
 from datetime import UTC, datetime
-from functools import partial
+from random import Random
 
 import psycopg
 
 from tests.bench.rig import Rig
-from tests.bench.stages import STAGES, at_work, fill_tracks, run_stage
+from tests.bench.stages import STAGES, AtWork, fill_tracks, run_stage
 from tests.bench.web import Web
 from tests.kit.installation import IDENTITY_KEY
 from workflows.identity import ProfileIds
@@ -23,15 +23,17 @@ def cost_an_event(rig: Rig, events: int, seed: int, workers: int = 1, visitors: 
     fill_tracks(rig, Web(seed, visitors=visitors), events)
     total = 0.0
     for stage in MEASURED:
-        if (figure := run_stage(rig, stage, workers, partial(at_work, rig, stage, workers))) is not None:
+        if (figure := run_stage(rig, stage, workers, AtWork(rig, stage, workers))) is not None:
             total += figure.cpu_us * rig.positions(stage) / events
     return total
 
 
 def add_profiles(rig: Rig, count: int) -> None:
-    """Profiles of the web mix's visitors, with counters, traits, versions and identifiers, as after a first visit."""
+    """Profiles of the web mix's visitors, with counters, traits, versions and identifiers, as after a first visit. They
+    lie in no order: who comes often is not stored side by side."""
     ids, now = ProfileIds(IDENTITY_KEY.encode()), datetime(2026, 1, 1, tzinfo=UTC)
-    profiles = [ids.mint("client", f"visitor-{visitor}") for visitor in range(count)]
+    profiles = [(visitor, ids.mint("client", f"visitor-{visitor}")) for visitor in range(count)]
+    Random(count).shuffle(profiles)
     traits = '{"last_seen": ["2026-01-01", 1767225600000000, "e"], "last_type": ["page-view", 1767225600000000, "e"]}'
     tables = {
         "profiles (id, created_at)": lambda n, id: (id, now),
@@ -45,7 +47,7 @@ def add_profiles(rig: Rig, count: int) -> None:
     with psycopg.connect(rig.database_url, autocommit=True) as connection:
         for table, row in tables.items():
             with connection.cursor().copy(f"copy {table} from stdin".encode()) as copy:
-                for number, id in enumerate(profiles):
+                for number, id in profiles:
                     copy.write_row(row(number, id))
         connection.execute("vacuum analyze")
         connection.execute("checkpoint")

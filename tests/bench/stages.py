@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NamedTuple
 
 from confluent_kafka import Producer
@@ -72,7 +71,8 @@ def run_stage(rig: Rig, stage: str, workers: int = 1, until: Callable[[], bool] 
     names = [f"{stage}-{number}" for number in range(workers)]
     for name in names:
         rig.start(stage, name=name)
-    first = _wait(rig, stage, lambda done: done > 0 and until())
+    _wait(rig, stage, lambda done: done > 0 and until())
+    first = rig.positions(stage)
     started, cpu = time.monotonic(), rig.cpu()
     _wait(rig, stage, lambda done: done >= total)
     seconds, spent = time.monotonic() - started, used(cpu, rig.cpu())
@@ -80,18 +80,18 @@ def run_stage(rig: Rig, stage: str, workers: int = 1, until: Callable[[], bool] 
         rig.stop(name)
     records = total - first
     if records < FEWEST:
+        assert total < 10 * FEWEST, f"{stage} was through before it could be measured"
         return None
     worker = sum(spent[name] for name in names)
     costs = [1e6 * one / records for one in (worker, spent["postgres"], spent["kafka"])]
     return StageFigure(records, records / seconds, *costs)
 
 
-def _wait(rig: Rig, stage: str, enough: Callable[[int], bool]) -> int:
+def _wait(rig: Rig, stage: str, enough: Callable[[int], bool]) -> None:
     deadline = time.monotonic() + WITHIN_S
     while time.monotonic() < deadline:
-        done = rig.positions(stage)
-        if enough(done):
-            return done
+        if enough(rig.positions(stage)):
+            return
         time.sleep(LOOK_EVERY_S)
     raise AssertionError(f"{stage} is not through: {rig.tell()}")
 
@@ -109,18 +109,38 @@ def run_merge(rig: Rig, events: int, seed: int) -> dict[str, StageFigure]:
     return {stage: figure for stage, figure in found.items() if stage == "merge"}
 
 
-def run_beside(rig: Rig, events: int, seed: int, stage: str = "validate", workers: int = 2) -> dict[str, StageFigure]:
-    """The first stage alone with several workers, measured while all of them are at work."""
+def run_workers(rig: Rig, events: int, seed: int, workers: int) -> StageFigure:
+    """validate alone with several workers, measured from when all of them are at work."""
     fill_tracks(rig, Web(seed), events)
-    figure = run_stage(rig, stage, workers, partial(at_work, rig, stage, workers))
-    return {f"{stage}, {workers} workers": figure} if figure else {}
+    figure = run_stage(rig, "validate", workers, AtWork(rig, "validate", workers))
+    assert figure is not None, f"{events} events are too few to measure"
+    return figure
 
 
-def at_work(rig: Rig, stage: str, workers: int) -> bool:
-    """Whether all workers have joined, and each lane has done a batch: to begin is not what a record costs."""
-    lanes = sum(end > 0 for end in rig.ends(READS[stage]).values())
-    began = rig.one("select count(*) from stage_progress where stage = %s and next_offset > first_offset", stage)
-    return began >= lanes and rig.members([stage]) == {stage: workers}
+class AtWork:
+    """Whether all workers of a stage have joined and each lane has gone on since then, or has nothing left: to begin is
+    not what a record costs."""
+
+    def __init__(self, rig: Rig, stage: str, workers: int) -> None:
+        self._rig, self._stage, self._workers = rig, stage, workers
+        #: How far lanes were when all had joined.
+        self._joined: dict[tuple[str, int], int] | None = None
+
+    def __call__(self) -> bool:
+        if self._joined is None:
+            if self._rig.members([self._stage]) == {self._stage: self._workers}:
+                self._joined = self._lanes()
+            return False
+        now, then = self._lanes(), self._joined
+        return all(
+            now.get(lane, 0) > then.get(lane, 0) or now.get(lane, 0) >= end - 1
+            for lane, end in self._rig.ends(READS[self._stage]).items()
+            if end
+        )
+
+    def _lanes(self) -> dict[tuple[str, int], int]:
+        rows = self._rig.sql("select topic, partition, next_offset from stage_progress where stage = %s", self._stage)
+        return {(topic, partition): offset for topic, partition, offset in rows}
 
 
 def _run_each(rig: Rig, stages: Sequence[str]) -> dict[str, StageFigure]:

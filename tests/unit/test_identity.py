@@ -30,6 +30,8 @@ def test_an_id_follows_from_what_it_is_minted_for_alone():
 def test_ids_stay_the_same_from_release_to_release():
     """Browsers keep them: a change here would make strangers of all known customers."""
     assert SESSIONS == "113cfc28-d0c4-ad5d-8b4b-555681df7d4e"
+    customers = IDS.resolve("shop", "s1", "customer 7", "e1", client_made=True)
+    assert customers == IDS.mint("client", "customer 7") == "a043dd2d-b082-c470-f8a9-246dbe4246d0"
 
 
 def test_an_id_is_known_as_ours_in_whatever_way_it_is_written():
@@ -83,6 +85,18 @@ def test_a_client_made_id_counts_only_where_the_source_allows_it():
 @pytest.mark.parametrize("junk", ["null", "undefined", "Anonymous", "0", "[object Object]"])
 def test_a_junk_client_made_id_makes_no_profile_that_strangers_share(junk: str):
     assert IDS.resolve("shop", "s1", junk, "e1", client_made=True) == SESSIONS
+
+
+def test_what_is_remembered_of_one_who_sent_an_id_is_not_said_of_the_next():
+    ids = ProfileIds(b"a key of an installation")
+    for _ in range(2):
+        assert not ids.is_ours(FOREIGN)
+        for client_made, sent in ((False, FOREIGN), (False, "customer 7"), (True, "null"), (True, "customer 7")):
+            by_session = [ids.resolve(shop, "s1", sent, "e1", client_made) for shop in ("shop", "app")]
+            minted = [ids.mint("session", shop, "s1") for shop in ("shop", "app")]
+            mapped = [ids.mint("client", "customer 7")] * 2
+            assert by_session == (mapped if client_made and sent != "null" else minted)
+    assert OTHERS.resolve("shop", "s1", SESSIONS, "e1", client_made=False) == OTHERS.mint("session", "shop", "s1")
 
 
 def test_our_own_id_wins_over_everything_else_sent():
