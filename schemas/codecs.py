@@ -88,7 +88,7 @@ class PayloadCodec:
             received_at=datetime.fromtimestamp(min(max(record.timestamp, 0), _LAST_MS) / 1000, UTC),
             body=record.value,
             key=record.key,
-            hops=_number((headers.get(HOPS_HEADER) or b"").decode("ascii", "replace")),
+            hops=_number(hops.decode("ascii", "replace")) if (hops := headers.get(HOPS_HEADER)) else 0,
             bridge=_BRIDGES.get(headers.get(BRIDGE_HEADER), "kafka"),
             replay=headers.get(REPLAY_HEADER) or b"",
             quiet=QUIET_HEADER in headers,

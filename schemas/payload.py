@@ -22,7 +22,7 @@ from schemas.limits import (
     MAX_TYPE_CHARS,
 )
 from schemas.reading import PayloadError, read_json
-from schemas.storable import parsed
+from schemas.storable import deserves_a_look, parsed
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -67,6 +67,8 @@ class TrackerPayload(msgspec.Struct, gc=False):
     timestamp: datetime | None
     #: What is wrong with the payload and therefore with each of its events.
     reasons: list[Reason]
+    #: Its bytes were looked at as a whole, and nothing in them is odd: its one event need not be looked at again.
+    is_plain: bool
 
 
 class TrackerEvent(msgspec.Struct, gc=False):
@@ -100,7 +102,8 @@ def read_payload(body: bytes) -> TrackerPayload:
     envelope = _read_envelope(body)
     reasons: list[Reason] = []
     options = envelope.options if isinstance(envelope.options, dict) else {}
-    if not _is_context(envelope.context) or parsed(envelope.context)[1]:
+    is_plain = len(envelope.events) == 1 and not deserves_a_look(body)
+    if not _is_context(envelope.context) or parsed(envelope.context, is_plain)[1]:
         reasons.append(Reason("invalid_context", "/context", _CONTEXT))
         envelope.context = EMPTY_OBJECT
     source = _id_in(envelope.source, "/source/id", "invalid_source", reasons)
@@ -123,6 +126,7 @@ def read_payload(body: bytes) -> TrackerPayload:
         sent_at=sent_at,
         timestamp=timestamp,
         reasons=reasons,
+        is_plain=is_plain,
     )
 
 
@@ -135,13 +139,15 @@ def _read_envelope(body: bytes) -> _Envelope:
     return envelope
 
 
-def read_event(raw: msgspec.Raw) -> TrackerEvent:
-    """One event of a payload, with every reason found against it. Never raises for what a client can send."""
+def read_event(raw: msgspec.Raw, is_plain: bool = False) -> TrackerEvent:
+    """One event of a payload (which says `is_plain`), with every reason found against it. Never raises for what a
+    client can send."""
     event = TrackerEvent(None, "", None, EMPTY_OBJECT, {}, EMPTY_OBJECT, [], True, [])
-    if len(bytes(raw)) > MAX_EVENT_BYTES:
+    data = bytes(raw)
+    if len(data) > MAX_EVENT_BYTES:
         event.reasons.append(Reason("event_too_large", "", f"an event may have {MAX_EVENT_BYTES} bytes"))
         return event
-    value, problem = parsed(raw)
+    value, problem = parsed(data, is_plain)
     if problem is None and not isinstance(value, dict):
         problem = Reason("event_not_object", "", "an event is a JSON object with a type")
     if problem is not None:

@@ -23,8 +23,9 @@ _LONG_FRACTION = re.compile(rb"[\[:,]\s*-?[0-9]+\.[0-9]{1000}")
 _COLON = re.compile(rb"\s*:")
 
 
-def parsed(raw: msgspec.Raw) -> tuple[Any, Reason | None]:
-    """The JSON's value, and what PostgreSQL or another JSON reader would stumble over in it."""
+def parsed(raw: msgspec.Raw | bytes, is_plain: bool = False) -> tuple[Any, Reason | None]:
+    """The JSON's value, and what PostgreSQL or another JSON reader would stumble over in it. `is_plain`: its bytes were
+    looked at, as part of what `deserves_a_look` was asked about."""
     data = bytes(raw)
     try:
         value = _anything(data)
@@ -34,15 +35,21 @@ def parsed(raw: msgspec.Raw) -> tuple[Any, Reason | None]:
         if "out of range" in str(error):
             return None, Reason("number_out_of_range", "", "a number is too large to store")
         return None, Reason("invalid_unicode", "", "a string holds half of a surrogate pair")
-    digits = data.translate(_DIGITS, _STRUCTURE)
-    long_number = _LONG_NUMBER in digits
-    if (_TINY_EXPONENT in digits and _TINY_NUMBER.search(data)) or (long_number and _LONG_FRACTION.search(data)):
+    if is_plain or not deserves_a_look(data):
+        return value, None
+    if _TINY_NUMBER.search(data) or _LONG_FRACTION.search(data):
         return None, Reason("number_out_of_range", "", "a number has too many digits behind the point to store")
-    return value, _walk(value, 0) if long_number or _deserves_a_walk(data, len(data) - len(digits)) else None
+    return value, _walk(value, 0)
+
+
+def deserves_a_look(data: bytes) -> bool:
+    """Cheap tests over the bytes, so that nearly no JSON is walked in Python. May say yes too often, never no; where it
+    says no of something, it says no of each part of it."""
+    digits = data.translate(_DIGITS, _STRUCTURE)
+    return _LONG_NUMBER in digits or _TINY_EXPONENT in digits or _deserves_a_walk(data, len(data) - len(digits))
 
 
 def _deserves_a_walk(data: bytes, structure: int) -> bool:
-    """Cheap tests over the bytes, so that nearly no event is walked in Python. May say yes too often, never no."""
     return (
         (structure > MAX_DEPTH and data.count(b"{") + data.count(b"[") > MAX_DEPTH)
         or (structure > MAX_KEYS and data.count(b":") > MAX_KEYS)

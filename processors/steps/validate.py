@@ -69,6 +69,8 @@ async def _due(
 ) -> list[tuple[TrackedPayload, Replay | None]]:
     """What is to be processed, where it lay at first: of what comes from the archive only what has no outcome yet, of
     what had failed each attempt once."""
+    if not any(tracked.replay for tracked in payloads):
+        return [(tracked, None) for tracked in payloads]
     read = [(tracked, replays.read(tracked.replay, tracked.body)) for tracked in payloads]
     archived = {replay.origin for _, replay in read if replay and replay.kind == "archive"}
     claimed = await replayed.claim(archived) if archived else set()

@@ -288,7 +288,7 @@ class Bench:
             return {}
         self._tell("scaling: warming up")  # Kafka's compiler, above all
         with self.rig(Rig) as rig:
-            cost_an_event(rig, events // 2, self.seed())
+            cost_an_event(rig, events // 2, self.seed(), self._tell)
         for name, partitions, workers in (
             ("4 partitions", 4, 1),
             ("32 partitions", 32, 1),
@@ -296,7 +296,7 @@ class Bench:
         ):
             self._tell(f"scaling: {name}")
             with self.rig(Rig, partitions=partitions) as rig:
-                found[name] = round(cost_an_event(rig, events, self.seed(), workers), 1)
+                found[name] = round(cost_an_event(rig, events, self.seed(), self._tell, workers), 1)
         few, many = 10_000, self.plan.many_profiles
         for name, profiles, visitors in (
             (f"{few:,} profiles", few, few),
@@ -306,7 +306,7 @@ class Bench:
             self._tell(f"scaling: {name}")
             with self.rig(Rig) as rig:
                 add_profiles(rig, profiles)
-                found[name] = round(cost_an_event(rig, events, self.seed(), visitors=visitors), 1)
+                found[name] = round(cost_an_event(rig, events, self.seed(), self._tell, visitors=visitors), 1)
         return found
 
 

@@ -59,7 +59,8 @@ def fill_tracks(rig: Rig, web: Web, events: int) -> None:
 
 
 def run_stage(rig: Rig, stage: str, workers: int = 1, until: Callable[[], bool] = lambda: True) -> StageFigure | None:
-    """Start the stage, measure from its first commit to the end of its topics, stop it. None: too few to measure.
+    """Start the stage, measure from its first commit to the end of its topics, stop it. None: too few to measure, if
+    only once measuring might begin.
 
     `until` says when measuring may begin at the earliest, say once all `workers` have joined.
     """
@@ -80,7 +81,6 @@ def run_stage(rig: Rig, stage: str, workers: int = 1, until: Callable[[], bool] 
         rig.stop(name)
     records = total - first
     if records < FEWEST:
-        assert total < 10 * FEWEST, f"{stage} was through before it could be measured"
         return None
     worker = sum(spent[name] for name in names)
     costs = [1e6 * one / records for one in (worker, spent["postgres"], spent["kafka"])]

@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.limits import MAX_DEPTH, MAX_INTEGER, MAX_KEY_BYTES, MAX_KEYS
+from schemas.limits import MAX_CONTEXT_BYTES, MAX_DEPTH, MAX_INTEGER, MAX_KEY_BYTES, MAX_KEYS
 from schemas.payload import normalise_type, read_event, read_payload
 from schemas.reading import PayloadError
 
@@ -50,6 +50,25 @@ def test_an_event_is_accepted_exactly_where_its_content_can_be_stored(value: Any
     assert (event.reasons == []) == storable(sent)
     if not event.reasons:
         assert event.parsed_properties == json.loads(bytes(event.properties)) == sent["properties"]
+
+
+@given(wrapped, wrapped, st.booleans(), st.sampled_from([None, 2]))
+@example("\0", 1, True, None)
+@example(1, "\0", True, None)
+@example(MAX_INTEGER + 1, 1, True, None)
+@example(1, {"k" * (MAX_KEY_BYTES + 1): 1}, True, None)
+def test_a_payload_of_one_event_says_of_it_and_its_context_what_each_says_by_itself(
+    value: Any, context: Any, ascii: bool, indent: int | None
+):
+    sent, around = {"type": "a", "properties": {"value": value}}, {"value": context}
+    body = json.dumps({"context": around, "events": [sent]}, ensure_ascii=ascii, indent=indent).encode()
+    payload = read_payload(body)
+    [raw] = payload.events
+    event = read_event(raw, payload.is_plain)
+    assert event == read_event(raw)
+    assert (event.reasons == []) == storable(sent)
+    size = len(bytes(msgspec.json.decode(body, type=dict[str, msgspec.Raw])["context"]))
+    assert (payload.reasons == []) == (storable(around) and size <= MAX_CONTEXT_BYTES)
 
 
 @given(st.binary() | payloads.map(lambda value: json.dumps(value).encode()))
