@@ -102,7 +102,8 @@ def read_payload(body: bytes) -> TrackerPayload:
     envelope = _read_envelope(body)
     reasons: list[Reason] = []
     options = envelope.options if isinstance(envelope.options, dict) else {}
-    is_plain = len(envelope.events) == 1 and not deserves_a_look(body)
+    # Looking takes a millisecond and a half a megabyte: what is too large for an event is none of these.
+    is_plain = len(envelope.events) == 1 and len(body) <= MAX_EVENT_BYTES and not deserves_a_look(body)
     if not _is_context(envelope.context) or parsed(envelope.context, is_plain)[1]:
         reasons.append(Reason("invalid_context", "/context", _CONTEXT))
         envelope.context = EMPTY_OBJECT

@@ -37,7 +37,10 @@ def parsed(raw: msgspec.Raw | bytes, is_plain: bool = False) -> tuple[Any, Reaso
         return None, Reason("invalid_unicode", "", "a string holds half of a surrogate pair")
     if is_plain or not deserves_a_look(data):
         return value, None
-    if _TINY_NUMBER.search(data) or _LONG_FRACTION.search(data):
+    digits = data.translate(_DIGITS)
+    if (_TINY_EXPONENT in digits and _TINY_NUMBER.search(data)) or (
+        _LONG_NUMBER in digits and _LONG_FRACTION.search(data)
+    ):
         return None, Reason("number_out_of_range", "", "a number has too many digits behind the point to store")
     return value, _walk(value, 0)
 

@@ -4,9 +4,11 @@ import json
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from schemas import storable as storable_json
 from schemas.limits import MAX_CONTEXT_BYTES, MAX_DEPTH, MAX_INTEGER, MAX_KEY_BYTES, MAX_KEYS
 from schemas.payload import normalise_type, read_event, read_payload
 from schemas.reading import PayloadError
@@ -69,6 +71,26 @@ def test_a_payload_of_one_event_says_of_it_and_its_context_what_each_says_by_its
     assert (event.reasons == []) == storable(sent)
     size = len(bytes(msgspec.json.decode(body, type=dict[str, msgspec.Raw])["context"]))
     assert (payload.reasons == []) == (storable(around) and size <= MAX_CONTEXT_BYTES)
+
+
+def test_an_ordinary_payload_of_one_event_is_looked_at_once():
+    ordinary = {"source": {"id": "shop"}, "context": {"page": "/a"}, "events": [{"type": "a", "properties": {"n": 1}}]}
+    assert read_payload(json.dumps(ordinary).encode()).is_plain
+    assert not read_payload(json.dumps(ordinary | {"events": ordinary["events"] * 2}).encode()).is_plain
+    assert not read_payload(json.dumps(ordinary | {"context": {"page": "\0"}}).encode()).is_plain
+
+
+@given(
+    st.lists(st.sampled_from([b'"', b'\\"', b":", b" ", b"{", b"[", b"1", b"e-", b"\\u0000", b"key"]), max_size=40),
+    st.integers(0, 40),
+    st.integers(0, 40),
+)
+def test_what_deserves_a_look_does_so_in_whatever_it_is_part_of(pieces: list[bytes], start: int, end: int):
+    with pytest.MonkeyPatch.context() as patch:
+        for limit in ("MAX_KEY_BYTES", "MAX_DEPTH", "MAX_KEYS"):
+            patch.setattr(storable_json, limit, 4)
+        if storable_json.deserves_a_look(b"".join(pieces[start:end])):
+            assert storable_json.deserves_a_look(b"".join(pieces))
 
 
 @given(st.binary() | payloads.map(lambda value: json.dumps(value).encode()))
