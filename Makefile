@@ -40,7 +40,7 @@ check: $(INSTALLED) ## lint, formatting, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED) ## measure speed and cost, up to an hour (QUICK=1: two minutes; ONLY=door,stages; PLOTS=1 draws docs/*.svg)
+bench: $(INSTALLED) ## measure speed and cost, about an hour (QUICK=1: two minutes; ONLY=door,stages; PLOTS=1 draws docs/*.svg)
 	@$(BIN)/python -m tests.bench
 
 faults: $(INSTALLED) ## break everything while events flow, and count: up to two hours (ONLY=W1,P1 SEED=7; QUICK=1: 5 minutes)
