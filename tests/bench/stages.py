@@ -59,8 +59,8 @@ def fill_tracks(rig: Rig, web: Web, events: int) -> None:
 
 
 def run_stage(rig: Rig, stage: str, workers: int = 1, until: Callable[[], bool] = lambda: True) -> StageFigure | None:
-    """Start the stage, measure from its first commit to the end of its topics, stop it. None: too few to measure, if
-    only once measuring might begin.
+    """Start the stage, measure from its first commit to the end of its topics, stop it. None: too few records to
+    measure, or too few left when measuring could begin.
 
     `until` says when measuring may begin at the earliest, say once all `workers` have joined.
     """
