@@ -54,7 +54,8 @@ async def run_workflows(
         live |= await profiles.lock_live(set(parted.values()))
         states |= await traits.lock({live[owner] for owner in parted.values()} - states.keys())
     waiting = await _waiting(resumed, wanted.values(), awaited, live, states, definitions, parked, consents, now)
-    batch, rows = Running(definitions, Identifiers(definitions, profile_ids.hide), states, waiting), dict[Origin, str]()
+    batch = Running(definitions, Identifiers(definitions, profile_ids.hide), states, waiting)
+    rows: dict[Origin, bytes] = {}
     for run in runs:
         if run.resumption is not None:
             batch.resume(run.origin, run.resumption)

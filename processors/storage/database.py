@@ -1,6 +1,8 @@
 """Connections to PostgreSQL, as lanes and tools need them."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from struct import Struct
 from typing import Any
 
 import msgspec
@@ -10,6 +12,7 @@ from psycopg.errors import UniqueViolation
 from psycopg.rows import TupleRow
 
 from processors.runner.failures import Unavailable
+from schemas.origin import Origin
 
 Connection = psycopg.AsyncConnection[TupleRow]
 Connect = Callable[[], Awaitable[Connection]]
@@ -36,7 +39,7 @@ def connector(
     options = (
         f"{conninfo_to_dict(url).get('options', '')} "
         f"-c idle_in_transaction_session_timeout={int(idle_s * 1000)} -c lock_timeout=10s -c statement_timeout=120s "
-        "-c timezone=UTC -c jit=off"
+        "-c timezone=UTC -c client_encoding=UTF8 -c jit=off"
     )
 
     async def connect() -> Connection:
@@ -57,23 +60,61 @@ def uuids(ids: Iterable[str]) -> str:
     return f"{{{','.join(ids)}}}"
 
 
-#: What COPY reads as null.
-NULL = "\\N"
+#: Origins as a table k (p, o, n), of what `places` gives: arrays are read at half of what a JSON of them costs.
+PLACES = "unnest(%s::int[], %s::bigint[], %s::int[]) as k(p, o, n)"
 
 
-async def copy_rows(connection: Connection, table: str, columns: Sequence[str], lines: Iterable[str]) -> None:
-    """Write new rows by COPY, at half of what an INSERT costs; `lines` are rows in its text format.
+def places(origins: Collection[Origin]) -> tuple[str, str, str]:
+    """For PLACES: partitions, offsets and ordinals, each as one text, as `uuids`."""
+    columns = ([o.partition for o in origins], [o.offset for o in origins], [o.ordinal for o in origins])
+    partitions, offsets, ordinals = [f"{{{','.join(map(str, column))}}}" for column in columns]
+    return partitions, offsets, ordinals
+
+
+#: What COPY's binary format begins and ends with.
+_BEGIN, _END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
+_length = Struct(">i").pack
+_NULL = _length(-1)
+_EPOCH, _MICROSECOND = datetime(2000, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+
+
+async def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[bytes]) -> None:
+    """Write new rows by COPY, at half of what an INSERT costs. `rows` are in its binary format, each with its number of
+    columns first: PostgreSQL takes them for two thirds of what text costs, and nothing has to be escaped.
 
     Raises Unavailable where one of them is there: another lane wrote it since it was looked for, and whoever starts
     again will find it.
     """
     # All of it first: what is frozen within a COPY keeps its locks until another lane calls `end_frozen`.
-    written = "".join(lines)
+    written = b"".join((_BEGIN, *rows, _END))
+    into = f"copy {table} ({', '.join(columns)}) from stdin (format binary)"
     try:
-        async with connection.cursor().copy(f"copy {table} ({', '.join(columns)}) from stdin".encode()) as copy:
+        async with connection.cursor().copy(into.encode()) as copy:
             await copy.write(written)
     except UniqueViolation as error:
         raise Unavailable(f"{table} raced") from error
+
+
+def varying(*values: bytes | None) -> bytes:
+    """Columns of no fixed size, as COPY reads them: each after its length. A jsonb is its text after JSONB."""
+    return b"".join([_NULL if value is None else _length(len(value)) + value for value in values])
+
+
+#: The version of the format in which COPY reads a jsonb.
+JSONB = b"\x01"
+
+
+def uuid(id: str) -> bytes:
+    """As COPY reads it. Raises ValueError: what is of another length PostgreSQL would call a broken connection."""
+    found = bytes.fromhex(id.replace("-", ""))
+    if len(found) != 16:
+        raise ValueError("not a uuid")
+    return found
+
+
+def since_2000(at: datetime) -> int:
+    """A timestamptz, as COPY reads it: microseconds."""
+    return (at - _EPOCH) // _MICROSECOND
 
 
 async def end_frozen(connection: Connection) -> None:
@@ -90,17 +131,6 @@ async def end_frozen(connection: Connection) -> None:
         "(select setting::int from pg_settings where name = 'idle_in_transaction_session_timeout')"
     )
     await connection.commit()
-
-
-def copied(text: str | None) -> str:
-    """A text in COPY's format."""
-    if text is None:
-        return NULL
-    if "\\" in text:
-        text = text.replace("\\", "\\\\")
-    if "\n" in text or "\t" in text or "\r" in text:
-        text = text.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
-    return text
 
 
 async def take_time(connection: Connection) -> None:

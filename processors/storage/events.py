@@ -2,19 +2,33 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from struct import Struct
 from typing import Any
 
 import msgspec
 
-from processors.storage.database import NULL, Connection, as_json, copied, copy_rows, uuids
+from processors.storage.database import (
+    JSONB,
+    PLACES,
+    Connection,
+    as_json,
+    copy_rows,
+    places,
+    since_2000,
+    uuid,
+    uuids,
+    varying,
+)
 from schemas.events import IdentifiedEvent
 from schemas.origin import Origin, derived_id
 
 _COLUMNS = (
-    *("source", "id", "fingerprint", "origin_partition", "origin_offset", "origin_ordinal", "type", "profile_id"),
-    *("session_id", "occurred_at", "received_at", "saved", "time_corrected", "hops", "revision", "reused_id"),
+    *("origin_partition", "origin_offset", "origin_ordinal", "occurred_at", "received_at", "saved", "time_corrected"),
+    *("hops", "revision", "source", "id", "fingerprint", "type", "profile_id", "session_id", "reused_id"),
     *("properties", "context"),
 )
+#: How many columns there are, and those of a fixed size, each after its size.
+_fixed = Struct(">h ii iq ii iq iq i? i? ii iq").pack
 
 
 class Recorded(msgspec.Struct):
@@ -73,7 +87,7 @@ class Events:
         seen: dict[Origin, IdentifiedEvent] = {}
         for event in events:
             seen.setdefault(event.origin, event)
-        done = await self._known_origins(seen.values())
+        done = await self._known_origins(seen)
         waiting = [event for origin, event in seen.items() if origin not in done]
         judged = _Judged()
         while waiting:
@@ -88,13 +102,12 @@ class Events:
             Counter(event.source for event in judged.new.values() if event.origin in judged.reused),
         )
 
-    async def _known_origins(self, events: Iterable[IdentifiedEvent]) -> set[Origin]:
+    async def _known_origins(self, origins: Collection[Origin]) -> set[Origin]:
         cursor = await self._connection.execute(
-            "with k as (select * from jsonb_to_recordset(%s::jsonb) as r(p int, o bigint, n int)) "
-            "select p, o, n from k where exists (select from events where origin_partition = p "
+            f"select p, o, n from {PLACES} where exists (select from events where origin_partition = p "
             "and origin_offset = o and origin_ordinal = n) or exists (select from event_duplicates "
             "where origin_partition = p and origin_offset = o and origin_ordinal = n)",
-            (as_json([_origin_row(event.origin) for event in events]),),
+            places(origins),
         )
         return {Origin(*origin) for origin in await cursor.fetchall()}
 
@@ -185,16 +198,22 @@ class Counters:
         return found
 
 
-def _row(event: IdentifiedEvent, reused_id: str | None) -> str:
-    """In COPY's format. What can hold anything is escaped; the rest is numbers, names and times of our own making."""
-    origin = event.origin
-    properties = copied(bytes(event.properties).decode()) if event.save else NULL
-    context = copied(bytes(event.context).decode()) if event.save else NULL
-    return (
-        f"{copied(event.source)}\t{copied(event.id)}\t\\\\x{event.fingerprint}\t{origin.partition}\t{origin.offset}\t"
-        f"{origin.ordinal}\t{event.type}\t{event.profile or NULL}\t{copied(event.session)}\t"
-        f"{event.occurred_at.isoformat()}\t{event.received_at.isoformat()}\t{event.save}\t{event.time_corrected}\t"
-        f"{event.hops}\t{event.revision}\t{copied(reused_id)}\t{properties}\t{context}\n"
+def _row(event: IdentifiedEvent, reused_id: str | None) -> bytes:
+    """In COPY's binary format."""
+    origin, at, received = event.origin, since_2000(event.occurred_at), since_2000(event.received_at)
+    return _fixed(
+        *(len(_COLUMNS), 4, origin.partition, 8, origin.offset, 4, origin.ordinal, 8, at, 8, received),
+        *(1, event.save, 1, event.time_corrected, 4, event.hops, 8, event.revision),
+    ) + varying(
+        event.source.encode(),
+        event.id.encode(),
+        bytes.fromhex(event.fingerprint),
+        event.type.encode(),
+        None if event.profile is None else uuid(event.profile),
+        None if event.session is None else event.session.encode(),
+        None if reused_id is None else reused_id.encode(),
+        JSONB + bytes(event.properties) if event.save else None,
+        JSONB + bytes(event.context) if event.save else None,
     )
 
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Mapping
 from decimal import Decimal
+from struct import Struct
 
 import msgspec
 
-from processors.storage.database import Connection, as_json, copied, copy_rows, uuids
+from processors.storage.database import JSONB, PLACES, Connection, copy_rows, places, uuids, varying
 from schemas.origin import Origin
 from workflows.profile import ProfileState, Trait
 from workflows.running import Done
@@ -13,9 +14,12 @@ from workflows.running import Done
 _traits = msgspec.json.Decoder(dict[str, Trait]).decode
 _totals = msgspec.json.Decoder(dict[str, Decimal]).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
+_as_json = msgspec.json.Encoder().encode
 
 
-_COLUMNS = ("origin_partition", "origin_offset", "origin_ordinal", "source", "event_id", "outcome", "changes", "place")
+_COLUMNS = ("origin_partition", "origin_offset", "origin_ordinal", "place", "source", "event_id", "outcome", "changes")
+#: How many columns there are, and those of a fixed size, each after its size.
+_fixed = Struct(">h ii iq ii ii").pack
 
 
 class Runs:
@@ -32,24 +36,22 @@ class Runs:
         and what it makes of it now may be another: the duplicate of what was its duplicate then.
         """
         cursor = await self._connection.execute(
-            "select p, o, n, profile_id::text from jsonb_to_recordset(%s::jsonb) as k(p int, o bigint, n int) "
+            f"select p, o, n, profile_id::text from {PLACES} "
             "join events on origin_partition = p and origin_offset = o and origin_ordinal = n where not exists "
             "(select from workflow_runs r "
             "where r.origin_partition = p and r.origin_offset = o and r.origin_ordinal = n)",
-            (as_json([{"p": o.partition, "o": o.offset, "n": o.ordinal} for o in origins]),),
+            places(origins),
         )
         return {Origin(*origin): profile for *origin, profile in await cursor.fetchall()}
 
-    def row(self, done: Done) -> str:
-        """What is to be stored of an event's runs, in COPY's format."""
+    def row(self, done: Done) -> bytes:
+        """What is to be stored of an event's runs, in COPY's binary format."""
         event, origin = done.event, done.event.origin
-        outcome, changes = msgspec.json.encode(done.outcome).decode(), msgspec.json.encode(done.changes).decode()
-        return (
-            f"{origin.partition}\t{origin.offset}\t{origin.ordinal}\t{copied(event.source)}\t{copied(event.id)}\t"
-            f"{copied(outcome)}\t{copied(changes)}\t{done.place}\n"
+        return _fixed(len(_COLUMNS), 4, origin.partition, 8, origin.offset, 4, origin.ordinal, 4, done.place) + varying(
+            event.source.encode(), event.id.encode(), JSONB + _as_json(done.outcome), JSONB + _as_json(done.changes)
         )
 
-    async def store(self, rows: Mapping[Origin, str]) -> None:
+    async def store(self, rows: Mapping[Origin, bytes]) -> None:
         """Write runs down. Raises Unavailable where another lane ran one meanwhile: starting again sees it done."""
         await copy_rows(self._connection, "workflow_runs", _COLUMNS, (row for _, row in sorted(rows.items())))
 
