@@ -1,6 +1,7 @@
 """Which events' workflows are due, on a real PostgreSQL."""
 
 from datetime import UTC, datetime
+from uuid import UUID
 
 import msgspec
 import psycopg
@@ -17,9 +18,16 @@ from workflows.running import Done
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def event(offset: int, id: str) -> IdentifiedEvent:
+def event(offset: int, id: str, profile: str | None = None) -> IdentifiedEvent:
     return IdentifiedEvent(
-        origin=Origin(0, offset, 0), id=id, fingerprint="aa", source="shop", type="a", occurred_at=NOW, received_at=NOW
+        origin=Origin(0, offset, 0),
+        id=id,
+        fingerprint="aa",
+        source="shop",
+        type="a",
+        profile=profile,
+        occurred_at=NOW,
+        received_at=NOW,
     )
 
 
@@ -36,3 +44,14 @@ async def test_workflows_are_due_once_and_only_for_what_is_recorded_under_this_o
         await runs.store({ran.origin: runs.row(done)})
         origins = [Origin(0, offset, 0) for offset in (540, 541, 7, 99)]
         assert await runs.due(origins) == {Origin(0, 541, 0): None}
+
+
+async def test_what_is_due_is_due_under_the_profile_that_it_is_recorded_under_now(services: Services) -> None:
+    url, (here, gone) = services.new_database(), (str(UUID(int=1)), str(UUID(int=2)))
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        await migrate(connection)
+    async with await connector(url, "test")() as connection:
+        recorded = {Origin(0, 1, 0): here, Origin(0, 2, 0): gone, Origin(0, 3, 0): None}
+        await Events(connection).record([event(o.offset, str(o.offset), profile) for o, profile in recorded.items()])
+        await connection.execute("update events set profile_id = %s where profile_id = %s", (here, gone))
+        assert await Runs(connection).due(recorded) == recorded | {Origin(0, 2, 0): here}
