@@ -7,18 +7,9 @@ from typing import Any
 
 import msgspec
 
-from processors.storage.database import (
-    JSONB,
-    PLACES,
-    Connection,
-    as_json,
-    copy_rows,
-    places,
-    since_2000,
-    uuid,
-    uuids,
-    varying,
-)
+from processors.storage.copying import JSONB, copy_rows, since_2000, uuid, varying
+from processors.storage.database import Connection, as_json, uuids
+from processors.storage.origins import OF_THEM, ORIGIN, PAYLOADS, payloads
 from schemas.events import IdentifiedEvent
 from schemas.origin import Origin, derived_id
 
@@ -102,12 +93,12 @@ class Events:
             Counter(event.source for event in judged.new.values() if event.origin in judged.reused),
         )
 
-    async def _known_origins(self, origins: Collection[Origin]) -> set[Origin]:
+    async def _known_origins(self, origins: Iterable[Origin]) -> set[Origin]:
+        """Those that have been here, and others of the same payloads."""
         cursor = await self._connection.execute(
-            f"select p, o, n from {PLACES} where exists (select from events where origin_partition = p "
-            "and origin_offset = o and origin_ordinal = n) or exists (select from event_duplicates "
-            "where origin_partition = p and origin_offset = o and origin_ordinal = n)",
-            places(origins),
+            f"{PAYLOADS} select {ORIGIN} from k join events on {OF_THEM} "
+            f"union all select {ORIGIN} from k join event_duplicates on {OF_THEM}",
+            payloads(origins),
         )
         return {Origin(*origin) for origin in await cursor.fetchall()}
 
@@ -130,7 +121,7 @@ class Events:
             for event in events
         ]
         cursor = await self._connection.execute(
-            "insert into event_duplicates (origin_partition, origin_offset, origin_ordinal, source, id, received_at) "
+            f"insert into event_duplicates ({ORIGIN}, source, id, received_at) "
             "select p, o, n, source, id, at from jsonb_to_recordset(%s::jsonb) "
             "as r(p int, o bigint, n int, source text, id text, at timestamptz) order by p, o, n "
             "on conflict do nothing returning source",

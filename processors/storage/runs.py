@@ -6,7 +6,9 @@ from struct import Struct
 
 import msgspec
 
-from processors.storage.database import JSONB, PLACES, Connection, copy_rows, places, uuids, varying
+from processors.storage.copying import JSONB, copy_rows, varying
+from processors.storage.database import Connection, uuids
+from processors.storage.origins import OF_THEM, ORIGIN, PAYLOADS, payloads
 from schemas.origin import Origin
 from workflows.profile import ProfileState, Trait
 from workflows.running import Done
@@ -36,13 +38,17 @@ class Runs:
         and what it makes of it now may be another: the duplicate of what was its duplicate then.
         """
         cursor = await self._connection.execute(
-            f"select p, o, n, profile_id::text from {PLACES} "
-            "join events on origin_partition = p and origin_offset = o and origin_ordinal = n where not exists "
-            "(select from workflow_runs r "
-            "where r.origin_partition = p and r.origin_offset = o and r.origin_ordinal = n)",
-            places(origins),
+            f"{PAYLOADS} select {ORIGIN}, profile_id::text, false from k join events on {OF_THEM} "
+            f"union all select {ORIGIN}, null, true from k join workflow_runs on {OF_THEM}",
+            payloads(origins),
         )
-        return {Origin(*origin): profile for *origin, profile in await cursor.fetchall()}
+        recorded, ran = dict[Origin, str | None](), set[Origin]()
+        for *place, profile, has_run in await cursor.fetchall():
+            if has_run:
+                ran.add(Origin(*place))
+            else:
+                recorded[Origin(*place)] = profile
+        return {origin: recorded[origin] for origin in origins if origin in recorded and origin not in ran}
 
     def row(self, done: Done) -> bytes:
         """What is to be stored of an event's runs, in COPY's binary format."""
