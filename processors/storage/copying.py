@@ -17,8 +17,8 @@ _EPOCH, _MICROSECOND = datetime(2000, 1, 1, tzinfo=UTC), timedelta(microseconds=
 
 
 async def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[bytes]) -> None:
-    """Write new rows by COPY, at half of what an INSERT costs. `rows` are in its binary format, each after its number of
-    columns first.
+    """Write new rows by COPY, at half of what an INSERT costs. `rows` are in its binary format: each begins with the
+    number of its columns.
 
     Raises Unavailable where one of them is there: another lane wrote it since it was looked for, and whoever starts
     again will find it.
