@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import platformdirs
+import psutil  # type: ignore[import-untyped]
 import psycopg
 
 from deploy.embedded.process import (
@@ -36,7 +37,6 @@ SETTINGS: Mapping[str, str] = {
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
-    "shared_buffers": "256MB",
     "max_connections": "200",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
@@ -89,7 +89,7 @@ class EmbeddedPostgres(EmbeddedServer):
         (data / "postmaster.pid").unlink(missing_ok=True)
         if not self._password_file.exists():
             self._give_password(data, programs, user)
-        own = {"port": str(self._port), "wal_compression": wal_compression()}
+        own = {"port": str(self._port), "wal_compression": wal_compression(), "shared_buffers": shared_buffers()}
         settings = [f"-c{key}={value}" for key, value in {**SETTINGS, **own, **self._settings}.items()]
         path, files = reachable(data, user)
         return Launch([f"{programs / 'postgres'}", "-D", path, *settings], Path(data.anchor), user, files)
@@ -238,6 +238,11 @@ def copy_programs(package: Path, copy: Path) -> None:
     for path in (new, *new.rglob("*")):
         path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
     new.rename(copy)
+
+
+def shared_buffers() -> str:
+    """A sixteenth of the machine's memory, 256 MB to 1 GB: indexes of a few million events."""
+    return f"{min(1024, max(256, psutil.virtual_memory().total // 2**20 // 16))}MB"
 
 
 def wal_compression() -> str:

@@ -17,13 +17,7 @@ LARGE_RECORDS = 500
 WORKS_ONE_IN, SAVED_S, MAX_REST_S = 3.0, 0.1, 0.2
 #: After a fetch that brought something the next one waits, so that it brings more: a fetch costs as much as dozens of
 #: records. At least this long, longer after many records, and no longer.
-MIN_WAIT_S, WAIT_A_RECORD_S, MAX_WAIT_S = 0.01, 0.001, 0.1
-#: Who sets the rhythm for the stages behind it fetches no oftener than once in so many times what its batches take:
-#: on a busy machine they take long, and so do those of the others, which have to fit in between. But no less often than
-#: that; what a batch takes for its records does not count, else a slow rhythm would bring more and be slower still.
-RHYTHM, MAX_RHYTHM_S = 6.0, 0.2
-#: What a batch takes beside its records is what so many of them take.
-TAKES_RECORDS = 250
+MIN_WAIT_S, WAIT_A_RECORD_S, MAX_WAIT_S = 0.01, 0.001, 0.05
 
 
 class Budget:
@@ -54,8 +48,6 @@ class Pace:
         self._at_work = self._batches = self._records = 0
         self._quiet = asyncio.Event()
         self._wait_s, self._brought_few = 0.0, True
-        #: What a batch has taken beside its records, of late.
-        self._took_s = 0.0
 
     @contextmanager
     def work(self, records: int) -> Iterator[None]:
@@ -71,10 +63,7 @@ class Pace:
             self._records += records
             if not self._at_work:
                 now = monotonic()
-                each = self._records / self._batches
-                took_s = (now - self._began) / max(1.0, each / TAKES_RECORDS)
-                self._took_s += 0.3 * (min(took_s, MAX_RHYTHM_S / RHYTHM) - self._took_s)
-                self._rest_until = now + self._budget.rest_after(each, self._began, now)
+                self._rest_until = now + self._budget.rest_after(self._records / self._batches, self._began, now)
                 self._quiet.set()
 
     def joined(self, lanes: int) -> None:
@@ -86,8 +75,7 @@ class Pace:
         sets a rhythm. Of one that is `behind` it hardly waits: it brings as much as it can anyway, and that would be
         all there is in that time."""
         usual_s = min(MAX_WAIT_S, max(MIN_WAIT_S, WAIT_A_RECORD_S * records))
-        rhythm_s = max(least_s, min(MAX_RHYTHM_S, RHYTHM * self._took_s)) if least_s else 0.0
-        self._wait_s = MIN_WAIT_S if behind else max(rhythm_s, usual_s)
+        self._wait_s = MIN_WAIT_S if behind else max(least_s, usual_s)
         self._brought_few = not behind and records < LARGE_RECORDS * lanes
 
     async def rest(self) -> None:

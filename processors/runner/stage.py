@@ -32,9 +32,9 @@ class Stage:
     #: The step's effects lie outside PostgreSQL (files, HTTP): it runs before the transaction, not inside it.
     outside: bool = False
     gather: Gather | None = None
-    #: At least so long between two fetches that bring something; longer where its work takes long (see `pace`). What
-    #: comes meanwhile goes through all later stages together, so each of them works less often, and in this rhythm; a
-    #: stage that reads what others write need not wait.
+    #: At least so long between two fetches that bring something. What comes meanwhile goes through all later stages
+    #: together, so each of them works less often, and in this rhythm; a stage that reads what others write need not
+    #: wait.
     fetch_every_s: float = 0.0
     #: Records in one batch at most.
     max_records: int = 3000

@@ -3,11 +3,12 @@
 import asyncio
 import json
 from datetime import UTC, datetime
+from uuid import UUID
 
 import msgspec
 import pytest
 
-from processors.runner.failures import Unavailable
+from processors.runner.failures import Unavailable, unavailable_cause
 from processors.storage.database import Connect
 from processors.storage.events import Events
 from schemas.events import IdentifiedEvent
@@ -46,6 +47,34 @@ async def test_times_of_any_year_are_recorded_as_they_are(connect: Connect, year
         await Events(connection).record([event(1, "one", occurred_at=at)])
         cursor = await connection.execute("select occurred_at from events")
         assert await cursor.fetchall() == [(at,)]
+
+
+async def test_whatever_else_is_known_of_an_event_is_recorded_with_it(connect: Connect) -> None:
+    known = {"time_corrected": True, "hops": 3, "revision": 2**40, "profile": str(UUID(int=7))}
+    async with await connect() as connection:
+        await Events(connection).record([event(2**40, "one", save=False, properties=msgspec.Raw(b"{}"), **known)])
+        cursor = await connection.execute(
+            "select time_corrected, hops, revision, profile_id::text, origin_offset, saved, session_id, properties, "
+            "context from events"
+        )
+        assert await cursor.fetchall() == [(*known.values(), 2**40, False, None, None, None)]
+
+
+async def test_a_profile_id_that_is_none_is_that_records_fault_and_no_outage(connect: Connect) -> None:
+    async with await connect() as connection:
+        with pytest.raises(ValueError) as failure:
+            await Events(connection).record([event(1, "one", profile="ab")])
+        assert unavailable_cause(failure.value) is None
+
+
+async def test_of_a_payload_that_was_recorded_in_part_the_rest_is_new(connect: Connect) -> None:
+    events = [event(1, str(ordinal)) for ordinal in range(5)]
+    for ordinal, one in enumerate(events):
+        one.origin = Origin(0, 1, ordinal)
+    async with await connect() as connection:
+        recorded = Events(connection)
+        await recorded.record(events[1:3])
+        assert [one.id for one in (await recorded.record(events)).new] == ["0", "3", "4"]
 
 
 async def test_repeats_duplicates_and_ids_used_twice_are_told_apart_in_one_batch_and_over_several(

@@ -55,3 +55,21 @@ async def test_what_is_due_is_due_under_the_profile_that_it_is_recorded_under_no
         await Events(connection).record([event(o.offset, str(o.offset), profile) for o, profile in recorded.items()])
         await connection.execute("update events set profile_id = %s where profile_id = %s", (here, gone))
         assert await Runs(connection).due(recorded) == recorded | {Origin(0, 2, 0): here}
+
+
+async def test_of_a_payload_only_the_events_that_are_asked_for_are_due(services: Services) -> None:
+    url = services.new_database()
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        await migrate(connection)
+    async with await connector(url, "test")() as connection:
+        events = [event(1, str(ordinal)) for ordinal in range(4)]
+        for ordinal, one in enumerate(events):
+            one.origin = Origin(0, 1, ordinal)
+        await Events(connection).record(events)
+        runs = Runs(connection)
+        done = Done(WorkflowRun(**msgspec.structs.asdict(events[1]), workflows=["w"]), {}, [], 0)
+        await runs.store({events[1].origin: runs.row(done)})
+        assert await runs.due([events[0].origin, events[1].origin, events[3].origin]) == {
+            events[0].origin: None,
+            events[3].origin: None,
+        }
