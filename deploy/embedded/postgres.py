@@ -240,9 +240,13 @@ def copy_programs(package: Path, copy: Path) -> None:
     new.rename(copy)
 
 
-def shared_buffers() -> str:
-    """A sixteenth of the machine's memory, 256 MB to 1 GB: indexes of a few million events."""
-    return f"{min(1024, max(256, psutil.virtual_memory().total // 2**20 // 16))}MB"
+def shared_buffers(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> str:
+    """A sixteenth of the memory, 256 MB to 1 GB: the indexes of some millions of events. `limit` says how much of the
+    machine's a container may take."""
+    memory = psutil.virtual_memory().total
+    if limit.exists() and (told := limit.read_text().strip()).isdigit():
+        memory = min(memory, int(told))
+    return f"{min(1024, max(256, memory // 2**20 // 16))}MB"
 
 
 def wal_compression() -> str:

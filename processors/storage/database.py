@@ -12,7 +12,9 @@ Connection = psycopg.AsyncConnection[TupleRow]
 Connect = Callable[[], Awaitable[Connection]]
 
 #: A frozen worker must not hold its row, a dead network must be noticed, a statement must end.
+#: Rows are copied as UTF-8, whatever the URL and the environment say.
 LANE_OPTIONS: dict[str, Any] = {
+    "client_encoding": "UTF8",
     "connect_timeout": "5",
     "keepalives": "1",
     "keepalives_idle": "5",
@@ -33,7 +35,7 @@ def connector(
     options = (
         f"{conninfo_to_dict(url).get('options', '')} "
         f"-c idle_in_transaction_session_timeout={int(idle_s * 1000)} -c lock_timeout=10s -c statement_timeout=120s "
-        "-c timezone=UTC -c client_encoding=UTF8 -c jit=off"
+        "-c timezone=UTC -c jit=off"
     )
 
     async def connect() -> Connection:

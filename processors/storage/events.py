@@ -9,7 +9,7 @@ import msgspec
 
 from processors.storage.copying import JSONB, copy_rows, since_2000, uuid, varying
 from processors.storage.database import Connection, as_json, uuids
-from processors.storage.origins import OF_THEM, ORIGIN, PAYLOADS, payloads
+from processors.storage.origins import ASKED, IS_ASKED, ORIGIN, by_payload
 from schemas.events import IdentifiedEvent
 from schemas.origin import Origin, derived_id
 
@@ -94,11 +94,10 @@ class Events:
         )
 
     async def _known_origins(self, origins: Iterable[Origin]) -> set[Origin]:
-        """Those that have been here, and others of the same payloads."""
         cursor = await self._connection.execute(
-            f"{PAYLOADS} select {ORIGIN} from k join events on {OF_THEM} "
-            f"union all select {ORIGIN} from k join event_duplicates on {OF_THEM}",
-            payloads(origins),
+            f"{ASKED} select {ORIGIN} from k join events on {IS_ASKED} "
+            f"union all select {ORIGIN} from k join event_duplicates on {IS_ASKED}",
+            by_payload(origins),
         )
         return {Origin(*origin) for origin in await cursor.fetchall()}
 

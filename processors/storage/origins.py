@@ -1,5 +1,5 @@
-"""How tables are asked for origins: for all of a payload, which lie side by side. One with ten events costs little more
-than one with one."""
+"""How tables are asked for origins: payload by payload, whose events lie side by side in an index. Ten events of one cost
+little more than one."""
 
 from collections.abc import Iterable
 
@@ -7,12 +7,20 @@ from schemas.origin import Origin
 
 #: An origin's columns.
 ORIGIN = "origin_partition, origin_offset, origin_ordinal"
-#: Payloads as a table k, of what `payloads` gives; and how a table with these columns is joined to it.
-PAYLOADS = "with k as (select * from unnest(%s::int[], %s::bigint[]) as k (p, o)) "
-OF_THEM = "origin_partition = p and origin_offset = o"
+#: Origins as a table k, of what `by_payload` gives; and how a table with these columns is joined to it.
+ASKED = "with k as (select p, o, n::int[] from unnest(%s::int[], %s::bigint[], %s::text[]) as k (p, o, n)) "
+IS_ASKED = "origin_partition = p and origin_offset = o and origin_ordinal = any (n)"
 
 
-def payloads(origins: Iterable[Origin]) -> tuple[str, str]:
-    """For PAYLOADS: partitions and offsets, each as one text, which costs half of what a JSON of them would."""
-    places = {(origin.partition, origin.offset) for origin in origins}
-    return f"{{{','.join([str(p) for p, _ in places])}}}", f"{{{','.join([str(o) for _, o in places])}}}"
+def by_payload(origins: Iterable[Origin]) -> tuple[str, str, str]:
+    """For ASKED: of each payload its partition, its offset, and the ordinals that are asked for. Arrays as texts, which
+    cost half of what a JSON of them would."""
+    asked: dict[tuple[int, int], list[int]] = {}
+    for origin in origins:
+        asked.setdefault((origin.partition, origin.offset), []).append(origin.ordinal)
+    ordinals = [f'"{{{",".join(map(str, some))}}}"' for some in asked.values()]
+    return (
+        f"{{{','.join([str(partition) for partition, _ in asked])}}}",
+        f"{{{','.join([str(offset) for _, offset in asked])}}}",
+        f"{{{','.join(ordinals)}}}",
+    )

@@ -8,7 +8,7 @@ import msgspec
 
 from processors.storage.copying import JSONB, copy_rows, varying
 from processors.storage.database import Connection, uuids
-from processors.storage.origins import OF_THEM, ORIGIN, PAYLOADS, payloads
+from processors.storage.origins import ASKED, IS_ASKED, ORIGIN, by_payload
 from schemas.origin import Origin
 from workflows.profile import ProfileState, Trait
 from workflows.running import Done
@@ -38,9 +38,9 @@ class Runs:
         and what it makes of it now may be another: the duplicate of what was its duplicate then.
         """
         cursor = await self._connection.execute(
-            f"{PAYLOADS} select {ORIGIN}, profile_id::text, false from k join events on {OF_THEM} "
-            f"union all select {ORIGIN}, null, true from k join workflow_runs on {OF_THEM}",
-            payloads(origins),
+            f"{ASKED} select {ORIGIN}, profile_id::text, false from k join events on {IS_ASKED} "
+            f"union all select {ORIGIN}, null, true from k join workflow_runs on {IS_ASKED}",
+            by_payload(origins),
         )
         recorded, ran = dict[Origin, str | None](), set[Origin]()
         for *place, profile, has_run in await cursor.fetchall():

@@ -53,22 +53,23 @@ class Pipeline(Rig):
         twice = self.one("select coalesce(sum(duplicates), 0) from recorded_counts")
         return self.positions("run-workflows") + int(twice)
 
-    def waiting(self) -> int:
-        """Records that lie before stages, the archive's left out: it gathers."""
-        return sum(self.lag([stage for stage in ALL if stage != "archive"]).values())
+    def waiting(self, payload: int = 1) -> int:
+        """Records that lie before stages, the archive's left out: it gathers. A payload counts as so many."""
+        lag = self.lag([stage for stage in ALL if stage != "archive"])
+        return sum(records * (payload if stage == "validate" else 1) for (stage, _, _), records in lag.items())
 
 
-def hold(rig: Pipeline, feed: Callable[[], Feed], seconds: float, warm_up: float) -> Held:
-    """As many events as go through while what waits stays below the bound."""
+def hold(rig: Pipeline, feed: Callable[[], Feed], seconds: float, warm_up: float, payload: int = 1) -> Held:
+    """As many events as go through while what waits stays below the bound; a payload counts as so many records."""
     load = HttpLoad(rig.port, CONNECTIONS, feed).start()
     try:
-        _govern(rig, load, warm_up)
+        _govern(rig, load, warm_up, payload)
         load.mark()
         begun, cpu, wal, disk = time.monotonic(), rig.cpu(load=load.pid), rig.wal_bytes(), rig.disk_bytes()
         before = rig.through()
-        _govern(rig, load, seconds)
+        _govern(rig, load, seconds, payload)
         took, spent = time.monotonic() - begun, used(cpu, rig.cpu(load=load.pid))
-        events, left = rig.through() - before, rig.waiting()
+        events, left = rig.through() - before, rig.waiting(payload)
         written, disk_now = rig.wal_bytes() - wal, rig.disk_bytes()
         memory = rig.memory_mb()
     finally:
@@ -84,10 +85,10 @@ def hold(rig: Pipeline, feed: Callable[[], Feed], seconds: float, warm_up: float
     )
 
 
-def _govern(rig: Pipeline, load: HttpLoad, seconds: float) -> None:
+def _govern(rig: Pipeline, load: HttpLoad, seconds: float, payload: int = 1) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        load.paused.value = rig.waiting() > MOST_WAITING
+        load.paused.value = rig.waiting(payload) > MOST_WAITING
         time.sleep(LOOK_EVERY_S)
     load.paused.value = 0
 

@@ -16,7 +16,7 @@ from tests.bench.backfill import backfill
 from tests.bench.beside import TWO, Beside, Probed, beside
 from tests.bench.definitions import WEB
 from tests.bench.door import Door, bare_bridge, run_door, two_doors
-from tests.bench.end_to_end import Held, Pipeline, hold, latency
+from tests.bench.end_to_end import BATCH, Held, Pipeline, hold, latency
 from tests.bench.feeds import Purchases
 from tests.bench.pressed import PLACES, PressedFigure, run_pressed
 from tests.bench.receiver import Receiver
@@ -202,10 +202,11 @@ class Bench:
 
     def end_to_end(self) -> Figures:
         """The highest rate that is held, and latencies at half of it and at 100 events/s: with a partition for each of
-        the workers, of which there is one a stage; unless it is to be quick, with as many as topics get by default, and
-        of CDNOW's purchases."""
+        the workers, of which there is one a stage; unless it is to be quick, also in payloads of 100 events instead of
+        10, with as many partitions as topics get by default, and of CDNOW's purchases."""
         runs, found = self._whole_way(1, self.plan.runs)
-        more = {} if self.plan is QUICK else {"cdnow_events_per_s": self._cdnow(), **self._with_usual_partitions()}
+        more = {} if self.plan is QUICK else {**self._in_hundreds(), "cdnow_events_per_s": self._cdnow()}
+        more |= {} if self.plan is QUICK else self._with_usual_partitions()
         names = runs[0].cpu_us
         return {
             "events_per_s": middle([run.events_per_s for run in runs]),
@@ -218,6 +219,18 @@ class Bench:
             **more,
         }
 
+    def _in_hundreds(self) -> Figures:
+        with self.rig(Pipeline, partitions=1) as rig:
+            rig.start_all()
+            runs = self._held(rig, 100, self.plan.runs)
+        return {
+            "in_hundreds": {
+                "events_per_s": middle([run.events_per_s for run in runs]),
+                "cpu_us_total": middle([sum(run.cpu_us.values()) for run in runs]),
+                "cpu_us": {name: middle([run.cpu_us[name] for run in runs]) for name in runs[0].cpu_us},
+            }
+        }
+
     def _cdnow(self) -> int:
         self._tell("end to end: the purchases of CDNOW")
         with self.rig(Pipeline, (SHOP / "shop.yaml").read_text(), partitions=1) as rig:
@@ -228,19 +241,24 @@ class Bench:
         held, latencies = self._whole_way(DEFAULT_PARTITIONS, 1)
         return {f"with_{DEFAULT_PARTITIONS}_partitions": {"events_per_s": round(held[0].events_per_s), **latencies}}
 
+    def _held(self, rig: Pipeline, batch: int, times: int) -> list[Held]:
+        """Spans at the highest rate, in payloads of so many events."""
+        runs: list[Held] = []
+        for number in range(times):
+            self._tell(f"end to end, {rig.partitions} partitions, payloads of {batch}: run {number + 1} of {times}")
+            feed = partial(Web, self.seed(), batch)
+            # Kafka compiles itself in its first minute.
+            warm_up_s = min(10.0, self.plan.hold_s) if runs else self.plan.hold_s
+            runs.append(hold(rig, feed, self.plan.hold_s, warm_up_s, batch // BATCH))
+            self._tell(f"  {runs[-1].events_per_s:,.0f} events/s")
+        return runs
+
     def _whole_way(self, partitions: int, times: int) -> tuple[list[Held], Figures]:
         """Spans at the highest rate, and latencies below it."""
         # In each span at least one file is written.
         with self.rig(Pipeline, partitions=partitions, archive_seconds=min(10, int(self.plan.hold_s / 2))) as rig:
             rig.start_all()
-            runs: list[Held] = []
-            for number in range(times):
-                self._tell(f"end to end, partitions {partitions}: highest rate, run {number + 1} of {times}")
-                feed = partial(Web, self.seed(), 10)
-                # Kafka compiles itself in its first minute.
-                warm_up_s = min(10.0, self.plan.hold_s) if runs else self.plan.hold_s
-                runs.append(hold(rig, feed, self.plan.hold_s, warm_up_s))
-                self._tell(f"  {runs[-1].events_per_s:,.0f} events/s")
+            runs = self._held(rig, BATCH, times)
             half = statistics.median(run.events_per_s for run in runs) / 2
             self._tell("end to end: latencies")
             return runs, {

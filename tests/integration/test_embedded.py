@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.embedded import kafka as kafka_module
 from deploy.embedded.kafka import EmbeddedKafka, listed_jars
-from deploy.embedded.postgres import EmbeddedPostgres, may_read
+from deploy.embedded.postgres import EmbeddedPostgres, may_read, shared_buffers
 from deploy.embedded.process import EmbeddedError, EmbeddedServer
 
 REPOSITORY = Path(__file__).parents[2]
@@ -280,3 +280,15 @@ def test_servers_die_with_a_killed_parent_and_can_be_started_again(
     again: EmbeddedServer = server(tmp_path / "server")
     again.start()
     again.kill()
+
+
+@pytest.mark.parametrize(("limit", "buffers"), [("1073741824", "256MB"), ("8589934592", "512MB"), (str(2**60), None)])
+def test_postgresql_buffers_a_sixteenth_of_the_memory_that_it_may_take(
+    limit: str, buffers: str | None, tmp_path: Path
+) -> None:
+    told = tmp_path / "memory.max"
+    told.write_text(f"{limit}\n")
+    unlimited = tmp_path / "unlimited"
+    unlimited.write_text("max\n")
+    assert shared_buffers(told) == (buffers or shared_buffers(unlimited))
+    assert 256 <= int(shared_buffers(unlimited).removesuffix("MB")) <= 1024
