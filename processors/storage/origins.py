@@ -1,5 +1,4 @@
-"""How tables are asked for origins: payload by payload, whose events lie side by side in an index. Ten events of one cost
-little more than one."""
+"""How tables are asked for origins: payload by payload, whose events lie side by side in an index."""
 
 from collections.abc import Iterable
 
