@@ -49,7 +49,7 @@ def check(body: bytes, payload: TrackerPayload, source: Source, definitions: Def
     ids: list[str | None] = []
     reasons: list[list[Reason]] = []
     for raw in payload.events:
-        event = read_event(raw, payload.is_plain)
+        event = read_event(raw)
         found = payload.reasons + event.reasons
         if not found and (schema := definitions.schemas.get(event.type)):
             found.extend(schema.reasons(event.parsed_properties))

@@ -22,7 +22,7 @@ from schemas.limits import (
     MAX_TYPE_CHARS,
 )
 from schemas.reading import PayloadError, read_json
-from schemas.storable import deserves_a_look, parsed
+from schemas.storable import parsed
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -67,8 +67,6 @@ class TrackerPayload(msgspec.Struct, gc=False):
     timestamp: datetime | None
     #: What is wrong with the payload and therefore with each of its events.
     reasons: list[Reason]
-    #: Its bytes were looked at as a whole, and nothing in them is odd: its one event need not be looked at again.
-    is_plain: bool
 
 
 class TrackerEvent(msgspec.Struct, gc=False):
@@ -102,9 +100,7 @@ def read_payload(body: bytes) -> TrackerPayload:
     envelope = _read_envelope(body)
     reasons: list[Reason] = []
     options = envelope.options if isinstance(envelope.options, dict) else {}
-    # A megabyte takes 1.5 ms, on the event loop: what is larger than an event may be is looked at by its parts.
-    is_plain = len(envelope.events) == 1 and len(body) <= MAX_EVENT_BYTES and not deserves_a_look(body)
-    if not _is_context(envelope.context) or parsed(envelope.context, is_plain)[1]:
+    if not _is_context(envelope.context) or parsed(envelope.context)[1]:
         reasons.append(Reason("invalid_context", "/context", _CONTEXT))
         envelope.context = EMPTY_OBJECT
     source = _id_in(envelope.source, "/source/id", "invalid_source", reasons)
@@ -127,7 +123,6 @@ def read_payload(body: bytes) -> TrackerPayload:
         sent_at=sent_at,
         timestamp=timestamp,
         reasons=reasons,
-        is_plain=is_plain,
     )
 
 
@@ -140,27 +135,25 @@ def _read_envelope(body: bytes) -> _Envelope:
     return envelope
 
 
-def read_event(raw: msgspec.Raw, is_plain: bool = False) -> TrackerEvent:
-    """One event of a payload (which says `is_plain`), with every reason found against it. Never raises for what a
-    client can send."""
+def read_event(raw: msgspec.Raw) -> TrackerEvent:
+    """One event of a payload, with every reason found against it. Never raises for what a client can send."""
     event = TrackerEvent(None, "", None, EMPTY_OBJECT, {}, EMPTY_OBJECT, [], True, [])
     data = bytes(raw)
     if len(data) > MAX_EVENT_BYTES:
         event.reasons.append(Reason("event_too_large", "", f"an event may have {MAX_EVENT_BYTES} bytes"))
         return event
-    value, problem = parsed(data, is_plain)
+    value, problem = parsed(data)
     if problem is None and not isinstance(value, dict):
         problem = Reason("event_not_object", "", "an event is a JSON object with a type")
     if problem is not None:
         event.reasons.append(problem)
         return event
-    _read_fields(_sent_event(raw), event)
-    if isinstance(value.get("properties"), dict):
-        event.parsed_properties = value["properties"]
+    _read_fields(_sent_event(raw), value, event)
     return event
 
 
-def _read_fields(sent: _SentEvent, event: TrackerEvent) -> None:
+def _read_fields(sent: _SentEvent, value: dict[str, Any], event: TrackerEvent) -> None:
+    """`value` is the same event, with its parts as Python objects."""
     reasons = event.reasons
     event.type = normalise_type(sent.type)
     if not event.type:
@@ -170,11 +163,12 @@ def _read_fields(sent: _SentEvent, event: TrackerEvent) -> None:
         if event.id is None:
             reasons.append(Reason("invalid_event_id", "/id", "a string of 1-100 printable characters"))
     event.occurred_at = _occurred_at(sent, reasons)
-    if _is_object(sent.properties):
-        event.properties = sent.properties
+    properties = value.get("properties", event.parsed_properties)
+    if isinstance(properties, dict):
+        event.properties, event.parsed_properties = sent.properties, properties
     else:
         reasons.append(Reason("invalid_properties", "/properties", "properties are a JSON object"))
-    if _is_context(sent.context):
+    if "context" not in value or _is_context(sent.context):
         event.context = sent.context
     else:
         reasons.append(Reason("invalid_context", "/context", _CONTEXT))
@@ -256,8 +250,5 @@ def _checked_id(value: Any) -> str | None:
 
 
 def _is_context(raw: msgspec.Raw) -> bool:
-    return _is_object(raw) and len(bytes(raw)) <= MAX_CONTEXT_BYTES
-
-
-def _is_object(raw: msgspec.Raw) -> bool:
-    return bytes(raw).startswith(b"{")
+    data = bytes(raw)
+    return data.startswith(b"{") and len(data) <= MAX_CONTEXT_BYTES

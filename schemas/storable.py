@@ -1,77 +1,77 @@
 """JSON that everybody behind us can hold: what PostgreSQL or another reader of JSON would stumble over is found here.
 
-The classes of bad input are in docs/input.md. Most of them show in the bytes; only what does is walked in Python.
+The classes of bad input are in docs/input.md. Nearly all JSON is read in one go, by a type that nothing odd fits; only
+what does not fit is walked in Python.
 """
 
+import math
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from schemas.failures import Reason
 from schemas.limits import MAX_DEPTH, MAX_INTEGER, MAX_KEY_BYTES, MAX_KEYS
 
-_anything = msgspec.json.Decoder().decode
-#: Every digit as 0, E as e: then `in` finds runs of digits at a tenth of a regular expression's cost.
-_DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
-#: Taken out on the way, so that their number is known: no run of digits has one inside.
-_STRUCTURE = b"{[:"
-_LONG_NUMBER, _TINY_EXPONENT = b"0" * 16, b"e-0000"
-#: Numbers so small, or with so many digits behind the point, that PostgreSQL refuses what Python reads as 0.0.
-_TINY_NUMBER = re.compile(rb"[\[:,]\s*-?[0-9]+(?:\.[0-9]*)?[eE]-[0-9]{4,}")
-_LONG_FRACTION = re.compile(rb"[\[:,]\s*-?[0-9]+\.[0-9]{1000}")
-_COLON = re.compile(rb"\s*:")
+#: Levels of nesting that are read in one go. The type doubles with each.
+_USUAL_DEPTH = 8
 
 
-def parsed(raw: msgspec.Raw | bytes, is_plain: bool = False) -> tuple[Any, Reason | None]:
-    """The JSON's value, and what PostgreSQL or another JSON reader would stumble over in it. `is_plain`: its bytes were
-    looked at, as part of what `deserves_a_look` was asked about."""
+def _usual(levels: int) -> Any:
+    """The type of JSON that nests no deeper, in which every integer, every key and every object is small enough."""
+    scalar: Any = str | Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)] | float | bool | None
+    key: Any = Annotated[str, Meta(max_length=MAX_KEY_BYTES // 4)]  # characters, of at most four bytes
+    value = scalar
+    for _ in range(levels):
+        value = scalar | Annotated[dict[key, value], Meta(max_length=MAX_KEYS)] | list[value]  # type: ignore[valid-type]
+    return value
+
+
+def _float(text: str) -> float:
+    """Raises ValueError for what PostgreSQL refuses, be it that Python reads it as infinity or as zero."""
+    value = float(text)
+    if math.isinf(value) or _TINY_NUMBER.match(text):
+        raise ValueError("out of range")
+    return value
+
+
+_read_usual = msgspec.json.Decoder(_usual(_USUAL_DEPTH)).decode
+_read_exactly = msgspec.json.Decoder(float_hook=_float).decode
+#: Numbers so small, or with so many digits behind the point, that PostgreSQL refuses them.
+_TINY_NUMBER = re.compile(r"[^e]*e-[0-9]{4}|[^.]*\.[0-9]{1000}", re.IGNORECASE)
+#: What they have in them, as some texts do. A pattern a letter: one that begins with a certain letter is found fastest.
+_SMALL_E, _CAPITAL_E = re.compile(rb"e-[0-9]{4}"), re.compile(rb"E-[0-9]{4}")
+_LONG_FRACTION = re.compile(rb"\.[0-9]{1000}")
+
+
+def parsed(raw: msgspec.Raw | bytes) -> tuple[Any, Reason | None]:
+    """The JSON's value, and what PostgreSQL or another JSON reader would stumble over in it."""
     data = bytes(raw)
+    if not _deserves_a_look(data):
+        try:
+            return _read_usual(data), None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass  # or it is only unusual
     try:
-        value = _anything(data)
+        value = _read_exactly(data)
     except RecursionError:
         return None, Reason("too_deep", "", f"JSON may nest {MAX_DEPTH} levels")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if "out of range" in str(error):
-            return None, Reason("number_out_of_range", "", "a number is too large to store")
+            return None, Reason("number_out_of_range", "", "a number is too large, or too finely divided, to store")
         return None, Reason("invalid_unicode", "", "a string holds half of a surrogate pair")
-    if is_plain or not deserves_a_look(data):
-        return value, None
-    digits = data.translate(_DIGITS)
-    if (_TINY_EXPONENT in digits and _TINY_NUMBER.search(data)) or (
-        _LONG_NUMBER in digits and _LONG_FRACTION.search(data)
-    ):
-        return None, Reason("number_out_of_range", "", "a number has too many digits behind the point to store")
     return value, _walk(value, 0)
 
 
-def deserves_a_look(data: bytes) -> bool:
-    """Cheap tests over the bytes, so that nearly no JSON is walked in Python. May say yes too often, never no; where it
-    says no of something, it says no of each part of it."""
-    digits = data.translate(_DIGITS, _STRUCTURE)
-    return _LONG_NUMBER in digits or _TINY_EXPONENT in digits or _deserves_a_walk(data, len(data) - len(digits))
-
-
-def _deserves_a_walk(data: bytes, structure: int) -> bool:
+def _deserves_a_look(data: bytes) -> bool:
+    """Cheap tests over the bytes, for what no type shows. May say yes too often, never no."""
     return (
-        (structure > MAX_DEPTH and data.count(b"{") + data.count(b"[") > MAX_DEPTH)
-        or (structure > MAX_KEYS and data.count(b":") > MAX_KEYS)
-        or _has_long_key(data)
-        # One byte is found fastest. For _has_long_key an escaped quote ends a key: a long one could hide behind some.
-        or (b"\\" in data and (b"\\u0000" in data or (b'\\"' in data and len(data) > MAX_KEY_BYTES)))
+        (b"\\" in data and b"\\u0000" in data)  # one byte is found fastest
+        or _SMALL_E.search(data) is not None
+        or _CAPITAL_E.search(data) is not None
+        or (len(data) > 1000 and _LONG_FRACTION.search(data) is not None)
     )
-
-
-def _has_long_key(data: bytes) -> bool:
-    """Whether a colon follows more bytes than a key may have between two quotes. Looks at few of the quotes: half of
-    what a regular expression costs, which looks at every byte."""
-    at, last = 0, len(data) - MAX_KEY_BYTES
-    while at < last:
-        quote = data.rfind(b'"', at, at + MAX_KEY_BYTES + 1)
-        if quote < 0 and ((quote := data.find(b'"', at)) < 0 or _COLON.match(data, quote + 1)):
-            return quote >= 0
-        at = quote + 1
-    return False
 
 
 def _walk(value: Any, depth: int) -> Reason | None:

@@ -69,7 +69,7 @@ class Judgement:
     def event(self, ordinal: int, raw: msgspec.Raw) -> tuple[ValidEvent | RejectedEvent, str | None]:
         """What the event comes to, and the reshaping that it went through."""
         origin = Origin(self._tracked.partition, self._tracked.offset, ordinal)
-        sent = read_event(raw, self._payload.is_plain)
+        sent = read_event(raw)
         reasons = self._reasons + sent.reasons or self._schema_reasons(sent.type, sent.parsed_properties)
         if reasons:
             return self._rejected(origin, sent, raw, reasons), None

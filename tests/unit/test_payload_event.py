@@ -273,5 +273,5 @@ def test_a_number_that_postgresql_cannot_hold_is_refused_though_python_reads_zer
 
 
 def test_small_numbers_and_texts_that_look_like_tiny_ones_are_welcome():
-    raw = b'{"type":"a","properties":{"n":1e-300,"m":0.000000001,"order":"e-20000","text":"1e-20000"}}'
+    raw = b'{"type":"a","properties":{"n":1e-300,"m":0.000000001,"o":"e-20000","t":"1e-20000","l":"1, 1e-20000"}}'
     assert read_event(msgspec.Raw(raw)).reasons == []
