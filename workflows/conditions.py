@@ -128,8 +128,9 @@ class Context:
 
     def part(self, name: str, part: str) -> Any:
         """A part of a variable, LEFT_TO_CEL where there is none."""
-        if name in self._at_hand and part in self._at_hand[name]:
-            return self._at_hand[name][part]
+        at_hand = self._at_hand.get(name)
+        if at_hand is not None and part in at_hand:
+            return at_hand[part]
         value = self.variable(name)
         return value[part] if isinstance(value, dict) and part in value else LEFT_TO_CEL
 

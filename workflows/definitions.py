@@ -1,7 +1,7 @@
 """The definitions in force, compiled and indexed: what a process asks while events pass. Built anew at each change."""
 
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from schemas.definitions import AnyDefinition
 from schemas.definitions.automation import ProfileMapping, Rule, Segment, Window, Workflow
@@ -148,7 +148,7 @@ class Definitions:
 
     def namespace(self, name: str) -> Namespace:
         """The namespace's definition, or the defaults."""
-        return self.namespaces.get(name) or Namespace(id=name)
+        return self.namespaces.get(name) or _undefined(name)
 
     @cached_property
     def origins(self) -> frozenset[str] | None:
@@ -210,3 +210,8 @@ class Definitions:
     def unique_namespaces(self) -> list[str]:
         """Namespaces in which a person has at most one value."""
         return sorted(name for name, namespace in self.namespaces.items() if namespace.unique)
+
+
+@lru_cache(1000)
+def _undefined(namespace: str) -> Namespace:
+    return Namespace(id=namespace)

@@ -9,7 +9,7 @@ from schemas.definitions.identity import Strategy
 from schemas.events import Answer
 from workflows.actions.action import ERROR, Outcome, Run
 from workflows.changes import Change, carry_out
-from workflows.commands import Command, Emit, Keep
+from workflows.commands import Command, Emit, Increment, Keep, SetTrait
 from workflows.graph import Graph, Step
 from workflows.profile import NO_STRATEGIES
 from workflows.waiting import HttpCall, QueryCall, RunState
@@ -19,6 +19,8 @@ MAX_EMITTED = 100
 #: Bytes of what a run that waits has to remember.
 MAX_STATE_BYTES = 256_000
 _NO_ANSWERS: Mapping[str, Answer] = {}
+#: Commands that do no more than change the profile.
+_PROFILES_ONLY = frozenset((SetTrait, Increment))
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -35,6 +37,8 @@ class Ran(msgspec.Struct):
     state: RunState
     #: Whether the profile's state is another now, its times if nothing else.
     touched: bool = False
+    #: Whether any of the commands is about more than traits and totals: nearly all are about those.
+    has_effects: bool = False
 
     @property
     def nodes(self) -> list[str]:
@@ -102,7 +106,7 @@ def _run_step(step: Step, run: Run, ran: Ran, answer: Answer | None, strategies:
     errors_before = len(met)
     run.node = step.name
     try:
-        outcome = _outcome(step, run, answer)
+        outcome = step.action.run(step.config, run) if answer is None else _resumed(step, run, answer)
     # Actions are also other people's plug-ins: whatever they raise is theirs, is recorded, and ends their branch.
     except Exception as error:
         ran.errors.extend((step.name, noted) for _, noted in met[errors_before:])
@@ -112,16 +116,19 @@ def _run_step(step: Step, run: Run, ran: Ran, answer: Answer | None, strategies:
     if outcome.commands:
         run.profile_changed()
     for command in outcome.commands:
-        if isinstance(command, Keep):
-            run.keep(command.name, command.value)
-            continue
-        if isinstance(command, Emit):
-            ran.state.emitted += 1
-            if ran.state.emitted > MAX_EMITTED:
-                return _failed(step, ran, "too_many_events")
+        if type(command) not in _PROFILES_ONLY:
+            if isinstance(command, Keep):
+                run.keep(command.name, command.value)
+                continue
+            if isinstance(command, Emit):
+                ran.state.emitted += 1
+                if ran.state.emitted > MAX_EMITTED:
+                    return _failed(step, ran, "too_many_events")
+            ran.has_effects = True
         ran.commands.append((step.name, command))
         touched, changed, kept = carry_out(command, run.profile, run.at, run.event.id, strategies, run.place)
-        ran.touched |= touched
+        if touched:
+            ran.touched = True
         if kept is not None:
             ran.changes.append(kept)
         if changed is not None:
@@ -140,9 +147,7 @@ def _run_step(step: Step, run: Run, ran: Ran, answer: Answer | None, strategies:
     return outcome.port
 
 
-def _outcome(step: Step, run: Run, answer: Answer | None) -> Outcome:
-    if answer is None:
-        return step.action.run(step.config, run)
+def _resumed(step: Step, run: Run, answer: Answer) -> Outcome:
     if answer.error:
         return Outcome(error=answer.error)
     if answer.value is not None:
@@ -158,8 +163,9 @@ def _failed(step: Step, ran: Ran, error: str) -> str:
 
 def describe(ran: Ran) -> dict[str, Any]:
     """What is kept of a run, for whoever asks what became of an event. No values."""
+    state = ran.state
     told: dict[str, Any] = {
-        "nodes": ran.nodes,
-        "errors": [{"node": node, "error": error} for node, error in ran.errors],
+        "nodes": state.nodes,
+        "errors": [{"node": node, "error": error} for node, error in state.errors],
     }
-    return told | {"waiting": sorted(ran.state.waiting)} if ran.state.waiting else told
+    return told | {"waiting": sorted(state.waiting)} if state.waiting else told

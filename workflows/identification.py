@@ -51,17 +51,12 @@ class Identifiers:
     def shown_in(self, type: str, source: str, properties: msgspec.Raw, context: msgspec.Raw) -> list[Shown]:
         """The identifiers that identification points find in these properties and this context."""
         parts = (properties, context)
-        points = [
-            point
-            for point in self._definitions.points_of(type)
-            if any(may_hold(parts[in_context], name) for in_context, name in point.names)
-        ]
-        if not points:
-            return []
         read: list[Any] = [None, None]
         found: dict[IdentifierKey, bool] = {}
-        for point in points:
+        for point in self._definitions.points_of(type):
             if point.source not in (None, source):
+                continue
+            if not any(may_hold(parts[in_context], name) for in_context, name in point.names):
                 continue
             for identifier in point.identifiers:
                 place = identifier.context is not None

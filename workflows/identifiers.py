@@ -34,7 +34,12 @@ def is_hashed(value: Any) -> bool:
 def may_hold(part: msgspec.Raw, name: str) -> bool:
     """Whether JSON may have a field of this name somewhere: far cheaper than to read it."""
     written = bytes(part)
-    return msgspec.json.encode(name) in written or b"\\" in written  # an escape may spell anything
+    return _in_quotes(name) in written or b"\\" in written  # an escape may spell anything
+
+
+@lru_cache(1000)
+def _in_quotes(name: str) -> bytes:
+    return msgspec.json.encode(name)
 
 
 def value_at(properties: Any, path: str) -> Any:

@@ -153,7 +153,7 @@ class _Resolver:
     def _let_in(self, case: Case) -> str | None:
         if not case.candidates:
             return None
-        owner = min(case.candidates.values(), key=lambda birth: birth.seniority)
+        owner = _oldest(case.candidates)
         for birth in (*case.everybody.values(), owner) if case.owners else (owner,):
             self._create(birth, case.event)
         if case.shown:
@@ -234,3 +234,9 @@ class _Resolver:
             return False
         tie = self._definitions.namespace(job.namespace)
         return not (one and other and one != other) or tie.unique or tie.joins_identified or job.verified
+
+
+def _oldest(candidates: dict[str, Birth]) -> Birth:
+    if len(candidates) == 1:  # nearly always
+        return next(iter(candidates.values()))
+    return min(candidates.values(), key=lambda birth: birth.seniority)

@@ -225,11 +225,13 @@ class Running:
         add_changed(job, ran.changed)
         if ran.touched and event.profile:
             self.touched.add(event.profile)
+        if not ran.has_effects:
+            return
         numbers: dict[str, int] = {}
         for node, command in ran.commands:
             number = numbers[node] = numbers.get(node, 999 if node in resumed else -1) + 1
             match command:
-                case SetTrait() | Increment():  # nearly all are, and the engine has applied them
+                case SetTrait() | Increment():  # the engine has applied them
                     pass
                 case SetMembership() | SendTo() | MergeBy() if event.profile is None:
                     ran.errors.append((node, "no_profile"))

@@ -98,8 +98,8 @@ def _increment(name: str, value: Any) -> Increment:
         raise TypeError("a total grows by a number")
     if not -MAX_STEP <= value <= MAX_STEP:
         raise ValueError("more than a total grows by at once")
-    # The shortest decimal that reads back as this float: what the client wrote.
-    return Increment(name, Decimal(str(value)))
+    # Of a float the shortest decimal that reads back as it: what the client wrote.
+    return Increment(name, Decimal(value if isinstance(value, int) else str(value)))
 
 
 def _decrement(name: str, value: Any) -> Increment:
