@@ -27,7 +27,7 @@ from deploy.toolbox import toolbox
 from deploy.until_signal import run_until_signal
 from processors.connectors.guard import Guard, guarded_session
 from processors.connectors.outside import Outside
-from processors.runner.attempt import ReplayOf
+from processors.runner.dead_letters import ReplayOf
 from processors.runner.fail_points import Reach
 from processors.runner.installation import Installation
 from processors.runner.publisher import FencedPublisher, Publisher, Publishes

@@ -1,6 +1,6 @@
 """Bytes to models and back, one codec a topic. JSON between stages; bytes as they came where they must stay so."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -69,6 +69,14 @@ class JsonCodec(Generic[Model]):
             raise Undecodable("empty_value")
         try:
             return self._decode(record.value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Undecodable("not_this_topics_model", type(error).__name__) from error
+
+    def decode_all(self, values: Iterable[bytes | None]) -> list[Model]:
+        """The models in all of these records. Raises Undecodable where one of them holds none."""
+        decode = self._decode
+        try:
+            return [decode(value or b"") for value in values]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Undecodable("not_this_topics_model", type(error).__name__) from error
 

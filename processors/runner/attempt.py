@@ -5,19 +5,19 @@ failed it begins again, with a savepoint for each try.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
+from processors.runner.dead_letters import ReplayOf, dead_letter
 from processors.runner.fail_points import Reach, nowhere
 from processors.runner.failures import GAVE_UP, Poison, Unavailable, poison_of, unavailable_cause
 from processors.runner.stage import Stage
 from processors.storage.database import Connection
 from schemas.codecs import JsonCodec, Message, Undecodable, attempt_of, revision_of
 from schemas.events import ForeignRecord, Record, TrackedPayload
-from schemas.failures import NOT_KEPT, DeadLetter
-from schemas.origin import Origin
-from schemas.replays import Replay
+from schemas.failures import DeadLetter
 from schemas.topics import DEAD_LETTERS, Topic, topic_of
 
 #: The tools of a step, by name, working on this connection (None for steps whose effects lie outside). `definitions`
@@ -27,8 +27,7 @@ Toolbox = Callable[[Connection | None], Mapping[str, Any]]
 
 #: A dead letter that was asked for is no sign of a mistake.
 _BY_POLICY = ("dlq.reason", GAVE_UP.encode())
-#: What the signed header of a payload says that is sent again; None for any other.
-ReplayOf = Callable[[TrackedPayload], Replay | None]
+_headers = attrgetter("headers")
 
 #: Rolls back, and begins another transaction at the same position.
 StartOver = Callable[[], Awaitable[None]]
@@ -67,7 +66,8 @@ class Attempt:
         """`first_partition` is what this topic's partitions are counted from in origins."""
         self._stage, self._topic, self._toolbox, self._reach = stage, topic, toolbox, reach
         self._first_partition, self._replay_of = first_partition, replay_of
-        self._is_plain = isinstance(topic.codec, JsonCodec)
+        #: Most stages read JSON, of which only the bytes count: what else a record is matters where it fails.
+        self._decode_all = topic.codec.decode_all if isinstance(topic.codec, JsonCodec) else None
         #: Whether each record says by which config revision an earlier stage judged it: it must be known here.
         self._says_revision = hasattr(topic.models[0], "revision")
 
@@ -122,22 +122,9 @@ class Attempt:
         records: Sequence[Any],
         tools: Mapping[str, Any],
     ) -> StepOutcome:
-        messages: list[Message] = []
-        good: list[_Item] = []
-        wanted = 0
         self._reach("before-decode")
-        for raw in records:
-            # Most stages read JSON, of which only the bytes count: what else a record is matters where it fails.
-            record = raw if self._is_plain else self._record(raw)
-            try:
-                model = self._topic.codec.decode(record)
-            except Undecodable as error:
-                messages.append(self._dead_letter(raw, None, Poison(error.reason, error.exception)))
-                continue
-            if raw.headers:
-                model = _again(model, record)
-                wanted = max(wanted, self._said_revision(record, model))
-            good.append((raw, model))
+        messages: list[Message] = []
+        good, wanted = self._plainly(records) or self._one_by_one(records, messages)
         self._reach("after-decode")
         if self._says_revision:
             wanted = max([wanted, *[model.revision for _, model in good]])
@@ -149,6 +136,32 @@ class Attempt:
         self._reach("after-step")
         dead = sum(message.topic == DEAD_LETTERS.name and _BY_POLICY not in message.headers for message in messages)
         return StepOutcome(messages, len(records), dead)
+
+    def _plainly(self, records: Sequence[Any]) -> tuple[list[_Item], int] | None:
+        """What nearly all batches are: JSON as it should be, and nothing beside it. None for any other."""
+        if self._decode_all is None or any(map(_headers, records)):
+            return None
+        try:
+            return list(zip(records, self._decode_all([raw.value for raw in records]), strict=True)), 0
+        except Undecodable:
+            return None
+
+    def _one_by_one(self, records: Sequence[Any], messages: list[Message]) -> tuple[list[_Item], int]:
+        """The records that can be read, and the config revision that their headers ask for; dead letters for others."""
+        good: list[_Item] = []
+        wanted = 0
+        for raw in records:
+            record = self._record(raw) if self._decode_all is None else raw
+            try:
+                model = self._topic.codec.decode(record)
+            except Undecodable as error:
+                messages.append(self._dead_letter(raw, None, Poison(error.reason, error.exception)))
+                continue
+            if raw.headers:
+                model = _again(model, record)
+                wanted = max(wanted, self._said_revision(record, model))
+            good.append((raw, model))
+        return good, wanted
 
     def _record(self, raw: Any) -> Record:
         return to_record(raw, self._topic.name, self._first_partition)
@@ -189,25 +202,7 @@ class Attempt:
         return [self._dead_letter(*item, poison)]
 
     def _dead_letter(self, raw: Any, model: Any, poison: Poison) -> Message:
-        record = self._record(raw)
-        kept = getattr(model, "save", True) and getattr(model, "keep", True)
-        letter = DeadLetter(
-            key=record.key if kept else None,
-            value=(record.value or b"") if kept else NOT_KEPT,
-            reason=poison.reason,
-            stage=self._stage.name,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            exception=poison.exception,
-            attempt=attempt_of(record),
-        )
-        if isinstance(model, TrackedPayload):
-            _describe_payload(letter, model, self._replay_of(model))
-        elif record.topic != DEAD_LETTERS.name:  # what a forged dead letter says of itself must not be repeated
-            letter.origin, letter.source = getattr(model, "origin", None), getattr(model, "source", "")
-            letter.attempt = max(letter.attempt, getattr(model, "attempt", 0))
-        return topic_of(letter).encode(letter)
+        return dead_letter(self._record(raw), model, poison, self._stage.name, self._replay_of)
 
 
 def encode(models: Iterable[Any]) -> list[Message]:
@@ -240,17 +235,3 @@ def _again(model: Any, record: Record) -> Any:
     if (attempt := attempt_of(record)) and hasattr(model, "attempt") and not isinstance(model, DeadLetter):
         model.attempt = attempt
     return model
-
-
-def _describe_payload(letter: DeadLetter, payload: TrackedPayload, replay: Replay | None) -> None:
-    """Whose origin it has, and whether it was counted: no step has come so far as to count it now."""
-    letter.origin = Origin(payload.partition, payload.offset, -1)
-    letter.received_ms, letter.hops, letter.quiet = (
-        int(payload.received_at.timestamp() * 1000),
-        payload.hops,
-        payload.quiet,
-    )
-    if replay is not None:
-        letter.origin, letter.attempt, letter.received_ms = replay.origin, replay.attempt, replay.received_ms
-        letter.source, letter.counted = replay.counted or "", replay.counted is not None
-        letter.quiet = letter.quiet or replay.quiet

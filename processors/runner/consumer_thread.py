@@ -14,6 +14,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from processors.runner.brokers import find_topics, outlive_connections
+from processors.runner.fetched import hand_on_lean
 from processors.runner.pace import LARGE_RECORDS
 
 #: How long the broker may hold a fetch that has nothing: also how long a resumed partition may wait behind it.
@@ -52,6 +53,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         made._isolation_level = "read_committed"
         made._fetch_max_wait_ms = FETCH_WAIT_MS
         return made
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        hand_on_lean(self._ensure_consumer()._fetcher)
 
     async def _fetch_records(
         self, consumer: aiokafka.AIOKafkaConsumer, active_partitions: set[TP], *args: Any, **kwargs: Any

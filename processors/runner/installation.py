@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from processors.runner.access import OPEN, Access
-from processors.runner.attempt import ReplayOf
+from processors.runner.dead_letters import ReplayOf
 from processors.runner.fail_points import Reach, nowhere
 from processors.runner.partition_log import Administers
 from processors.runner.publisher import Publishes

@@ -190,7 +190,7 @@ class BatchConsumer(driver.Consumer):
             partition=tp.partition,
             offset=last.offset,
             timestamp=(last.timestamp or 0) / 1000.0,
-            timestamp_type=last.timestamp_type,
+            timestamp_type=0,  # nobody asks
             headers=[],
             key=None,
             value=batch,  # type: ignore[arg-type]  # Faust hands on whatever this is
