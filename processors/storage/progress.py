@@ -3,14 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-import cramjam
 import msgspec
+import zstandard
 
 from processors.storage.database import Connection
 from schemas.codecs import Message
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Message]).decode
+#: Level 2 takes no longer than level 1 and leaves a fifth less. Its memory is used again: of the event loop alone.
+_compress = zstandard.ZstdCompressor(level=2).compress
 #: An outbox of so many bytes is compressed. PostgreSQL pays more for storing a kilobyte than we for compressing it.
 _COMPRESSED_FROM = 2000
 _THIS_LANE = "where stage = %s and topic = %s and partition = %s"
@@ -73,7 +75,7 @@ class Progress:
         )
         stored = (await cursor.fetchone() or (None,))[0] or b""
         if stored.startswith(_ZSTD_MAGIC):  # no list begins like this in msgpack
-            stored = bytes(cramjam.zstd.decompress(stored))
+            stored = zstandard.ZstdDecompressor().decompressobj().decompress(stored)
         return _decode(stored) if stored else []
 
     async def store(self, next_offset: int, outbox: Sequence[Message]) -> None:
@@ -122,7 +124,7 @@ def _stored(outbox: Sequence[Message]) -> bytes | None:
     if not outbox:
         return None
     whole = _encode(outbox)
-    return bytes(cramjam.zstd.compress(whole, 1)) if len(whole) >= _COMPRESSED_FROM else whole
+    return _compress(whole) if len(whole) >= _COMPRESSED_FROM else whole
 
 
 async def stored_positions(connection: Connection, stage: str, topics: Iterable[str]) -> Mapping[tuple[str, int], int]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import zstandard
 from confluent_kafka import KafkaException, TopicCollection
 from faust.types import TP
 from psycopg.errors import AdminShutdown
@@ -196,6 +197,24 @@ async def test_outputs_that_a_crash_kept_back_are_sent_by_the_next_lane_before_a
     await bench.lane().process(bench.batch(3, b"d"))
     assert bench.outputs() == ["a", "b", "c", "d"]
     assert bench.seen == [b"a", b"b", b"c", b"d"]
+
+
+@pytest.mark.parametrize("sized", [True, False], ids=["as they are kept", "their size not said"])
+async def test_large_outputs_that_a_crash_kept_back_are_sent_whole(bench: Bench, sized: bool) -> None:
+    sent = [str(number) * 500 for number in range(10, 30)]
+    bench.publisher.failures = 1
+    lane = bench.lane()
+    with pytest.raises(Crash):
+        await lane.process(bench.batch(0, *[value.encode() for value in sent]))
+    await lane.close()
+    kept = bytes(bench.installation.one("select outbox from stage_progress"))
+    assert len(kept) < 2000
+    if not sized:
+        unsized = zstandard.ZstdCompressor(write_content_size=False).compress(zstandard.decompress(kept))
+        with psycopg.connect(bench.installation.database_url, autocommit=True) as connection:
+            connection.execute("update stage_progress set outbox = %s", (unsized,))
+    await bench.lane().process(bench.batch(len(sent), b"next"))
+    assert bench.outputs() == [*sent, "next"]
 
 
 async def test_a_lane_that_is_idle_forgets_what_it_delivered_and_nothing_that_it_did_not(bench: Bench) -> None:
