@@ -75,7 +75,7 @@ class Progress:
         )
         stored = (await cursor.fetchone() or (None,))[0] or b""
         if stored.startswith(_ZSTD_MAGIC):  # no list begins like this in msgpack
-            stored = zstandard.ZstdDecompressor().decompressobj().decompress(stored)
+            stored = zstandard.decompress(stored)  # raises for one that is cut or damaged
         return _decode(stored) if stored else []
 
     async def store(self, next_offset: int, outbox: Sequence[Message]) -> None:

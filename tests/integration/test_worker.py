@@ -117,6 +117,28 @@ def test_a_worker_whose_step_is_cancelled_from_inside_says_so_and_ends(shop: Ins
     assert "this process cannot go on" in done.stderr + done.stdout
 
 
+#: A worker that says of what type its records are.
+LEAN = """
+import os
+from processors.runner.attempt import Attempt
+async def run(self, connection, records, start_over):
+    print({type(record).__name__ for record in records}, flush=True)
+    os._exit(0)
+Attempt.run = run
+from deploy.cli import main
+main(["worker", "validate"])
+"""
+
+
+def test_a_worker_gets_lean_records(shop: Installation) -> None:
+    """That aiokafka's own cost more shows nowhere but in the bench."""
+    send(shop, "a")
+    done = subprocess.run(
+        [sys.executable, "-c", LEAN], env=shop.variables(), capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-1:] == ["{'Fetched'}"]
+
+
 #: What of aiokafka may end, or wait for somebody to ask, while nobody is told.
 BREAKS = {
     "the state of the cluster": "AIOKafkaClient._md_synchronizer",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from processors.runner.attempt import Attempt, StepOutcome, to_record
 from processors.runner.failures import Poison, Unavailable
 from processors.runner.stage import Stage
-from schemas.codecs import Message
+from schemas.codecs import Message, Undecodable
 from schemas.events import IdentifiedEvent, Record, TrackedPayload, ValidEvent
 from schemas.failures import NOT_KEPT, RejectedEvent
 from schemas.origin import Origin
@@ -162,6 +162,24 @@ async def test_what_is_no_record_of_the_topic_is_a_dead_letter_with_its_bytes():
     assert dead(outcome) == {1: "not_this_topics_model"}
     assert [message.value for message in outcome.messages if message.topic == "dead-letters"] == [b"{"]
     assert calls == 1
+
+
+@pytest.mark.parametrize("headers", [(), (("traceparent", b"00-1"),)], ids=["plain", "with a header"])
+@pytest.mark.parametrize(
+    "bad",
+    [None, b"", b"{", b"[]", b"\xff", b'{"profile":"\xff"}', b"[" * 100_000],
+    ids=["none", "empty", "cut", "a list", "no UTF-8", "no UTF-8 inside", "too deep"],
+)
+async def test_whatever_is_no_model_is_taken_out_of_its_batch_and_the_rest_passes(
+    bad: bytes | None, headers: tuple[tuple[str, bytes], ...]
+):
+    odd = Record("segmentation-jobs", 0, 1, 0, b"k", bad)
+    other = Record("segmentation-jobs", 0, 2, 0, b"k", b'{"profile":"2"}', headers)
+    outcome, written, calls = await attempt({}, [record(0), odd, other, record(3)])
+    assert (passed(outcome), written, calls) == ([0, 2, 3], [0, 2, 3], 1)
+    with pytest.raises(Undecodable) as caught:
+        SEGMENTATION_JOBS.codec.decode(odd)
+    assert dead(outcome) == {1: caught.value.reason}
 
 
 async def test_an_output_that_is_too_large_is_found_before_anything_is_committed():

@@ -43,7 +43,7 @@ async def _topic_id(topic: str) -> str:
 
 
 def records(first: int, last: int) -> dict[TP, list[Any]]:
-    return {PLACE: [SimpleNamespace(offset=n, timestamp=0, timestamp_type=0, value=b"") for n in range(first, last)]}
+    return {PLACE: [SimpleNamespace(offset=n, timestamp=0, value=b"") for n in range(first, last)]}
 
 
 async def test_what_was_fetched_when_a_rebalance_begins_is_sought_only_when_it_is_over(monkeypatch: Any):
