@@ -96,6 +96,13 @@ def test_definitions_are_published_anew_where_their_topic_was_made_again(shop: I
     assert refused.returncode == 1 and "headwater recover" in refused.stderr
 
 
+def run_to_its_end(script: str, shop: Installation) -> subprocess.CompletedProcess[str]:
+    """A worker in a process of its own, with something of it replaced."""
+    return subprocess.run(
+        [sys.executable, "-c", script], env=shop.variables(), capture_output=True, text=True, timeout=60
+    )
+
+
 #: A worker whose step is cancelled by nobody of ours, as a library's time-out may do it.
 CANCELLED = """
 import asyncio
@@ -110,9 +117,7 @@ main(["worker", "validate"])
 
 def test_a_worker_whose_step_is_cancelled_from_inside_says_so_and_ends(shop: Installation) -> None:
     send(shop, "a")
-    done = subprocess.run(
-        [sys.executable, "-c", CANCELLED], env=shop.variables(), capture_output=True, text=True, timeout=60
-    )
+    done = run_to_its_end(CANCELLED, shop)
     assert done.returncode == 1
     assert "this process cannot go on" in done.stderr + done.stdout
 
@@ -133,9 +138,7 @@ main(["worker", "validate"])
 def test_a_worker_gets_lean_records(shop: Installation) -> None:
     """That aiokafka's own cost more shows nowhere but in the bench."""
     send(shop, "a")
-    done = subprocess.run(
-        [sys.executable, "-c", LEAN], env=shop.variables(), capture_output=True, text=True, timeout=60
-    )
+    done = run_to_its_end(LEAN, shop)
     assert done.stdout.splitlines()[-1:] == ["{'Fetched'}"]
 
 
@@ -160,8 +163,7 @@ main(["worker", "validate"])
 
 @pytest.mark.parametrize("said", BREAKS)
 def test_a_worker_whose_client_works_no_more_says_so_and_ends(shop: Installation, said: str) -> None:
-    script = [sys.executable, "-c", BROKEN % BREAKS[said]]
-    done = subprocess.run(script, env=shop.variables(), capture_output=True, text=True, timeout=60)
+    done = run_to_its_end(BROKEN % BREAKS[said], shop)
     assert done.returncode == 1
     assert said in done.stderr + done.stdout
 
