@@ -12,6 +12,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.threads import WorkerThread
 
 from processors.runner.brokers import find_topics, outlive_connections
 from processors.runner.fetched import hand_on_lean
@@ -32,9 +33,15 @@ COMMIT_S = 10.0
 Positions = Mapping[TP, int]
 
 
+class _Thread(WorkerThread):
+    def stop(self) -> None:
+        """Nobody waits here, in the loop of the process: one that did not end would keep it for ever."""
+
+
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Fetches when it is asked to, commits what it can, and lets neither end the worker."""
 
+    Worker = _Thread
     #: Whether Kafka has a large batch more of a partition than the last fetch could bring, or as much again.
     behind = False
     #: Whether lanes do small batches together, so that waiting for each other's is worth while.
@@ -57,6 +64,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         await super().on_start()
         hand_on_lean(self._ensure_consumer()._fetcher)
+
+    def close(self) -> None:
+        """Nothing: this thread stops its consumer as it ends. Where a rebalance comes as the worker stops, Faust's
+        would close the connections from another thread, which uvloop does not survive."""
 
     async def _fetch_records(
         self, consumer: aiokafka.AIOKafkaConsumer, active_partitions: set[TP], *args: Any, **kwargs: Any

@@ -60,8 +60,9 @@ def test_a_worker_that_cannot_read_a_new_definition_ends_as_one_that_failed(shop
     shop.write(
         b'{"revision": 99, "body": {"kind": "source", "id": 7}}', key=b"source/of-a-later-version", topic="config"
     )
-    assert shop.children["run-workflows"].wait(30) == 1
-    assert "the definitions cannot be read" in shop.children["run-workflows"].output()
+    said, ended = shop.children["run-workflows"].output, shop.children["run-workflows"].wait(30)
+    assert ended == 1, said()
+    assert "the definitions cannot be read" in said()
 
 
 def test_definitions_are_published_anew_where_their_topic_was_made_again(shop: Installation) -> None:
@@ -140,6 +141,54 @@ def test_a_worker_gets_lean_records(shop: Installation) -> None:
     send(shop, "a")
     done = run_to_its_end(LEAN, shop)
     assert done.stdout.splitlines()[-1:] == ["{'Fetched'}"]
+
+
+#: A worker that is told to stop, and then, that Kafka shares the partitions out anew.
+STOPPED_AMID_A_REBALANCE = """
+import asyncio, os, signal
+from aiokafka.client import AIOKafkaClient
+from processors.runner.stage_app import StageApp
+close, stop, assigned = AIOKafkaClient.close, StageApp.stop, StageApp._on_partitions_assigned
+async def closing(self):
+    if self._loop is not asyncio.get_running_loop():
+        os._exit(3)
+    await close(self)
+async def stopping(self):
+    self._on_rebalance_when_stopped()
+    await stop(self)
+async def begun(self, *args):
+    await assigned(self, *args)
+    os.kill(os.getpid(), signal.SIGTERM)
+AIOKafkaClient.close, StageApp.stop, StageApp._on_partitions_assigned = closing, stopping, begun
+from deploy.cli import main
+main(["worker", "validate"])
+"""
+
+
+def test_a_worker_that_stops_amid_a_rebalance_closes_its_connections_where_they_are_used(shop: Installation) -> None:
+    """From any other thread that crashes a worker now and then, or leaves it half alive."""
+    assert run_to_its_end(STOPPED_AMID_A_REBALANCE, shop).returncode == 0
+
+
+#: A worker that is told to stop, and whose consumer's thread does not end.
+HANGING = """
+import asyncio, os, signal
+from processors.runner.consumer_thread import ConsumerThread
+from processors.runner.stage_app import StageApp
+assigned = StageApp._on_partitions_assigned
+async def hanging(self):
+    await asyncio.Event().wait()
+async def begun(self, *args):
+    await assigned(self, *args)
+    os.kill(os.getpid(), signal.SIGTERM)
+ConsumerThread._gather_remaining_tasks, StageApp._on_partitions_assigned = hanging, begun
+from deploy.cli import main
+main(["worker", "validate"])
+"""
+
+
+def test_a_worker_ends_though_its_consumers_thread_does_not(shop: Installation) -> None:
+    assert run_to_its_end(HANGING, shop).returncode == 0
 
 
 #: What of aiokafka may end, or wait for somebody to ask, while nobody is told.
