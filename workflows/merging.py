@@ -1,6 +1,6 @@
 """Which profiles become one, and which survives. Pure: merge reads the profiles, asks here, writes what this says."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -51,10 +51,10 @@ def decide(jobs: Iterable[MergeJob], roots: Mapping[str, Candidate], definitions
     `roots` has for every profile id in the jobs the live profile that it stands for now. Jobs whose profiles are one
     already lead to nothing.
     """
-    now = dict(roots)
+    now = _Now(roots)
     decisions = []
     for job in jobs:
-        candidates = {now[id].id: now[id] for id in job.profiles if id in now}
+        candidates = {found.id: found for found in map(now.live, job.profiles) if found is not None}
         if len(candidates) < 2:
             continue
         survivor = min(candidates.values(), key=lambda candidate: candidate.seniority)
@@ -62,20 +62,39 @@ def decide(jobs: Iterable[MergeJob], roots: Mapping[str, Candidate], definitions
         decision = _guarded(Decision(job, survivor.id, absorbed), candidates.values(), definitions)
         decisions.append(decision)
         if decision.conflict is None:
-            _join(now, survivor, [candidates[id] for id in absorbed])
+            now.join(survivor, [candidates[id] for id in absorbed])
     return decisions
 
 
-def _join(now: dict[str, Candidate], survivor: Candidate, absorbed: list[Candidate]) -> None:
-    gone = {candidate.id for candidate in absorbed} | {survivor.id}
-    unique = survivor.unique.union(*(candidate.unique for candidate in absorbed))
-    size = survivor.size + sum(candidate.size for candidate in absorbed)
-    refusing = survivor.refusing.union(*(candidate.refusing for candidate in absorbed))
-    apart = survivor.apart.union(*(candidate.apart for candidate in absorbed))
-    joined = msgspec.structs.replace(survivor, unique=unique, size=size, refusing=refusing, apart=apart)
-    for id, candidate in now.items():
-        if candidate.id in gone:
-            now[id] = joined
+class _Now:
+    """What the decisions of a batch have led to so far."""
+
+    def __init__(self, roots: Mapping[str, Candidate]) -> None:
+        self._roots, self._live = roots, {candidate.id: candidate for candidate in roots.values()}
+        #: Whom those that were live have become part of, and those again.
+        self._into: dict[str, str] = {}
+
+    def live(self, id: str) -> Candidate | None:
+        """Whom a profile is part of by now; None where it was not there."""
+        if id not in self._roots:
+            return None
+        first = last = self._roots[id].id
+        while last in self._into:
+            last = self._into[last]
+        if last != first:
+            self._into[first] = last
+        return self._live[last]
+
+    def join(self, survivor: Candidate, absorbed: Sequence[Candidate]) -> None:
+        """The absorbed are part of the survivor."""
+        self._into.update({candidate.id: survivor.id for candidate in absorbed})
+        self._live[survivor.id] = msgspec.structs.replace(
+            survivor,
+            unique=survivor.unique.union(*(candidate.unique for candidate in absorbed)),
+            size=survivor.size + sum(candidate.size for candidate in absorbed),
+            refusing=survivor.refusing.union(*(candidate.refusing for candidate in absorbed)),
+            apart=survivor.apart.union(*(candidate.apart for candidate in absorbed)),
+        )
 
 
 def _guarded(decision: Decision, candidates: Collection[Candidate], definitions: Definitions) -> Decision:

@@ -247,12 +247,8 @@ class Merges:
             )
 
 
-def _final_survivors(merged: Iterable[Decision]) -> dict[str, str]:
+def _final_survivors(merged: Sequence[Decision]) -> dict[str, str]:
     final: dict[str, str] = {}
-    for decision in merged:
-        gone = set(decision.absorbed)
-        for absorbed, survivor in final.items():
-            if survivor in gone:
-                final[absorbed] = decision.survivor
-        final.update(dict.fromkeys(decision.absorbed, decision.survivor))
+    for decision in reversed(merged):  # who survives one may be absorbed in a later one
+        final.update(dict.fromkeys(decision.absorbed, final.get(decision.survivor, decision.survivor)))
     return final
