@@ -99,28 +99,33 @@ class Merges:
         """
         for _ in range(_MOST_ROUNDS):
             await self._connection.execute("savepoint groups")
-            rows = await self._lock_rows(ids | await self._group(ids))
-            if rows.keys() >= await self._group(ids):
+            rows = await self._lock_rows(ids)
+            if await self._are_all(rows):
                 return rows
             await self._connection.execute("rollback to savepoint groups")
         raise Unavailable("profiles go on being merged")
 
-    async def _group(self, ids: Collection[str]) -> set[str]:
-        """The ids, their survivors, and all that was merged into those."""
-        cursor = await self._connection.execute(
-            "with roots as (select coalesce(merged_into, id) as id from profiles where id = any(%s::uuid[])) "
-            "select id::text from roots union select p.id::text from profiles p join roots on p.merged_into = roots.id",
-            (uuids(ids),),
-        )
-        return {id for (id,) in await cursor.fetchall()}
-
     async def _lock_rows(self, ids: Collection[str]) -> dict[str, tuple[datetime, str | None]]:
+        """Lock the ids, their survivors, and all that was merged into those, as far as it is known before the wait."""
         cursor = await self._connection.execute(
-            "select id::text, created_at, merged_into::text from profiles where id = any(%s::uuid[]) "
+            "with roots as (select coalesce(merged_into, id) as id from profiles where id = any(%s::uuid[])), "
+            "groups as (select id from roots union select p.id from profiles p join roots on p.merged_into = roots.id) "
+            "select id::text, created_at, merged_into::text from profiles where id in (select id from groups) "
             "order by id for update",
             (uuids(ids),),
         )
         return {id: (created_at, merged_into) for id, created_at, merged_into in await cursor.fetchall()}
+
+    async def _are_all(self, rows: Mapping[str, tuple[datetime, str | None]]) -> bool:
+        """Whether nobody else is part of these: who became so during the wait for them, no survivor's row tells."""
+        parts = [merged_into for _, merged_into in rows.values() if merged_into]
+        if not rows.keys() >= set(parts):
+            return False
+        cursor = await self._connection.execute(
+            "select count(*) from profiles where merged_into = any(%s::uuid[])",
+            (uuids([id for id, (_, merged_into) in rows.items() if not merged_into]),),
+        )
+        return await cursor.fetchone() == (len(parts),)
 
     async def _unique_values(
         self, roots: Collection[str], namespaces: Sequence[str]

@@ -132,6 +132,23 @@ async def test_a_merge_locks_who_became_part_of_one_of_its_profiles_as_it_waited
             await watch.execute("select from profiles where id = %s for share nowait", (absorbed,))
 
 
+async def test_a_merge_follows_a_profile_that_became_part_of_another_as_it_waited(
+    connect: Connect, watch: Connection
+) -> None:
+    absorbed, survivor, older = await born(watch, 3)
+    await become_part_of(watch, older, survivor)
+    async with await connect() as merge, await connect() as another:
+        await Merges(merge).lock([survivor, absorbed], definitions())
+        merging = asyncio.create_task(Merges(another).lock([absorbed], definitions()))
+        await until_one_waits(watch)
+        await become_part_of(merge, absorbed, survivor)
+        await merge.commit()
+        assert {id: (root.id, root.size) for id, root in (await merging).items()} == {absorbed: (survivor, 3)}
+        for id in (absorbed, survivor, older):
+            with pytest.raises(LockNotAvailable):
+                await watch.execute("select from profiles where id = %s for share nowait", (id,))
+
+
 @pytest.mark.parametrize("is_there", [True, False])
 async def test_two_lanes_that_run_workflows_on_one_profile_take_turns_whether_it_has_traits_or_not(
     connect: Connect, watch: Connection, is_there: bool
