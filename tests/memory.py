@@ -415,7 +415,9 @@ class Merges(Table):
     async def answer(self, jobs: Iterable[MergeJob]) -> None:
         self.memory.asked_joins -= {(p, o) for job in jobs for p in job.profiles for o in job.profiles}
 
-    async def carry_out(self, decisions: Sequence[Decision], strategies: Mapping[str, Strategy]) -> dict[str, str]:
+    async def carry_out(
+        self, decisions: Sequence[Decision], roots: Mapping[str, Candidate], strategies: Mapping[str, Strategy]
+    ) -> dict[str, str]:
         before = part_of = {id: row.merged_into for id, row in self.memory.profiles.items()}
         final: dict[str, str] = {}
         for decision in decisions:

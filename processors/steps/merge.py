@@ -78,7 +78,7 @@ async def _join(jobs: Sequence[MergeJob], definitions: Definitions, merges: Merg
     claimed = [await _claimed(job, merges, definitions) for job in jobs]
     roots = await merges.lock({id for job in claimed for id in job.profiles}, definitions)
     decisions = decide(claimed, roots, definitions)
-    moved = await merges.carry_out(decisions, definitions.strategies)
+    moved = await merges.carry_out(decisions, roots, definitions.strategies)
     await merges.answer(jobs)
     loud = [one.survivor for one in decisions if one.conflict is None and not one.job.quiet]
     return moved, {moved.get(id, id) for id in loud}

@@ -154,16 +154,20 @@ class Merges:
                 found.setdefault(root, set()).add((name, value))
         return found
 
-    async def carry_out(self, decisions: Sequence[Decision], strategies: Mapping[str, Strategy]) -> dict[str, str]:
-        """Write the merges. Every profile whose pointer moved, with the one that it is part of in the end: the absorbed
-        ones, and those that had been absorbed by them."""
+    async def carry_out(
+        self, decisions: Sequence[Decision], roots: Mapping[str, Candidate], strategies: Mapping[str, Strategy]
+    ) -> dict[str, str]:
+        """Write the merges of these `roots`, as `lock` gave them. Every profile whose pointer moved, with the one that
+        it is part of in the end: the absorbed ones, and those that had been absorbed by them."""
         await self._report_conflicts([decision for decision in decisions if decision.conflict])
         merged = [decision for decision in decisions if not decision.conflict]
         final = _final_survivors(merged)
         if final:
             await self._audit(merged)
             rows = as_json([{"a": absorbed, "s": survivor} for absorbed, survivor in final.items()])
-            await self._move_traits(final, strategies)
+            seniority = {candidate.id: candidate.seniority for candidate in roots.values()}
+            everybody = sorted(final.keys() | set(final.values()), key=seniority.__getitem__)
+            await self._move_traits(everybody, final, strategies)
             moving = Moving(self._connection)
             await moving.counters(rows)
             await moving.days(rows)
@@ -208,9 +212,11 @@ class Merges:
             (as_json(rows),),
         )
 
-    async def _move_traits(self, final: Mapping[str, str], strategies: Mapping[str, Strategy]) -> None:
+    async def _move_traits(
+        self, everybody: Sequence[str], final: Mapping[str, str], strategies: Mapping[str, Strategy]
+    ) -> None:
+        """`everybody`: who is concerned, the oldest first."""
         traits = Traits(self._connection)
-        everybody = await self.by_seniority(final.keys() | set(final.values()))
         states = await traits.load(everybody)
         groups: dict[str, list[str]] = {}
         for id in everybody:
@@ -238,17 +244,22 @@ class Merges:
         return dict(await cursor.fetchall())
 
     async def _report_conflicts(self, conflicts: Iterable[Decision]) -> None:
-        for decision in conflicts:
+        rows = [
+            {
+                "profiles": sorted([decision.survivor, *decision.absorbed]),
+                "namespace": decision.namespace,
+                "reason": decision.conflict,
+                "asked": decision.job.namespace,
+                "event_id": decision.job.event,
+            }
+            for decision in conflicts
+        ]
+        if rows:
             await self._connection.execute(
                 "insert into merge_conflicts (profiles, namespace, reason, asked_namespace, event_id) "
-                "values (%s::uuid[], %s, %s, %s, %s) on conflict do nothing",
-                (
-                    sorted([decision.survivor, *decision.absorbed]),
-                    decision.namespace,
-                    decision.conflict,
-                    decision.job.namespace,
-                    decision.job.event,
-                ),
+                "select profiles, namespace, reason, asked, event_id from jsonb_to_recordset(%s::jsonb) "
+                "as r(profiles uuid[], namespace text, reason text, asked text, event_id text) on conflict do nothing",
+                (as_json(rows),),
             )
 
 

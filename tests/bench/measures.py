@@ -140,7 +140,7 @@ class Bench:
             if self.plan is not QUICK:
                 measured = [
                     partial(run_stages, events=self.plan.stage_events),
-                    partial(run_merge, events=self.plan.stage_events // 5),
+                    partial(run_merge, events=self.plan.stage_events),
                 ]
             for run in measured:
                 with self.rig(Rig) as rig:

@@ -143,6 +143,37 @@ def test_a_worker_gets_lean_records(shop: Installation) -> None:
     assert done.stdout.splitlines()[-1:] == ["{'Fetched'}"]
 
 
+#: A worker that ends with 3 where two of its lanes are at work at a time, each by itself; else as all are through.
+TURNS = """
+import asyncio, os
+from processors.runner.attempt import Attempt, StepOutcome
+from processors.runner.together import Together
+at_work = through = 0
+async def run(self, connection, records, start_over):
+    global at_work, through
+    at_work += 1
+    await asyncio.sleep(0.2)
+    if at_work > 1:
+        os._exit(3)
+    at_work -= 1
+    through += len(records)
+    if through == 20:
+        os._exit(0)
+    return StepOutcome([], len(records), 0)
+async def process(self, lane, batch, size):
+    await lane.process(batch)
+Attempt.run, Together.process = run, process
+from deploy.cli import main
+main(["worker", "merge"])
+"""
+
+
+def test_lanes_of_merge_which_would_wait_for_each_others_locks_work_one_at_a_time(shop: Installation) -> None:
+    for number in range(20):
+        shop.write(b"{}", key=str(number).encode(), topic="merge-jobs")
+    assert run_to_its_end(TURNS, shop).returncode == 0
+
+
 #: A worker that is told to stop, and then, that Kafka shares the partitions out anew.
 STOPPED_AMID_A_REBALANCE = """
 import asyncio, os, signal
