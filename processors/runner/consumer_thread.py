@@ -22,7 +22,7 @@ from processors.runner.pace import LARGE_RECORDS
 FETCH_WAIT_MS = 250
 #: What was written to several partitions together comes one after another, a request each: how long the broker waits
 #: for the rest of it.
-GATHER_MS = 10
+GATHER_MS = 5
 #: A partition that has brought nothing for so long is not waited for.
 LATELY_S = 0.3
 #: Fewer records that a fetch has left are no sign that fetches bring too little.
