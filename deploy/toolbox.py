@@ -24,6 +24,7 @@ from processors.connectors.table import TableWriter
 from processors.connectors.topic import Cluster, TopicWriter
 from processors.connectors.webhook import Webhook
 from processors.runner.stage import Stage
+from processors.storage.claims import Claims
 from processors.storage.consents import Consents
 from processors.storage.counts import SourceCounts
 from processors.storage.database import LANE_OPTIONS, Connection
@@ -125,6 +126,7 @@ STORAGE: Mapping[str, Callable[[Connection], Any]] = {
     "finished": Runs,
     "traits": Traits,
     "parked": ParkedRuns,
+    "claims": Claims,
     "merges": Merges,
     "partings": Partings,
     "erasures": Erasures,

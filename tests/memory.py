@@ -381,8 +381,11 @@ class Traits(Table):
             self.memory.traits[profile] = (_encode(state.traits), _encode(state.totals))
 
 
-class Merges(Table):
-    async def claim(self, job: MergeJob, at: datetime, unique: bool) -> str | None:
+class Claims(Table):
+    async def link(self, jobs: Sequence[MergeJob], at: datetime, unique: Collection[str]) -> list[str | None]:
+        return [self._link(job, at, job.namespace in unique) for job in jobs]
+
+    def _link(self, job: MergeJob, at: datetime, unique: bool) -> str | None:
         memory, key = self.memory, (job.namespace, job.value or "")
         if key not in memory.identifiers:
             me = memory.live(job.profiles[0])
@@ -396,9 +399,10 @@ class Merges(Table):
                 return None
             memory.identifiers[key] = job.profiles[0]
             memory.sightings[key] = Sighting(at, at)
-            return None
-        return None if memory.identifiers[key] == job.profiles[0] else memory.identifiers[key]
+        return memory.identifiers[key]
 
+
+class Merges(Table):
     async def lock(self, ids: Collection[str], definitions: Definitions) -> dict[str, Candidate]:
         memory, unique_namespaces = self.memory, definitions.unique_namespaces()
         unique: dict[str, set[tuple[str, str]]] = {}
@@ -560,6 +564,7 @@ TOOLS: Mapping[str, type[Table]] = {
     "finished": Runs,
     "traits": Traits,
     "parked": ParkedRuns,
+    "claims": Claims,
     "merges": Merges,
     "partings": Partings,
     "erasures": Erasures,

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from processors.storage.claims import Claims
 from processors.storage.erasures import Erased, Erasures
 from processors.storage.merges import Merges
 from processors.storage.partings import Parted, Partings
@@ -19,13 +20,14 @@ async def merge(
     jobs: Sequence[MergeJob],
     definitions: Definitions,
     profile_ids: ProfileIds,
+    claims: Claims,
     merges: Merges,
     partings: Partings,
     erasures: Erasures,
 ) -> list[SegmentationJob]:
     """A segmentation job for each survivor, and one for each profile that is now part of it: its last change. Where
     profiles were parted, or erased, one for each of them."""
-    moved, loud = await _join([job for job in jobs if job.act == "join"], definitions, merges)
+    moved, loud = await _join([job for job in jobs if job.act == "join"], definitions, claims, merges)
     survivors: dict[str, list[str]] = {}
     for absorbed, survivor in moved.items():
         survivors.setdefault(survivor, []).append(absorbed)
@@ -71,11 +73,13 @@ async def erase(
     return await erasures.erase(job.event, profile, profile in roots and roots[profile].id == profile, profile_ids.hide)
 
 
-async def _join(jobs: Sequence[MergeJob], definitions: Definitions, merges: Merges) -> tuple[dict[str, str], set[str]]:
+async def _join(
+    jobs: Sequence[MergeJob], definitions: Definitions, claims: Claims, merges: Merges
+) -> tuple[dict[str, str], set[str]]:
     """Every profile that became part of another, and that one; and the survivors that not only a replay has made."""
     if not jobs:
         return {}, set()
-    claimed = [await _claimed(job, merges, definitions) for job in jobs]
+    claimed = await _claimed(jobs, claims, definitions)
     roots = await merges.lock({id for job in claimed for id in job.profiles}, definitions)
     decisions = decide(claimed, roots, definitions)
     moved = await merges.carry_out(decisions, roots, definitions.strategies)
@@ -84,9 +88,17 @@ async def _join(jobs: Sequence[MergeJob], definitions: Definitions, merges: Merg
     return moved, {moved.get(id, id) for id in loud}
 
 
-async def _claimed(job: MergeJob, merges: Merges, definitions: Definitions) -> MergeJob:
-    if job.value is None:
+async def _claimed(jobs: Sequence[MergeJob], claims: Claims, definitions: Definitions) -> list[MergeJob]:
+    """The jobs, each with whoever has its value already."""
+    claiming = [job for job in jobs if job.value is not None]
+    if not claiming:
+        return list(jobs)
+    unique = {job.namespace for job in claiming if definitions.namespace(job.namespace).unique}
+    owners = iter(await claims.link(claiming, datetime.now(UTC), unique))
+    return [job if job.value is None else _with_owner(job, next(owners)) for job in jobs]
+
+
+def _with_owner(job: MergeJob, owner: str | None) -> MergeJob:
+    if owner is None or owner in job.profiles:
         return job
-    owner = await merges.claim(job, datetime.now(UTC), definitions.namespace(job.namespace).unique)
-    others = [owner] if owner and owner not in job.profiles else []
-    return msgspec.structs.replace(job, profiles=[*job.profiles, *others])
+    return msgspec.structs.replace(job, profiles=[*job.profiles, owner])

@@ -25,42 +25,6 @@ class Merges:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def claim(self, job: MergeJob, at: datetime, unique: bool) -> str | None:
-        """Link the job's value to its profile; the profile that had it already, if one did.
-
-        Where its namespace is `unique` and the person has another value there, it is not linked, and that is noted.
-        """
-        if not await self._is_there(job.profiles[0]):  # erased since it was asked
-            return None
-        asked = {"ns": job.namespace, "value": job.value, "profile": job.profiles[0], "event": job.event, "at": at}
-        cursor = await self._connection.execute(
-            "insert into identifiers (namespace, value, profile_id, source, event_id, linked_at, last_seen, sole) "
-            "select %(ns)s, %(value)s, %(profile)s, 'workflow', %(event)s, %(at)s, date_trunc('hour', %(at)s), "
-            "%(unique)s "
-            "where not (%(unique)s and exists (select from profiles me join profiles p "
-            "on coalesce(p.merged_into, p.id) = coalesce(me.merged_into, me.id) "
-            "join identifiers i on i.profile_id = p.id "
-            "where me.id = %(profile)s and i.namespace = %(ns)s and i.value <> %(value)s)) on conflict do nothing",
-            {**asked, "unique": unique},
-        )
-        if cursor.rowcount:
-            return None
-        cursor = await self._connection.execute(
-            "select profile_id::text from identifiers where namespace = %s and value = %s", (job.namespace, job.value)
-        )
-        if row := await cursor.fetchone():
-            return str(row[0])
-        await self._connection.execute(
-            "insert into refused_identifiers (namespace, value, profile_id, reason, source, event_id, first_at) values "
-            "(%(ns)s, %(value)s, %(profile)s, 'unique', 'workflow', %(event)s, %(at)s) on conflict do nothing",
-            asked,
-        )
-        return None
-
-    async def _is_there(self, profile: str) -> bool:
-        cursor = await self._connection.execute("select from profiles where id = %s for share", (profile,))
-        return cursor.rowcount > 0
-
     async def answer(self, jobs: Iterable[MergeJob]) -> None:
         """Nobody waits for these any more."""
         rows = [{"p": p, "o": o} for job in jobs for p in job.profiles for o in job.profiles if p != o]

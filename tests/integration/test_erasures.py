@@ -10,6 +10,7 @@ from processors.runner.failures import Unavailable
 from processors.steps.merge import merge
 from processors.steps.persist import persist
 from processors.steps.segment import segment
+from processors.storage.claims import Claims
 from processors.storage.database import Connect, Connection
 from processors.storage.erasures import Erasures
 from processors.storage.events import Counters, Events
@@ -37,7 +38,7 @@ LATER: dict[str, Any] = {"at": 1e9, "occurred": 1e9}
 
 async def erase(connection: Connection, profile: str, request: str = "r") -> list[SegmentationJob]:
     job = MergeJob(profiles=[profile], cause="operator", namespace="operator", event=request, act="erase")
-    tools = Merges(connection), Partings(connection), Erasures(connection)
+    tools = Claims(connection), Merges(connection), Partings(connection), Erasures(connection)
     jobs = await merge([job], definitions(*BODIES), ProfileIds(KEY.encode()), *tools)
     await connection.commit()
     return jobs

@@ -19,6 +19,7 @@ from deploy.settings import Settings
 from processors.runner.failures import Unavailable
 from processors.steps.identify import identify
 from processors.steps.merge import merge
+from processors.storage.claims import Claims
 from processors.storage.consents import Consents
 from processors.storage.database import Connect, Connection
 from processors.storage.definitions import DefinitionStore
@@ -103,7 +104,7 @@ class Graph:
     async def join(self) -> None:
         """Carry out the merges that were asked for."""
         ids, c = ProfileIds(KEY.encode()), self.connection
-        await merge(self.jobs, self.known, ids, Merges(c), Partings(c), Erasures(c))
+        await merge(self.jobs, self.known, ids, Claims(c), Merges(c), Partings(c), Erasures(c))
         self.jobs = []
 
     async def why(self, one: str, other: str) -> tuple[bool, str]:
@@ -145,7 +146,8 @@ async def test_a_merge_that_a_replay_without_effects_made_stays_quiet_whatever_i
     graph: Graph,
 ) -> None:
     a, b, c, d, e = [await graph.see(session) for session in "abcde"]
-    known, tools = graph.known, (Merges(graph.connection), Partings(graph.connection), Erasures(graph.connection))
+    known, own = graph.known, graph.connection
+    tools = Claims(own), Merges(own), Partings(own), Erasures(own)
     jobs = [
         MergeJob(profiles=pair, cause="operator", namespace="operator", event="", quiet=quiet)
         for pair, quiet in (([a, b], True), ([c, d], True), ([d, e], False))

@@ -19,6 +19,7 @@ from processors.steps.merge import merge
 from processors.steps.persist import persist
 from processors.steps.route import route
 from processors.steps.run_workflows import run_workflows
+from processors.storage.claims import Claims
 from processors.storage.consents import Consents
 from processors.storage.database import Connect, Connection
 from processors.storage.definitions import DefinitionStore
@@ -150,7 +151,7 @@ class Stages:
 
     async def join(self, jobs: list[MergeJob]) -> list[SegmentationJob]:
         c = self.connection
-        return await merge(jobs, definitions(*BODIES), self.ids, Merges(c), Partings(c), Erasures(c))
+        return await merge(jobs, definitions(*BODIES), self.ids, Claims(c), Merges(c), Partings(c), Erasures(c))
 
     async def unmerge(self, profile: str) -> list[SegmentationJob]:
         job = MergeJob(profiles=[profile], cause="operator", namespace="operator", event="", act="part")
