@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from processors.storage.database import Connection, as_json, uuids
+from processors.storage.refused import RefusedIdentifier, note_refused
 from schemas.profiles import MergeJob
 
 #: Namespace and value.
@@ -26,6 +27,9 @@ class _Claim:
     @property
     def row(self) -> dict[str, Any]:
         return {"n": self.job.namespace, "v": self.job.value, "profile": self.job.profiles[0], "event": self.job.event}
+
+    def refused(self, at: datetime) -> RefusedIdentifier:
+        return RefusedIdentifier(*self.key, self.job.profiles[0], "unique", "workflow", self.job.event, at)
 
 
 class Claims:
@@ -48,7 +52,7 @@ class Claims:
             now, claims = _apart(claims, unique)
             await self._insert(now, at, unique)
             owners |= await self._owners(now)
-            await self._refuse(_without_owner(now, owners), at)
+            await note_refused(self._connection, [claim.refused(at) for claim in _without_owner(now, owners)])
         return [claim.owner if claim else None for claim in due]
 
     async def _roots(self, profiles: Collection[str]) -> dict[str, str]:
@@ -80,15 +84,6 @@ class Claims:
             "and i.namespace = r.n)) on conflict do nothing",
             {"rows": as_json(rows), "at": at},
         )
-
-    async def _refuse(self, claims: Sequence[_Claim], at: datetime) -> None:
-        if claims:
-            await self._connection.execute(
-                "insert into refused_identifiers (namespace, value, profile_id, reason, source, event_id, first_at) "
-                "select n, v, profile, 'unique', 'workflow', event, %s from jsonb_to_recordset(%s::jsonb) "
-                "as r(n text, v text, profile uuid, event text) on conflict do nothing",
-                (at, as_json([claim.row for claim in claims])),
-            )
 
 
 def _without_owner(claims: Sequence[_Claim], owners: Mapping[Key, str]) -> list[_Claim]:

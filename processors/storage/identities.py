@@ -6,6 +6,7 @@ from typing import Any
 
 from processors.runner.failures import Unavailable
 from processors.storage.database import Connection, as_json, uuids
+from processors.storage.refused import RefusedIdentifier, note_refused
 from processors.storage.visits import VisitTimers
 from workflows.identification import IdentifierKey
 from workflows.known import Birth, Known, SessionKey, Sighting, Stored, Visit
@@ -234,15 +235,11 @@ class Identities:
             )
 
     async def _refuse(self, resolution: Resolution) -> None:
-        for refused in resolution.refused:
-            await self._connection.execute(
-                "insert into refused_identifiers (namespace, value, profile_id, reason, source, event_id, first_at) "
-                "values (%s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
-                (
-                    *(*refused.key, refused.profile, refused.reason),
-                    *(refused.event.source, refused.event.id, refused.event.received_at),
-                ),
-            )
+        refused = [
+            RefusedIdentifier(*one.key, one.profile, one.reason, one.event.source, one.event.id, one.event.received_at)
+            for one in resolution.refused
+        ]
+        await note_refused(self._connection, refused)
 
 
 _SEEN = 'namespace text, value text, "first" timestamptz, "last" timestamptz, verified boolean'
