@@ -1,5 +1,6 @@
 """The tools that steps ask for by parameter name, made as they are wanted."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -55,6 +56,7 @@ def toolbox(
         "profile_ids": lambda: profile_ids(settings),
         "replays": lambda: Replays(identity_key(settings)),
         "now": lambda: lambda: datetime.now(UTC),
+        "turn": asyncio.Lock,
         "locate": lambda: locator(settings.geo_database),
         "files": lambda: Archive(settings.archive()),
         "definition": lambda: lambda: feed.get().bridges.get(stage.name[len(BRIDGE) :]),

@@ -36,7 +36,7 @@ PIPELINE: tuple[Stage, ...] = (
     # Writes the topic of each destination that wants events, too.
     Stage("route", (EVENTS_ACCEPTED,), route, (WORKFLOW_RUNS,)),
     Stage("run-workflows", (WORKFLOW_RUNS,), run_workflows, (SEGMENTATION_JOBS, MERGE_JOBS, TRACKS)),
-    Stage("merge", (MERGE_JOBS,), merge, (SEGMENTATION_JOBS,), takes_turns=True),
+    Stage("merge", (MERGE_JOBS,), merge, (SEGMENTATION_JOBS,)),
     Stage("segment", (SEGMENTATION_JOBS,), segment, (PROFILE_CHANGES,)),
     # Writes the topic of each destination that is defined, too.
     Stage("deliver", (PROFILE_CHANGES,), deliver, (TRACKS,)),

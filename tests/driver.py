@@ -4,6 +4,7 @@ It proves logic, no promise. There is one partition, one worker, no crash and no
 promises about those is tested on the real ones.
 """
 
+import asyncio
 import random
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -126,6 +127,7 @@ class Driver:
             "profile_ids": self.profile_ids,
             "replays": self.replays,
             "now": lambda: self.now,
+            "turn": asyncio.Lock(),
             "locate": lambda address: PLACES.get(address, {}),
             **self.instead,
         }

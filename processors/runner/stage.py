@@ -36,8 +36,6 @@ class Stage:
     #: together, so each of them works less often, and in this rhythm; a stage that reads what others write need not
     #: wait.
     fetch_every_s: float = 0.0
-    #: Whether its lanes work one at a time: those that lock the same rows would wait for each other, and begin again.
-    takes_turns: bool = False
     #: Records in one batch at most.
     max_records: int = 3000
 

@@ -41,7 +41,7 @@ class StageWorker:
         self._reviving: set[asyncio.Task[None]] = set()
         self._health = Health()
         self._why_stopped: dict[TP, str] = {}
-        self._slots = asyncio.Semaphore(1 if stage.takes_turns else installation.lanes)
+        self._slots = asyncio.Semaphore(installation.lanes)
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._app = self._build_app()
 

@@ -1,5 +1,6 @@
 """merge: profiles that are one person become one, with an audit row; the one place that links, parts or erases them."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -24,10 +25,19 @@ async def merge(
     merges: Merges,
     partings: Partings,
     erasures: Erasures,
+    turn: asyncio.Lock,
 ) -> list[SegmentationJob]:
     """A segmentation job for each survivor, and one for each profile that is now part of it: its last change. Where
-    profiles were parted, or erased, one for each of them."""
-    moved, loud = await _join([job for job in jobs if job.act == "join"], definitions, claims, merges)
+    profiles were parted, or erased, one for each of them.
+
+    Lanes join in `turn`: beside each other they would wait for each other's locks, and begin again where a group has
+    grown meanwhile.
+    """
+    moved: dict[str, str] = {}
+    loud: set[str] = set()
+    if joins := [job for job in jobs if job.act == "join"]:
+        async with turn:
+            moved, loud = await _join(joins, definitions, claims, merges)
     survivors: dict[str, list[str]] = {}
     for absorbed, survivor in moved.items():
         survivors.setdefault(survivor, []).append(absorbed)
@@ -77,8 +87,6 @@ async def _join(
     jobs: Sequence[MergeJob], definitions: Definitions, claims: Claims, merges: Merges
 ) -> tuple[dict[str, str], set[str]]:
     """Every profile that became part of another, and that one; and the survivors that not only a replay has made."""
-    if not jobs:
-        return {}, set()
     claimed = await _claimed(jobs, claims, definitions)
     roots = await merges.lock({id for job in claimed for id in job.profiles}, definitions)
     decisions = decide(claimed, roots, definitions)

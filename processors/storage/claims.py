@@ -48,11 +48,11 @@ class Claims:
         due = [_Claim(job, roots[job.profiles[0]]) if job.profiles[0] in roots else None for job in jobs]
         claims = [claim for claim in due if claim is not None]
         owners = await self._owners(claims)
-        while claims := _without_owner(claims, owners):
-            now, claims = _apart(claims, unique)
-            await self._insert(now, at, unique)
-            owners |= await self._owners(now)
-            await note_refused(self._connection, [claim.refused(at) for claim in _without_owner(now, owners)])
+        for together in _rounds(_without_owner(claims, owners), unique):
+            if new := _without_owner(together, owners):
+                await self._insert(new, at, unique)
+                owners |= await self._owners(new)
+                await note_refused(self._connection, [one.refused(at) for one in _without_owner(new, owners)])
         return [claim.owner if claim else None for claim in due]
 
     async def _roots(self, profiles: Collection[str]) -> dict[str, str]:
@@ -81,7 +81,7 @@ class Claims:
             "as r(n text, v text, profile uuid, event text, root uuid, sole boolean) "
             "where not (r.sole and exists (select from identifiers i where i.profile_id in "
             "(select r.root union all select p.id from profiles p where p.merged_into = r.root) "
-            "and i.namespace = r.n)) on conflict do nothing",
+            "and i.namespace = r.n)) order by n, v on conflict do nothing",
             {"rows": as_json(rows), "at": at},
         )
 
@@ -93,16 +93,18 @@ def _without_owner(claims: Sequence[_Claim], owners: Mapping[Key, str]) -> list[
     return [claim for claim in claims if claim.owner is None]
 
 
-def _apart(claims: Iterable[_Claim], unique: Collection[str]) -> tuple[list[_Claim], list[_Claim]]:
-    """Those that may be done at once, as none before them is about their value, or about what of a `unique` namespace
-    their person has; and the others."""
-    now: list[_Claim] = []
-    later: list[_Claim] = []
-    seen: set[tuple[str, ...]] = set()
+def _rounds(claims: Iterable[_Claim], unique: Collection[str]) -> list[list[_Claim]]:
+    """What may be done at once, round after round: each claim after all before it that are about its value, or about
+    what of a `unique` namespace its person has."""
+    rounds: list[list[_Claim]] = []
+    last: dict[tuple[str, ...], int] = {}
     for claim in claims:
-        about: set[tuple[str, ...]] = {("value", *claim.key)}
+        about: list[tuple[str, ...]] = [("value", *claim.key)]
         if claim.key[0] in unique:
-            about.add(("person", claim.root, claim.key[0]))
-        (later if about & seen else now).append(claim)
-        seen |= about
-    return now, later
+            about.append(("person", claim.root, claim.key[0]))
+        number = 1 + max(last.get(one, -1) for one in about)
+        last.update(dict.fromkeys(about, number))
+        if number == len(rounds):
+            rounds.append([])
+        rounds[number].append(claim)
+    return rounds

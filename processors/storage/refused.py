@@ -27,6 +27,6 @@ async def note_refused(connection: Connection, refused: Sequence[RefusedIdentifi
             "insert into refused_identifiers (namespace, value, profile_id, reason, source, event_id, first_at) "
             "select namespace, value, profile, reason, source, event, at from jsonb_to_recordset(%s::jsonb) as r"
             "(namespace text, value text, profile uuid, reason text, source text, event text, at timestamptz) "
-            "on conflict do nothing",
+            "order by namespace, value, profile on conflict do nothing",
             (as_json(refused),),
         )

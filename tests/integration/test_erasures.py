@@ -38,7 +38,7 @@ LATER: dict[str, Any] = {"at": 1e9, "occurred": 1e9}
 
 async def erase(connection: Connection, profile: str, request: str = "r") -> list[SegmentationJob]:
     job = MergeJob(profiles=[profile], cause="operator", namespace="operator", event=request, act="erase")
-    tools = Claims(connection), Merges(connection), Partings(connection), Erasures(connection)
+    tools = Claims(connection), Merges(connection), Partings(connection), Erasures(connection), asyncio.Lock()
     jobs = await merge([job], definitions(*BODIES), ProfileIds(KEY.encode()), *tools)
     await connection.commit()
     return jobs

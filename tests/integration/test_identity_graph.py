@@ -104,7 +104,7 @@ class Graph:
     async def join(self) -> None:
         """Carry out the merges that were asked for."""
         ids, c = ProfileIds(KEY.encode()), self.connection
-        await merge(self.jobs, self.known, ids, Claims(c), Merges(c), Partings(c), Erasures(c))
+        await merge(self.jobs, self.known, ids, Claims(c), Merges(c), Partings(c), Erasures(c), asyncio.Lock())
         self.jobs = []
 
     async def why(self, one: str, other: str) -> tuple[bool, str]:
@@ -147,7 +147,7 @@ async def test_a_merge_that_a_replay_without_effects_made_stays_quiet_whatever_i
 ) -> None:
     a, b, c, d, e = [await graph.see(session) for session in "abcde"]
     known, own = graph.known, graph.connection
-    tools = Claims(own), Merges(own), Partings(own), Erasures(own)
+    tools = Claims(own), Merges(own), Partings(own), Erasures(own), asyncio.Lock()
     jobs = [
         MergeJob(profiles=pair, cause="operator", namespace="operator", event="", quiet=quiet)
         for pair, quiet in (([a, b], True), ([c, d], True), ([d, e], False))

@@ -1,5 +1,6 @@
 """Undoing a merge, on a real PostgreSQL, with every stage from identify to merge: both are as if it had not been."""
 
+import asyncio
 import random
 from collections import Counter
 from dataclasses import dataclass, field
@@ -151,7 +152,9 @@ class Stages:
 
     async def join(self, jobs: list[MergeJob]) -> list[SegmentationJob]:
         c = self.connection
-        return await merge(jobs, definitions(*BODIES), self.ids, Claims(c), Merges(c), Partings(c), Erasures(c))
+        return await merge(
+            jobs, definitions(*BODIES), self.ids, Claims(c), Merges(c), Partings(c), Erasures(c), asyncio.Lock()
+        )
 
     async def unmerge(self, profile: str) -> list[SegmentationJob]:
         job = MergeJob(profiles=[profile], cause="operator", namespace="operator", event="", act="part")

@@ -6,10 +6,12 @@ import sys
 import uuid
 from contextlib import suppress
 
+import msgspec
 import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from schemas.profiles import MergeJob
 from tests.conftest import MakeInstallation
 from tests.kit.definitions import payload
 from tests.kit.installation import Installation
@@ -143,34 +145,35 @@ def test_a_worker_gets_lean_records(shop: Installation) -> None:
     assert done.stdout.splitlines()[-1:] == ["{'Fetched'}"]
 
 
-#: A worker that ends with 3 where two of its lanes are at work at a time, each by itself; else as all are through.
+#: A worker that ends with 3 where two of its lanes, each by itself, join profiles at a time; else as all are through.
 TURNS = """
 import asyncio, os
-from processors.runner.attempt import Attempt, StepOutcome
 from processors.runner.together import Together
+from processors.storage.merges import Merges
 at_work = through = 0
-async def run(self, connection, records, start_over):
+async def lock(self, ids, definitions):
     global at_work, through
     at_work += 1
     await asyncio.sleep(0.2)
     if at_work > 1:
         os._exit(3)
     at_work -= 1
-    through += len(records)
-    if through == 20:
+    through += len(ids)
+    if through == 40:
         os._exit(0)
-    return StepOutcome([], len(records), 0)
+    return {}
 async def process(self, lane, batch, size):
     await lane.process(batch)
-Attempt.run, Together.process = run, process
+Merges.lock, Together.process = lock, process
 from deploy.cli import main
 main(["worker", "merge"])
 """
 
 
-def test_lanes_of_merge_which_would_wait_for_each_others_locks_work_one_at_a_time(shop: Installation) -> None:
+def test_lanes_of_merge_which_would_wait_for_each_others_locks_join_one_at_a_time(shop: Installation) -> None:
     for number in range(20):
-        shop.write(b"{}", key=str(number).encode(), topic="merge-jobs")
+        job = MergeJob(profiles=[str(uuid.uuid4()), str(uuid.uuid4())], cause="workflow", namespace="n", event="e")
+        shop.write(msgspec.json.encode(job), key=str(number).encode(), topic="merge-jobs")
     assert run_to_its_end(TURNS, shop).returncode == 0
 
 
