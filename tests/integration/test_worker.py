@@ -148,12 +148,20 @@ def test_a_worker_gets_lean_records(shop: Installation) -> None:
 #: A worker that ends with 3 where two of its lanes, each by itself, join profiles at a time; else as all are through.
 TURNS = """
 import asyncio, os
+from processors.runner.attempt import Attempt
 from processors.runner.together import Together
 from processors.storage.merges import Merges
-at_work = through = 0
+at_work = begun = through = 0
+attempt = Attempt.run
+async def run(self, *args):
+    global begun
+    begun += 1
+    return await attempt(self, *args)
 async def lock(self, ids, definitions):
     global at_work, through
     at_work += 1
+    while begun < 2:
+        await asyncio.sleep(0.01)
     await asyncio.sleep(0.2)
     if at_work > 1:
         os._exit(3)
@@ -164,7 +172,7 @@ async def lock(self, ids, definitions):
     return {}
 async def process(self, lane, batch, size):
     await lane.process(batch)
-Merges.lock, Together.process = lock, process
+Attempt.run, Merges.lock, Together.process = run, lock, process
 from deploy.cli import main
 main(["worker", "merge"])
 """
