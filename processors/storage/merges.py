@@ -138,7 +138,8 @@ class Merges:
             await moving.memberships(rows)
             await moving.consents(rows)
             moved = await self._point(rows)
-            await self._together_again(set(final.values()))
+            if any(candidate.apart for candidate in roots.values()):
+                await self._together_again(set(final.values()))
             return moved
         return {}
 
