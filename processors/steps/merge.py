@@ -1,7 +1,7 @@
 """merge: profiles that are one person become one, with an audit row; the one place that links, parts or erases them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, datetime
 
 import msgspec
@@ -33,24 +33,10 @@ async def merge(
     Lanes join in `turn`: beside each other they would wait for each other's locks, and begin again where a group has
     grown meanwhile.
     """
-    moved: dict[str, str] = {}
-    loud: set[str] = set()
+    found: list[SegmentationJob] = []
     if joins := [job for job in jobs if job.act == "join"]:
         async with turn:
-            moved, loud = await _join(joins, definitions, claims, merges)
-    survivors: dict[str, list[str]] = {}
-    for absorbed, survivor in moved.items():
-        survivors.setdefault(survivor, []).append(absorbed)
-    found = [
-        *(
-            SegmentationJob(profile=id, changed=["merged"], absorbed=sorted(gone), quiet=id not in loud)
-            for id, gone in survivors.items()
-        ),
-        *(
-            SegmentationJob(profile=absorbed, changed=["merged"], quiet=survivor not in loud)
-            for absorbed, survivor in moved.items()
-        ),
-    ]
+            found += await _join(joins, definitions, claims, merges)
     for job in jobs:
         if job.act == "part":
             parted = await part(job.profiles[0], definitions, profile_ids, merges, partings)
@@ -85,15 +71,32 @@ async def erase(
 
 async def _join(
     jobs: Sequence[MergeJob], definitions: Definitions, claims: Claims, merges: Merges
-) -> tuple[dict[str, str], set[str]]:
-    """Every profile that became part of another, and that one; and the survivors that not only a replay has made."""
+) -> list[SegmentationJob]:
     claimed = await _claimed(jobs, claims, definitions)
     roots = await merges.lock({id for job in claimed for id in job.profiles}, definitions)
     decisions = decide(claimed, roots, definitions)
     moved = await merges.carry_out(decisions, roots, definitions.strategies)
     await merges.answer(jobs)
     loud = [one.survivor for one in decisions if one.conflict is None and not one.job.quiet]
-    return moved, {moved.get(id, id) for id in loud}
+    return _of_the_joined(moved, {moved.get(id, id) for id in loud})
+
+
+def _of_the_joined(moved: Mapping[str, str], loud: Set[str]) -> list[SegmentationJob]:
+    """`moved`: every profile that became part of another, and that one; `loud`: the survivors that not only a replay
+    has made."""
+    survivors: dict[str, list[str]] = {}
+    for absorbed, survivor in moved.items():
+        survivors.setdefault(survivor, []).append(absorbed)
+    return [
+        *(
+            SegmentationJob(profile=id, changed=["merged"], absorbed=sorted(gone), quiet=id not in loud)
+            for id, gone in survivors.items()
+        ),
+        *(
+            SegmentationJob(profile=absorbed, changed=["merged"], quiet=survivor not in loud)
+            for absorbed, survivor in moved.items()
+        ),
+    ]
 
 
 async def _claimed(jobs: Sequence[MergeJob], claims: Claims, definitions: Definitions) -> list[MergeJob]:
