@@ -48,8 +48,8 @@ class Decision(msgspec.Struct, frozen=True):
 def decide(jobs: Iterable[MergeJob], roots: Mapping[str, Candidate], definitions: Definitions) -> list[Decision]:
     """What to do about each job, in order, each seeing what the ones before it led to.
 
-    `roots` has for every profile id in the jobs the live profile that it stands for now. Jobs whose profiles are one
-    already lead to nothing.
+    `roots` has for every profile id in the jobs the live profile that it stands for now, the same for all that stand
+    for one. Jobs whose profiles are one already lead to nothing.
     """
     now = _Now(roots)
     decisions = []
