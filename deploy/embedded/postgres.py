@@ -89,7 +89,7 @@ class EmbeddedPostgres(EmbeddedServer):
         (data / "postmaster.pid").unlink(missing_ok=True)
         if not self._password_file.exists():
             self._give_password(data, programs, user)
-        own = {"port": str(self._port), "wal_compression": wal_compression(), "shared_buffers": shared_buffers()}
+        own = {"port": str(self._port), "shared_buffers": shared_buffers()}
         settings = [f"-c{key}={value}" for key, value in {**SETTINGS, **own, **self._settings}.items()]
         path, files = reachable(data, user)
         return Launch([f"{programs / 'postgres'}", "-D", path, *settings], Path(data.anchor), user, files)
@@ -247,11 +247,3 @@ def shared_buffers(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> str:
     if limit.exists() and (told := limit.read_text().strip()).isdigit():
         memory = min(memory, int(told))
     return f"{min(1024, max(256, memory // 2**20 // 16))}MB"
-
-
-def wal_compression() -> str:
-    """The best way to compress the log ahead that these programs were built with."""
-    configuration = subprocess.run(
-        [wheel() / INSTALLATION / "bin" / "pg_config", "--configure"], capture_output=True, text=True
-    )
-    return "lz4" if "--with-lz4" in configuration.stdout else "on"
