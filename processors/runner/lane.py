@@ -38,6 +38,8 @@ SLOW_TRIES = 3
 #: PostgreSQL keeps the plans of prepared statements as they were made, by how large tables were then, until it analyses
 #: them anew. A new installation grows faster than that: it would read whole tables for each batch for a minute.
 PLANS_AGE_S = 10.0
+#: How long a lane that ends may ask PostgreSQL for something: others wait for its partition.
+CLOSE_S = 1.0
 
 
 class Lane:
@@ -160,7 +162,12 @@ class Lane:
             await self._connection.commit()
 
     async def close(self) -> None:
-        """Let go of the connection and the publisher; whatever was not committed never happened."""
+        """Let go of the connection and the publisher; whatever was not committed never happened. What is known to be
+        delivered is forgotten, so that whoever has the lane next does not deliver it again."""
+        with contextlib.suppress(psycopg.Error, TimeoutError):  # then it is delivered again
+            async with asyncio.timeout(CLOSE_S):
+                if await self._is_let_go():
+                    await self._forget_outbox()
         await self._forget_connection()
         await self._publisher.release()
 

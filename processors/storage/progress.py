@@ -86,9 +86,10 @@ class Progress:
         )
 
     async def forget_outbox(self, next_offset: int) -> None:
-        """The outputs up to here are delivered: nobody will ask for them."""
+        """The outputs up to here are delivered: nobody will ask for them. Nothing where somebody else has the row."""
         await self._connection.execute(
-            f"update stage_progress set outbox = null {_THIS_LANE} and next_offset = %s and outbox is not null",
+            "update stage_progress set outbox = null where ctid = (select ctid from stage_progress "
+            f"{_THIS_LANE} and next_offset = %s and outbox is not null for update skip locked)",
             (*self._lane, next_offset),
         )
 

@@ -50,7 +50,7 @@ class Plan(NamedTuple):
 #: Of the machine that the goals were set for.
 CORES = 2
 DEFAULT_PARTITIONS: int = Settings.model_fields["partitions"].default
-FULL = Plan(3, 10, (16, 64, 256), 100_000, 60, 30, 60_000, 20_000, 240_000, 1_000_000, 300_000)
+FULL = Plan(3, 10, (16, 64, 256), 100_000, 60, 30, 60_000, 20_000, 480_000, 1_000_000, 300_000)
 QUICK = Plan(1, 1.2, (256,), 12_000, 5, 3, 6_000, 1_000, 0, 0, 10_000)
 
 

@@ -19,7 +19,7 @@ from deploy.installation import create_topics
 from processors.runner.attempt import Attempt
 from processors.runner.dead_letter_watch import WATCHED_RECORDS
 from processors.runner.failures import LaneStopped, Poison, Unavailable
-from processors.runner.lane import Lane
+from processors.runner.lane import CLOSE_S, Lane
 from processors.runner.publisher import FencedPublisher, Publisher
 from processors.runner.stage import Stage
 from processors.runner.transport import Batch
@@ -118,6 +118,9 @@ class Bench:
         self.takes_s: Callable[[bytes], float] = lambda _: 0.0
         #: How often the step has to wait yet.
         self.waits = 0
+        #: What a step waits for, and whether one does.
+        self.waiting, self.go_on = asyncio.Event(), asyncio.Event()
+        self.go_on.set()
 
     def topic_id(self) -> str:
         name = self.installation.prefix + "tracks"
@@ -141,6 +144,9 @@ class Bench:
             if self.waits:
                 self.waits -= 1
                 raise Unavailable("definitions behind")
+        if not self.go_on.is_set():
+            self.waiting.set()
+            await self.go_on.wait()
         self.seen += [payload.body for payload in payloads]
         return [SegmentationJob(profile=payload.body.decode()) for payload in payloads]
 
@@ -239,6 +245,45 @@ async def test_a_lane_that_is_idle_forgets_what_it_delivered_and_nothing_that_it
     await lane.close()
     await bench.lane().process(bench.batch(2, b"c"))
     assert bench.outputs() == ["a", "b", "c"]
+
+
+async def test_a_lane_that_ends_leaves_nothing_that_it_delivered_to_be_delivered_again(bench: Bench) -> None:
+    first, then = bench.lane(), bench.lane()
+    await first.process(bench.batch(0, b"a"))
+    await first.close()
+    await then.recover()
+    await then.process(bench.batch(1, b"b"))
+    assert (bench.outputs(), then.health.redelivered) == (["a", "b"], 0)
+
+
+async def test_a_lane_that_ends_within_a_batch_leaves_nothing_of_the_batch(bench: Bench) -> None:
+    first, then = bench.lane(), bench.lane()
+    await first.process(bench.batch(0, b"a"))
+    bench.go_on.clear()
+    cut = asyncio.create_task(first.process(bench.batch(1, b"b")))
+    async with asyncio.timeout(10):
+        await bench.waiting.wait()
+    assert first.connection is not None
+    await first.connection.execute("create table half_of_it ()")
+    cut.cancel()
+    await asyncio.wait({cut})
+    await first.close()
+    bench.go_on.set()
+    await then.recover()
+    await then.process(bench.batch(1, b"b"))
+    assert (bench.outputs(), then.health.redelivered) == (["a", "b"], 0)
+    assert bench.installation.one("select to_regclass('half_of_it')") is None
+
+
+async def test_a_lane_that_ends_waits_for_nobody_who_has_its_row(bench: Bench) -> None:
+    lane = bench.lane()
+    await lane.process(bench.batch(0, b"a"))
+    with psycopg.connect(bench.installation.database_url) as other:
+        other.execute("select from stage_progress for update")
+        async with asyncio.timeout(CLOSE_S / 2):
+            await lane.close()
+    await bench.lane().recover()
+    assert bench.outputs() == ["a", "a"]  # as after a kill
 
 
 async def test_outputs_that_an_outage_kept_back_are_sent_by_the_same_lane_and_the_step_runs_once(bench: Bench) -> None:
