@@ -26,7 +26,7 @@ from processors.runner.failures import TooSlow, Unavailable, unavailable_cause
 from processors.runner.partition import Log, ReadBatch, halves
 from processors.runner.publisher import Publishes
 from processors.runner.stage import Stage
-from processors.storage.database import Connect, Connection, end_frozen
+from processors.storage.database import Connect, Connection, cut, end_frozen
 from processors.storage.progress import LaneHealth, LaneKey, Progress, ProgressRow
 from schemas.codecs import Message
 
@@ -67,6 +67,7 @@ class Lane:
         self._connection: Connection | None = None
         #: The row's next_offset when its outputs were last known to be delivered; None: not known.
         self._delivered: int | None = None
+        self._topic_id = ""
         self._seen_hole: int | None = None
         self._planned_at = 0.0
         self._letters = DeadLetterWatch()
@@ -158,18 +159,29 @@ class Lane:
 
     async def _forget_outbox(self) -> None:
         if self._connection is not None and self._delivered is not None:
-            await Progress(self._connection, self.key).forget_outbox(self._delivered)
+            await Progress(self._connection, self.key).forget_outbox(self._topic_id, self._delivered)
             await self._connection.commit()
 
     async def close(self) -> None:
         """Let go of the connection and the publisher; whatever was not committed never happened. What is known to be
         delivered is forgotten, so that whoever has the lane next does not deliver it again."""
-        with contextlib.suppress(psycopg.Error, TimeoutError):  # then it is delivered again
-            async with asyncio.timeout(CLOSE_S):
-                if await self._is_let_go():
-                    await self._forget_outbox()
-        await self._forget_connection()
-        await self._publisher.release()
+        try:
+            await self._leave()
+        finally:
+            await self._forget_connection()
+            await self._publisher.release()
+
+    async def _leave(self) -> None:
+        leaving = asyncio.create_task(self._forget_once())
+        await asyncio.wait({leaving}, timeout=CLOSE_S)
+        if not leaving.done() and self._connection is not None:
+            cut(self._connection)
+        with contextlib.suppress(psycopg.Error):  # then it is delivered again
+            await leaving
+
+    async def _forget_once(self) -> None:
+        if await self._is_let_go():
+            await self._forget_outbox()
 
     async def _recover_once(self) -> None:
         connection = await self._open()
@@ -262,10 +274,10 @@ class Lane:
         await self._publisher.open()
         connection = self._connection = await self._connect()
         await end_frozen(connection)
-        topic_id, committed = await self._log.topic_id(), await self._log.committed()
+        self._topic_id, committed = await self._log.topic_id(), await self._log.committed()
         beginning, end = await self._log.beginning(), await self._log.end()
-        row = await Progress(connection, self.key).create(topic_id, beginning)
-        require_same_topic(row, topic_id)
+        row = await Progress(connection, self.key).create(self._topic_id, beginning)
+        require_same_topic(row, self._topic_id)
         require_not_gone(row.next_offset, beginning)
         require_not_cut(row, end)
         require_not_back(row, committed)

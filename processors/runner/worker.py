@@ -165,8 +165,10 @@ class StageWorker:
             if tp in (position := await self._stored_positions({tp})):
                 break
             await asyncio.sleep(LOOK_AGAIN_S)
-        if generation == self._app.consumer_generation_id and tp in self._lanes:
-            await self._end_lanes({tp})
+        if generation != self._app.consumer_generation_id or tp not in self._lanes:
+            return
+        await self._end_lanes({tp})
+        if generation == self._app.consumer_generation_id:  # it may take a moment to end
             # What was read for the lane that ended is gone: it must be read again.
             self._consumer().request_seek(tp, position[tp])
             self._start_lanes({tp})

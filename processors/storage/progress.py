@@ -85,12 +85,12 @@ class Progress:
             (next_offset, _stored(outbox), *self._lane),
         )
 
-    async def forget_outbox(self, next_offset: int) -> None:
-        """The outputs up to here are delivered: nobody will ask for them. Nothing where somebody else has the row."""
+    async def forget_outbox(self, topic_id: str, next_offset: int) -> None:
+        """The outputs up to here, of this topic, are delivered: nobody will ask for them."""
         await self._connection.execute(
-            "update stage_progress set outbox = null where ctid = (select ctid from stage_progress "
-            f"{_THIS_LANE} and next_offset = %s and outbox is not null for update skip locked)",
-            (*self._lane, next_offset),
+            f"update stage_progress set outbox = null {_THIS_LANE} "
+            "and topic_id = %s and next_offset = %s and outbox is not null",
+            (*self._lane, topic_id, next_offset),
         )
 
 
