@@ -139,16 +139,15 @@ class Pipeline:
             self._add_stage(stage.name)
 
     def _add_doors(self) -> None:
-        """Several share the port, each on a core where there are as many: what a door hands between its threads is dear
-        from core to core. They count from the beginning, all of them, as one alone does when it is started."""
+        """Each on a core, where there are as many: what a door hands between its threads is dear from core to core.
+        Several share the port. They count from the beginning, all of them, as one alone does when it is started."""
         names, folder = self._names(DOOR), (self._settings.data / "doors").absolute()
         for file in folder.glob(f"*{SUFFIX}"):
             file.unlink(missing_ok=True)
-        if len(names) == 1:
-            return self._add(DOOR, [DOOR])
         cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
         for name, core in zip(names, cores if len(names) <= len(cores) else repeat(None), strict=False):
-            self._add(name, [DOOR], {"HEADWATER_SHARED_DOOR": str(folder / f"{name}{SUFFIX}")}, core)
+            shared = {"HEADWATER_SHARED_DOOR": str(folder / f"{name}{SUFFIX}")} if len(names) > 1 else {}
+            self._add(name, [DOOR], shared, core)
 
     def _add_stage(self, name: str) -> None:
         for child in self._names(name):

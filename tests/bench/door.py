@@ -1,6 +1,5 @@
 """The door alone: requests and events that Kafka has acknowledged; beside it, the least that could do so."""
 
-import os
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from deploy.embedded.process import dying_with_parent, usable_port, wait_until
 from schemas.topics import TRACKS
 from tests.bench.feeds import Prepared
 from tests.bench.http_load import HttpLoad
-from tests.bench.rig import Rig, used
+from tests.bench.rig import Rig, pin, used
 from tests.bench.web import Web
 from tests.kit.processes import REPOSITORY
 
@@ -69,7 +68,7 @@ def two_doors(rig: Rig) -> Door:
     for core, name in enumerate(("ingest", "ingest-2")):
         rig.start("ingest", name=name, HEADWATER_SHARED_DOOR=str(rig.folder / f"{name}.numbers"))
         pids.append(rig.children[name].pid)
-        os.sched_setaffinity(pids[-1], {core})
+        pin(pids[-1], core)
     assert wait_until(lambda: all(map(_listens, pids)), 30), rig.tell()  # then they are ready too
     return Door(rig.port, tuple(pids))
 
@@ -80,7 +79,7 @@ def _listens(pid: int) -> bool:
 
 @contextmanager
 def bare_bridge(rig: Rig) -> Iterator[Door]:
-    """Beside the door, writing to the same topic."""
+    """Beside the door, on the same core, writing to the same topic."""
     port = usable_port(0)
     bridge = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.bare_bridge", rig.prefix + TRACKS.name, str(port)],
@@ -88,6 +87,7 @@ def bare_bridge(rig: Rig) -> Iterator[Door]:
         env=rig.variables(),
         preexec_fn=dying_with_parent(),
     )
+    pin(bridge.pid)
     try:
         assert wait_until(lambda: not usable_port(port), 20), "the bare bridge does not serve"
         yield Door(port, (bridge.pid,))

@@ -1,5 +1,7 @@
 """What is measured: an installation on servers of its own, with the CPU time, memory and bytes that it has used."""
 
+import os
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -50,6 +52,12 @@ class Rig(Installation):
         self._servers = servers
         self._connection = psycopg.connect(self.database_url, autocommit=True)
 
+    def start_door(self) -> None:
+        """On a core of its own, as `headwater up` starts it."""
+        self.start("ingest")
+        pin(self.children["ingest"].pid)
+        self.wait_ready()
+
     def sql(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """On one connection that stays: a new one for each look would cost PostgreSQL more than a batch does."""
         return self._connection.execute(query.encode(), values or None).fetchall()
@@ -94,6 +102,12 @@ class Rig(Installation):
             [name for name in self._admin.list_topics(timeout=10).topics if name.startswith(self.prefix)]
         ).values():
             future.result(30)
+
+
+def pin(pid: int, core: int = 0) -> None:
+    """From now on the process, and the threads that it starts, run on this core, where the system can say so."""
+    if sys.platform == "linux":
+        os.sched_setaffinity(pid, {core})
 
 
 def used(before: Cpu, after: Cpu) -> dict[str, float]:

@@ -140,6 +140,8 @@ def test_up_runs_everything_restarts_the_dead_ends_cleanly_and_keeps_its_data(
         up.wait_ready()
         if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:  # the servers, too
             assert up.policies() == {os.SCHED_BATCH}
+        if sys.platform == "linux":
+            assert [len(door.cpu_affinity()) for door in up.running("ingest")] == [1]
         (line,) = [line for line in up.child.output().splitlines() if "ready after" in line]
         assert f"POST {up.url}/track" in line
         up.track("first")
