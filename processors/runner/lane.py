@@ -67,6 +67,7 @@ class Lane:
         self._connection: Connection | None = None
         #: The row's next_offset when its outputs were last known to be delivered; None: not known.
         self._delivered: int | None = None
+        #: Of the topic that it was opened on.
         self._topic_id = ""
         self._seen_hole: int | None = None
         self._planned_at = 0.0
