@@ -65,10 +65,10 @@ def two_doors(rig: Rig) -> Door:
     """Instead of the one that runs; on one port, a core each, as `headwater up --workers ingest=2` starts them."""
     rig.stop("ingest")
     pids = []
-    for core, name in enumerate(("ingest", "ingest-2")):
+    for number, name in enumerate(("ingest", "ingest-2")):
         rig.start("ingest", name=name, HEADWATER_SHARED_DOOR=str(rig.folder / f"{name}.numbers"))
         pids.append(rig.children[name].pid)
-        pin(pids[-1], core)
+        pin(pids[-1], number)
     assert wait_until(lambda: all(map(_listens, pids)), 30), rig.tell()  # then they are ready too
     return Door(rig.port, tuple(pids))
 

@@ -104,10 +104,11 @@ class Rig(Installation):
             future.result(30)
 
 
-def pin(pid: int, core: int = 0) -> None:
-    """From now on the process, and the threads that it starts, run on this core, where the system can say so."""
+def pin(pid: int, number: int = 0) -> None:
+    """From now on the process, and the threads that it starts, run on one of our cores, where the system can say so."""
     if sys.platform == "linux":
-        os.sched_setaffinity(pid, {core})
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(pid, {cores[number % len(cores)]})
 
 
 def used(before: Cpu, after: Cpu) -> dict[str, float]:

@@ -276,6 +276,15 @@ async def test_a_lane_that_ends_within_a_batch_leaves_nothing_of_the_batch(bench
     assert bench.installation.one("select to_regclass('half_of_it')") is None
 
 
+async def test_a_lane_that_ends_late_forgets_nothing_of_a_topic_that_was_made_again_meanwhile(bench: Bench) -> None:
+    lane = bench.lane()
+    await lane.process(bench.batch(0, b"a"))
+    with psycopg.connect(bench.installation.database_url, autocommit=True) as other:  # who came as far in the new one
+        other.execute("update stage_progress set topic_id = 'the new one'")
+    await lane.close()
+    assert bench.installation.one("select outbox from stage_progress") is not None
+
+
 async def test_a_lane_that_ends_does_not_wait_for_a_postgresql_that_says_nothing(bench: Bench) -> None:
     lane = bench.lane()
     await lane.process(bench.batch(0, b"a"))
